@@ -1,0 +1,236 @@
+"""The experiment file: what it may say, and how it is read. No torch, no Ray."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from spvit.schedule import PruningSchedule, default_blocks
+from trainers.config import (
+    DataConfig,
+    FrozenConfig,
+    HeadWeighting,
+    LossWeights,
+    ModelConfig,
+    PackageMode,
+    Positive,
+    PruningConfig,
+    SelectorKind,
+    Share,
+    TrainingConfig,
+    TrialConfig,
+)
+
+STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class StudyConfig(FrozenConfig):
+    """Where a study is kept and what makes it repeatable."""
+
+    name: str
+    directory: Path = Field(default=Path("runs"), description="Studies, checkpoints, tracking and exports go here.")
+    storage: str | None = Field(default=None, description="Optuna storage URL; SQLite in the study's folder if absent.")
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("name")
+    @classmethod
+    def _safe_name(cls, name: str) -> str:
+        if not STUDY_NAME.fullmatch(name):
+            raise ValueError(
+                f"a study's name is a folder's name: letters, digits, `.`, `_`, `-`, "
+                f"at most 100, the first a letter or digit, but got {name!r}"
+            )
+        return name
+
+
+class PruningDefaults(FrozenConfig):
+    """The schedule that trials start from: a base rate or stage keep rates, at given blocks or at depth/4 steps."""
+
+    blocks: tuple[int, ...] | None = None
+    base_keep_rate: Positive | None = None
+    stage_keep_rates: tuple[float, ...] | None = None
+    selector: SelectorKind = SelectorKind.MULTI_HEAD
+    head_weighting: HeadWeighting = HeadWeighting.SENET
+    package: PackageMode = PackageMode.PER_SELECTOR
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.base_keep_rate is not None and self.stage_keep_rates is not None:
+            raise ValueError("give base_keep_rate or stage_keep_rates, not both")
+        if self.base_keep_rate is not None or self.stage_keep_rates is not None:
+            self.schedule(depth=1000)
+        return self
+
+    def resolved_blocks(self, depth: int) -> tuple[int, ...]:
+        """The blocks given, or those that cut a model of this depth into equal parts."""
+        return self.blocks if self.blocks is not None else default_blocks(depth)
+
+    def schedule(self, depth: int) -> PruningSchedule:
+        """The schedule these settings name on a model of this depth; dense if they name none."""
+        blocks = self.resolved_blocks(depth)
+        if self.stage_keep_rates is not None:
+            return PruningSchedule.from_keep_rates(self.stage_keep_rates, blocks)
+        if self.base_keep_rate is not None:
+            return PruningSchedule.from_base_rate(self.base_keep_rate, blocks)
+        return PruningSchedule()
+
+
+class LatencyConfig(FrozenConfig):
+    """Which latency table counts and what the budget is."""
+
+    table: Path | None = Field(default=None, description="A measured table; `profile` writes one in the study's folder.")
+    batch_size: int = Field(default=1, ge=1, description="Images per forward pass when measuring.")
+    num_threads: int = Field(default=1, ge=1)
+    device: str = "cpu"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    max_latency_ms: Positive | None = None
+    max_latency_share: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
+        default=None, description="Budget as a share of the dense model's latency."
+    )
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if self.max_latency_ms is not None and self.max_latency_share is not None:
+            raise ValueError("give max_latency_ms or max_latency_share, not both")
+        return self
+
+
+class FloatRange(FrozenConfig):
+    """A number between two bounds."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low must be below high, but got {self.low} and {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a log scale needs low above 0, but got {self.low}")
+        return self
+
+
+class IntRange(FrozenConfig):
+    """A whole number between two bounds."""
+
+    type: Literal["int"]
+    low: int
+    high: int
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low <= self.high:
+            raise ValueError(f"low must not exceed high, but got {self.low} and {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a log scale needs low above 0, but got {self.low}")
+        return self
+
+
+class Choice(FrozenConfig):
+    """One of several values."""
+
+    choices: tuple[bool | int | float | str, ...] = Field(min_length=1)
+
+
+Domain = IntRange | FloatRange | Choice
+
+
+class SpaceConfig(FrozenConfig):
+    """What a search explores. Keys of `losses` and `training` are those of the tables of the same name."""
+
+    base_keep_rate: FloatRange | None = None
+    stage_keep_rates: FloatRange | None = Field(
+        default=None, description="One cumulative rate per stage; each is drawn at or below the one before."
+    )
+    losses: dict[str, Domain] = Field(default_factory=dict)
+    training: dict[str, Domain] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.base_keep_rate is not None and self.stage_keep_rates is not None:
+            raise ValueError("explore base_keep_rate or stage_keep_rates, not both")
+        rates = self.base_keep_rate or self.stage_keep_rates
+        if rates is not None and not (0 < rates.low and rates.high <= 1):
+            raise ValueError(f"keep rates lie in (0, 1], but got {rates.low} to {rates.high}")
+        for owner, domains in ((LossWeights, self.losses), (TrainingConfig, self.training)):
+            for key in domains:
+                if key not in owner.model_fields:
+                    raise ValueError(f"unknown key {key!r}: one of {', '.join(owner.model_fields)} was required")
+        return self
+
+
+class SamplerName(StrEnum):
+    """Optuna's samplers by name."""
+
+    TPE = "tpe"
+    NSGA2 = "nsga2"
+    GP = "gp"
+    RANDOM = "random"
+
+
+class PrunerName(StrEnum):
+    """Optuna's pruners by name, each acting on the trials that are as fast or faster."""
+
+    MEDIAN = "median"
+    SUCCESSIVE_HALVING = "successive_halving"
+    HYPERBAND = "hyperband"
+    NONE = "none"
+
+
+class SearchConfig(FrozenConfig):
+    """How many trials, how they are proposed and which are stopped early."""
+
+    num_trials: int = Field(default=32, ge=1)
+    num_concurrent: int = Field(default=2, ge=1)
+    cpus_per_trial: Positive = 1.0
+    gpus_per_trial: float = Field(default=0.0, ge=0.0)
+    sampler: SamplerName = SamplerName.TPE
+    num_startup_trials: int = Field(default=8, ge=1)
+    pruner: PrunerName = PrunerName.MEDIAN
+    grace_epochs: int | None = Field(
+        default=None, ge=1, description="Epochs before a trial may be pruned; freeze_epochs + 1 if absent."
+    )
+    latency_tolerance: Share = Field(
+        default=0.02, description="A trial is compared with those at most this much slower than itself."
+    )
+    max_failed_share: Share = 0.5
+    space: SpaceConfig = SpaceConfig()
+
+
+class TrackingConfig(FrozenConfig):
+    """Where MLflow records the study."""
+
+    uri: str | None = Field(default=None, description="MLflow tracking URI; SQLite in the runs folder if absent.")
+    enabled: bool = True
+
+
+class ExperimentConfig(FrozenConfig):
+    """One experiment file, validated."""
+
+    study: StudyConfig
+    model: ModelConfig
+    data: DataConfig
+    pruning: PruningDefaults = PruningDefaults()
+    losses: LossWeights = LossWeights()
+    training: TrainingConfig = TrainingConfig()
+    latency: LatencyConfig = LatencyConfig()
+    search: SearchConfig = SearchConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    def trial(self, depth: int) -> TrialConfig:
+        """The trial that the file describes by itself, before a search changes anything."""
+        pruning = PruningConfig(
+            schedule=self.pruning.schedule(depth),
+            selector=self.pruning.selector,
+            head_weighting=self.pruning.head_weighting,
+            package=self.pruning.package,
+        )
+        return TrialConfig(
+            model=self.model, data=self.data, pruning=pruning, losses=self.losses, training=self.training
+        )

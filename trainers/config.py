@@ -1,0 +1,154 @@
+"""What one trial is told: model, data, pruning, losses, training. Frozen, validated, picklable; no torch."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from spvit.schedule import PackageMode, PruningSchedule
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+
+
+class FrozenConfig(BaseModel):
+    """A configuration: immutable, no unknown keys, no infinities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+class ModelConfig(FrozenConfig):
+    """A timm model and where its weights come from."""
+
+    name: str = Field(description="Name of the model in timm, e.g. `deit_small_patch16_224`.")
+    args: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, description="Further arguments of `timm.create_model` (img_size, embed_dim, ...)."
+    )
+    checkpoint: Path | None = Field(
+        default=None, description="Weights in a local file: safetensors, or a `.pth` that holds nothing but tensors."
+    )
+    pretrained: bool = Field(default=False, description="Let timm download the weights published under this name.")
+
+
+class DataFormat(StrEnum):
+    """How images are stored."""
+
+    NPZ = "npz"
+    FOLDER = "folder"
+
+
+class Augmentation(StrEnum):
+    """How training images are varied."""
+
+    NONE = "none"
+    LIGHT = "light"
+    TIMM = "timm"
+
+
+class DataConfig(FrozenConfig):
+    """Images and labels for training and validation.
+
+    `npz`: one file `{train,val,test}.npz` per split with `images` (uint8, N x H x W [x C]) and `labels`.
+    `folder`: ImageNet's layout, `train/CLASS/*.jpg` and `val/CLASS/*.jpg`.
+    """
+
+    format: DataFormat = DataFormat.FOLDER
+    path: Path = Field(description="Folder that holds the splits.")
+    augmentation: Augmentation = Augmentation.TIMM
+    num_workers: int = Field(default=0, ge=0, description="Processes that load images; 0 loads in the trial itself.")
+    max_damaged: int = Field(default=10, ge=0, description="Damaged images skipped, by name, before giving up.")
+
+
+class SelectorKind(StrEnum):
+    """How a token's score is computed."""
+
+    MULTI_HEAD = "multi_head"
+
+
+class HeadWeighting(StrEnum):
+    """How a multi-head selector weighs its heads: a squeeze-and-excite branch (SPViT) or their plain mean."""
+
+    SENET = "senet"
+    MEAN = "mean"
+
+
+class PruningConfig(FrozenConfig):
+    """The schedule of a trial and the form of its selectors."""
+
+    schedule: PruningSchedule = PruningSchedule()
+    selector: SelectorKind = SelectorKind.MULTI_HEAD
+    head_weighting: HeadWeighting = HeadWeighting.SENET
+    package: PackageMode = PackageMode.PER_SELECTOR
+
+
+class LossWeights(FrozenConfig):
+    """Weights of the terms of the loss (SPViT, section 3.4). Defaults are the documented recipe's."""
+
+    classification: NonNegative = 1.0
+    ratio: NonNegative = 2.0
+    distillation: NonNegative = 0.5
+    token_distillation: NonNegative = 0.5
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any term compares with the unpruned model."""
+        return self.distillation > 0 or self.token_distillation > 0
+
+
+class TrainingForm(StrEnum):
+    """How tokens are pruned while training: gathered (removed, exact counts) or masked (kept, invisible to others)."""
+
+    GATHERED = "gathered"
+    MASKED = "masked"
+
+
+class TrainingConfig(FrozenConfig):
+    """How one fine-tuning is optimised."""
+
+    epochs: int = Field(default=30, ge=1)
+    batch_size: int = Field(default=256, ge=1, description="Images per step and worker.")
+    images_per_epoch: int | None = Field(
+        default=None, ge=1, description="Images drawn afresh for each epoch; all of them where not given."
+    )
+    lr: Positive = Field(default=5e-4, description="Peak learning rate of the selectors.")
+    backbone_lr_scale: NonNegative = Field(default=0.01, description="Backbone's learning rate over the selectors'.")
+    min_lr: NonNegative = 1e-5
+    warmup_epochs: NonNegative = 0.0
+    freeze_epochs: int = Field(default=5, ge=0, description="Epochs in which the backbone is frozen.")
+    weight_decay: NonNegative = 0.05
+    clip_grad_norm: Positive | None = 1.0
+    label_smoothing: Share = 0.1
+    mixup: NonNegative = 0.0
+    cutmix: NonNegative = 0.0
+    temperature: Positive = Field(default=1.0, description="Of the Gumbel noise that samples tokens while training.")
+    form: TrainingForm = TrainingForm.GATHERED
+    selector_warmup_steps: int = Field(
+        default=100, ge=0, description="Steps before the first epoch in which selectors learn the teacher's attention."
+    )
+    num_threads: int | None = Field(default=None, ge=1, description="CPU threads of a trial; torch's default if absent.")
+    device: str = Field(default="auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min_lr > self.lr:
+            raise ValueError(f"min_lr ({self.min_lr}) must not exceed lr ({self.lr}).")
+        return self
+
+
+class TrialConfig(FrozenConfig):
+    """Everything that decides one trial."""
+
+    model: ModelConfig
+    data: DataConfig
+    pruning: PruningConfig = PruningConfig()
+    losses: LossWeights = LossWeights()
+    training: TrainingConfig = TrainingConfig()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, for the border to Ray, Optuna and MLflow. `TrialConfig.model_validate` reads them back."""
+        return self.model_dump(mode="json")
