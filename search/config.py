@@ -9,17 +9,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from spvit.schedule import PruningSchedule, default_blocks
+from spvit.options import HeadWeighting, SelectorKind
+from spvit.schedule import PackageMode, PruningSchedule, default_blocks
 from trainers.config import (
     DataConfig,
     FrozenConfig,
-    HeadWeighting,
     LossWeights,
     ModelConfig,
-    PackageMode,
     Positive,
     PruningConfig,
-    SelectorKind,
     Share,
     TrainingConfig,
     TrialConfig,

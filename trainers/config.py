@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from spvit.options import HeadWeighting, SelectorKind, TokenForm
 from spvit.schedule import PackageMode, PruningSchedule
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -63,19 +64,6 @@ class DataConfig(FrozenConfig):
     max_damaged: int = Field(default=10, ge=0, description="Damaged images skipped, by name, before giving up.")
 
 
-class SelectorKind(StrEnum):
-    """How a token's score is computed."""
-
-    MULTI_HEAD = "multi_head"
-
-
-class HeadWeighting(StrEnum):
-    """How a multi-head selector weighs its heads: a squeeze-and-excite branch (SPViT) or their plain mean."""
-
-    SENET = "senet"
-    MEAN = "mean"
-
-
 class PruningConfig(FrozenConfig):
     """The schedule of a trial and the form of its selectors."""
 
@@ -99,13 +87,6 @@ class LossWeights(FrozenConfig):
         return self.distillation > 0 or self.token_distillation > 0
 
 
-class TrainingForm(StrEnum):
-    """How tokens are pruned while training: gathered (removed, exact counts) or masked (kept, invisible to others)."""
-
-    GATHERED = "gathered"
-    MASKED = "masked"
-
-
 class TrainingConfig(FrozenConfig):
     """How one fine-tuning is optimised."""
 
@@ -125,7 +106,7 @@ class TrainingConfig(FrozenConfig):
     mixup: NonNegative = 0.0
     cutmix: NonNegative = 0.0
     temperature: Positive = Field(default=1.0, description="Of the Gumbel noise that samples tokens while training.")
-    form: TrainingForm = TrainingForm.GATHERED
+    form: TokenForm = TokenForm.GATHERED
     selector_warmup_steps: int = Field(
         default=100, ge=0, description="Steps before the first epoch in which selectors learn the teacher's attention."
     )

@@ -1,0 +1,97 @@
+"""What a study knows of its trials, as values: read by every view, written by the driver alone. No Ray, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class TrialState(StrEnum):
+    """Optuna's states of a trial, by the names that it stores."""
+
+    RUNNING = "RUNNING"
+    WAITING = "WAITING"
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"
+    FAIL = "FAIL"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing will change any more."""
+        return self in {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+
+
+class Origin(StrEnum):
+    """Who asked for a trial."""
+
+    SAMPLER = "sampler"
+    BASELINE = "baseline"   # a fixed schedule to compare with: trained in full, exempt from the budget and the pruner
+    RETRY = "retry"         # an interrupted trial, run again from its checkpoint
+
+
+class Rejection(StrEnum):
+    """Why a proposal never became a trial."""
+
+    TOO_SLOW = "too_slow"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Latency:
+    """Predicted latency with its interval, in milliseconds for one batch of the table's size."""
+
+    mean_ms: float
+    low_ms: float
+    high_ms: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialRecord:
+    """One trial. `curve[e]` is the validation top-1 (percent) after epoch e + 1."""
+
+    number: int
+    state: TrialState
+    params: Mapping[str, Any]
+    config: Mapping[str, Any]
+    latency: Latency
+    keep_counts: tuple[int, ...]
+    blocks: tuple[int, ...]
+    origin: Origin = Origin.SAMPLER
+    label: str = ""
+    curve: tuple[float, ...] = ()
+    top1: float | None = None
+    reason: str = ""
+    retry_of: int | None = None
+    mlflow_run_id: str | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs that were trained."""
+        return len(self.curve)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyRecord:
+    """One study as it stands: what was asked, what the budget is, and every trial."""
+
+    name: str
+    directory: str
+    experiment: Mapping[str, Any]
+    dense_latency: Latency
+    max_latency_ms: float
+    num_trials: int
+    num_epochs: int
+    trials: tuple[TrialRecord, ...] = ()
+    rejections: Mapping[Rejection, int] = field(default_factory=dict)
+    mlflow_run_id: str | None = None
+    mlflow_experiment_id: str | None = None
+    dense_top1: float | None = None
+
+    @property
+    def finished(self) -> tuple[TrialRecord, ...]:
+        """Trials that were trained to the end."""
+        return tuple(t for t in self.trials if t.state is TrialState.COMPLETE)

@@ -1,0 +1,28 @@
+"""The choices that the method leaves open. No torch, so that an experiment can name them before it is loaded."""
+
+from enum import StrEnum
+
+
+class SelectorKind(StrEnum):
+    """How a token's score is computed."""
+
+    MULTI_HEAD = "multi_head"
+
+
+class HeadWeighting(StrEnum):
+    """How a multi-head selector weighs its heads: a squeeze-and-excite branch (SPViT, eq. 5) or their plain mean."""
+
+    SENET = "senet"
+    MEAN = "mean"
+
+
+class TokenForm(StrEnum):
+    """How the same weights are run.
+
+    GATHERED: dropped tokens are removed; every image keeps exactly the schedule's counts. What is trained by default,
+        exported and priced by latency tables.
+    MASKED: dropped tokens stay but no other token sees them (the paper's training).
+    """
+
+    GATHERED = "gathered"
+    MASKED = "masked"

@@ -1,0 +1,53 @@
+"""What a trial reports. No torch: the driver reads these too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """Accuracy of a model on one split. Top-1 and top-5 in percent, loss as plain cross-entropy."""
+
+    top1: float
+    top5: float
+    loss: float
+    num_images: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochMetrics:
+    """One finished epoch of one trial. `epoch` counts finished epochs: the first report says 1."""
+
+    epoch: int
+    evaluation: Evaluation
+    loss_terms: Mapping[str, float] = field(default_factory=dict)
+    lr: float = 0.0
+    train_seconds: float = 0.0
+    images_per_second: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values with flat names, for the border to Ray and MLflow."""
+        flat = {"epoch": self.epoch, "lr": self.lr, "train_seconds": self.train_seconds}
+        flat |= {"images_per_second": self.images_per_second}
+        flat |= {f"val_{name}": value for name, value in asdict(self.evaluation).items()}
+        return flat | {f"loss_{name}": value for name, value in self.loss_terms.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> EpochMetrics:
+        """What `to_dict` wrote; other keys are ignored."""
+        return cls(
+            epoch=int(values["epoch"]),
+            evaluation=Evaluation(
+                top1=float(values["val_top1"]),
+                top5=float(values["val_top5"]),
+                loss=float(values["val_loss"]),
+                num_images=int(values["val_num_images"]),
+            ),
+            loss_terms={key[5:]: float(value) for key, value in values.items() if key.startswith("loss_")},
+            lr=float(values.get("lr", 0.0)),
+            train_seconds=float(values.get("train_seconds", 0.0)),
+            images_per_second=float(values.get("images_per_second", 0.0)),
+        )
