@@ -1,0 +1,94 @@
+"""How a study stands, in numbers: one value for `status`, the final report and MLflow. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from search.pareto import ParetoPoint, hypervolume, pareto_front
+from search.records import Origin, Rejection, StudyRecord, TrialRecord, TrialState
+from search.selection import best_trial, trial_points
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudySummary:
+    """A study's counts, its best trial under the budget, and its front.
+
+    `num_epochs_saved` is what early stopping saved: epochs that the complete and pruned trials would have taken in
+    full, less those trained. Rejected proposals are not in it; they were never trained at all.
+    `hypervolume` (percent x ms) is taken over 0 % at the dense model's latency.
+    """
+
+    name: str
+    num_trials: int
+    counts: Mapping[TrialState, int]
+    rejections: Mapping[Rejection, int]
+    num_epochs_trained: int
+    num_epochs_saved: int
+    max_latency_ms: float
+    dense_latency_ms: float
+    dense_top1: float | None
+    best: ParetoPoint | None
+    hypervolume: float
+    front: tuple[ParetoPoint, ...]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether trials ended and none is running or waiting."""
+        return sum(self.counts.values()) > 0 and not (
+            self.counts[TrialState.RUNNING] or self.counts[TrialState.WAITING]
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {
+            "counts": {str(state): count for state, count in self.counts.items()},
+            "rejections": {str(reason): count for reason, count in self.rejections.items()},
+            "front": [asdict(point) for point in self.front],
+        }
+
+
+def summarise(study: StudyRecord) -> StudySummary:
+    """The summary of a study as it stands; works on a running one."""
+    points = trial_points(study)
+    best = best_trial(study)
+    counts = Counter(trial.state for trial in study.trials)
+    trained, in_full = _epochs(study)
+    return StudySummary(
+        name=study.name,
+        num_trials=study.num_trials,
+        counts={state: counts[state] for state in TrialState},
+        rejections={reason: study.rejections.get(reason, 0) for reason in Rejection},
+        num_epochs_trained=sum(trial.num_epochs for trial in study.trials),
+        num_epochs_saved=in_full - trained,
+        max_latency_ms=study.max_latency_ms,
+        dense_latency_ms=study.dense_latency.mean_ms,
+        dense_top1=study.dense_top1,
+        best=next((p for p in points if best is not None and p.number == best.number), None),
+        hypervolume=study_hypervolume(study),
+        front=pareto_front(points),
+    )
+
+
+def study_hypervolume(study: StudyRecord) -> float:
+    """Hypervolume (percent x ms) of the finished trials over 0 % at the dense model's latency."""
+    return hypervolume(trial_points(study), min_top1=0.0, max_latency_ms=study.dense_latency.mean_ms)
+
+
+def baseline_trial(study: StudyRecord) -> TrialRecord | None:
+    """The fixed schedule that the search is compared with, if it was trained to the end."""
+    return next((trial for trial in study.finished if trial.origin is Origin.BASELINE), None)
+
+
+def _epochs(study: StudyRecord) -> tuple[int, int]:
+    """Epochs trained by the complete and pruned trials, and what they would have taken in full."""
+    ended = [t for t in study.trials if t.state in {TrialState.COMPLETE, TrialState.PRUNED}]
+    trained = sum(trial.num_epochs for trial in ended)
+    in_full = sum(max(_planned_epochs(trial, study), trial.num_epochs) for trial in ended)
+    return trained, in_full
+
+
+def _planned_epochs(trial: TrialRecord, study: StudyRecord) -> int:
+    return int(trial.config.get("training", {}).get("epochs", study.num_epochs))

@@ -1,0 +1,52 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from search.records import Rejection, TrialState
+from search.summary import baseline_trial, summarise
+
+
+def test_summary_counts_every_state_and_rejection(study):
+    summary = summarise(study)
+    assert summary.counts[TrialState.COMPLETE] == 4
+    assert summary.counts[TrialState.PRUNED] == 1
+    assert summary.counts[TrialState.FAIL] == 1
+    assert sum(summary.counts.values()) == len(study.trials)
+    assert summary.rejections == {Rejection.TOO_SLOW: 7, Rejection.DUPLICATE: 0}
+
+
+def test_epochs_saved_are_those_that_pruned_trials_did_not_train(study):
+    summary = summarise(study)
+    assert summary.num_epochs_trained == 4 * 3 + 1
+    assert summary.num_epochs_saved == 3 - 1
+
+
+def test_hypervolume_is_the_area_over_zero_at_the_dense_latency(study):
+    # Front: 85 % at 5 ms, 88 % at 5.95 ms; reference 0 % at 10 ms.
+    assert summarise(study).hypervolume == pytest.approx(85 * 5 + 3 * 4.05)
+
+
+def test_summary_is_json(study):
+    values = json.loads(json.dumps(summarise(study).to_dict()))
+    assert values["best"] == {"number": 1, "top1": 85.0, "latency_ms": 5.0}
+    assert values["counts"]["RUNNING"] == 0
+    assert [p["number"] for p in values["front"]] == [1, 2]
+
+
+def test_empty_study_has_a_summary(study):
+    summary = summarise(replace(study, trials=()))
+    assert summary.best is None
+    assert summary.front == ()
+    assert not summary.is_finished
+
+
+def test_a_running_trial_keeps_the_study_unfinished(study):
+    assert summarise(study).is_finished
+    running = replace(study.trials[1], state=TrialState.RUNNING, top1=None)
+    assert not summarise(replace(study, trials=(*study.trials, running))).is_finished
+
+
+def test_baseline_is_found_only_when_it_was_trained(study):
+    assert baseline_trial(study).number == 0
+    assert baseline_trial(replace(study, trials=study.trials[1:])) is None
