@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from spvit.options import HeadWeighting, SelectorKind
 from spvit.schedule import PackageMode, PruningSchedule, default_blocks
@@ -80,7 +80,9 @@ class PruningDefaults(FrozenConfig):
 class LatencyConfig(FrozenConfig):
     """Which latency table counts and what the budget is."""
 
-    table: Path | None = Field(default=None, description="A measured table; `profile` writes one in the study's folder.")
+    table: Path | None = Field(
+        default=None, description="A measured table; `profile` writes one in the study's folder."
+    )
     batch_size: int = Field(default=1, ge=1, description="Images per forward pass when measuring.")
     num_threads: int = Field(default=1, ge=1)
     device: str = "cpu"
@@ -136,7 +138,21 @@ class Choice(FrozenConfig):
     choices: tuple[bool | int | float | str, ...] = Field(min_length=1)
 
 
-Domain = IntRange | FloatRange | Choice
+def _form_of(domain: Any) -> str | None:
+    """Which form its author meant, so that only that form's complaints are heard; None for what is no table."""
+    if isinstance(domain, IntRange | FloatRange | Choice):
+        return type(domain).__name__
+    if not isinstance(domain, dict):
+        return None
+    if "choices" in domain:
+        return "Choice"
+    return "IntRange" if "type" in domain else "FloatRange"
+
+
+Domain = Annotated[
+    Annotated[IntRange, Tag("IntRange")] | Annotated[FloatRange, Tag("FloatRange")] | Annotated[Choice, Tag("Choice")],
+    Discriminator(_form_of),
+]
 
 
 class SpaceConfig(FrozenConfig):
@@ -154,7 +170,7 @@ class SpaceConfig(FrozenConfig):
         if self.base_keep_rate is not None and self.stage_keep_rates is not None:
             raise ValueError("explore base_keep_rate or stage_keep_rates, not both")
         rates = self.base_keep_rate or self.stage_keep_rates
-        if rates is not None and not (0 < rates.low and rates.high <= 1):
+        if rates is not None and not (rates.low > 0 and rates.high <= 1):
             raise ValueError(f"keep rates lie in (0, 1], but got {rates.low} to {rates.high}")
         for owner, domains in ((LossWeights, self.losses), (TrainingConfig, self.training)):
             for key in domains:

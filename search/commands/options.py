@@ -1,0 +1,141 @@
+"""Arguments and options that several commands share, and the study folder that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from search.config import STUDY_NAME, ExperimentConfig
+from spvit.errors import UsageError
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+MAX_NAMES_SHOWN = 8
+STUDY_FILE = "study.db"
+TABLE_FILE = "latency_table.json"
+
+EXIT_CODES = {
+    "usage": "2 wrong command line",
+    "config": "3 experiment file wrong",
+    "table": "4 latency table missing, stale or of another device",
+    "data": "5 images or labels wrong",
+    "locked": "6 another driver runs this study",
+    "mismatch": "7 study was made from another experiment",
+    "storage": "8 study or files cannot be read or written",
+    "cluster": "9 Ray cannot be started or reached",
+    "failures": "10 too many trials failed",
+    "feasible": "11 nothing meets the budget",
+    "stopped": "75 stopped on request, can be resumed",
+}
+
+
+def epilog(example: str, *codes: str) -> str:
+    """The end of a command's help: an example that can be copied, and the exit codes that it can end with."""
+    listed = "\n".join(["0 ok", *(EXIT_CODES[code] for code in codes), "1 a defect (the log file is named)"])
+    return f"\b\nExample:\n  {example}\n\n\b\nExit codes:\n" + "\n".join(f"  {line}" for line in listed.splitlines())
+
+
+def experiment_argument(function: Decorated) -> Decorated:
+    """EXPERIMENT, the path of a TOML file."""
+    return click.argument("experiment", type=click.Path(path_type=Path))(function)
+
+
+def set_option(function: Decorated) -> Decorated:
+    """`--set key=value`, any number of times."""
+    return click.option(
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the experiment; repeatable."
+    )(function)
+
+
+def study_argument(function: Decorated) -> Decorated:
+    """STUDY, a name under --runs-dir."""
+    return click.argument("study", callback=_checked_name)(function)
+
+
+def optional_study_argument(function: Decorated) -> Decorated:
+    """[STUDY], or every study under --runs-dir."""
+    return click.argument("study", required=False, callback=_checked_name)(function)
+
+
+def runs_dir_option(function: Decorated) -> Decorated:
+    """`--runs-dir`, for commands that name a study."""
+    return click.option(
+        "--runs-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("runs"),
+        envvar="SPVIT_RUNS_DIR",
+        show_default=True,
+        show_envvar=True,
+        help="Folder that holds the studies.",
+    )(function)
+
+
+def experiment_runs_dir_option(function: Decorated) -> Decorated:
+    """`--runs-dir`, for commands that read an experiment, whose own `study.directory` is the default."""
+    return click.option(
+        "--runs-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=None,
+        envvar="SPVIT_RUNS_DIR",
+        show_envvar=True,
+        help="Folder that holds the studies, instead of the experiment's study.directory.",
+    )(function)
+
+
+def json_option(function: Decorated) -> Decorated:
+    """`--json`."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON document on stdout; progress goes to stderr."
+    )(function)
+
+
+def address_option(function: Decorated) -> Decorated:
+    """`--address` of a running Ray cluster."""
+    return click.option(
+        "--address", default=None, metavar="HOST:PORT", help="Use this running Ray cluster instead of this machine."
+    )(function)
+
+
+def read_experiment(path: Path, overrides: tuple[str, ...] = (), runs_dir: Path | None = None) -> ExperimentConfig:
+    """The experiment with the command line's changes, its `study.directory` absolute."""
+    from search.experiment import load_experiment
+
+    experiment = load_experiment(path, overrides)
+    directory = (runs_dir or experiment.study.directory).absolute()
+    return experiment.model_copy(update={"study": experiment.study.model_copy(update={"directory": directory})})
+
+
+def study_folder(experiment: ExperimentConfig) -> Path:
+    """Where everything of an experiment's study is kept."""
+    return experiment.study.directory / experiment.study.name
+
+
+def existing_study(runs_dir: Path, name: str) -> Path:
+    """The folder of a study that exists.
+
+    Raises:
+        UsageError: there is none of this name; names those that there are.
+    """
+    folder = (runs_dir / name).absolute()
+    if folder.is_dir():
+        return folder
+    names = study_names(runs_dir)
+    known = f"studies there: {', '.join(names[:MAX_NAMES_SHOWN])}" if names else "there is no study there yet"
+    raise UsageError(f"no study {name!r} in {runs_dir}: {known}. Another folder: --runs-dir")
+
+
+def study_names(runs_dir: Path) -> list[str]:
+    """The studies under a folder, by name."""
+    if not runs_dir.is_dir():
+        return []
+    return sorted(folder.name for folder in runs_dir.iterdir() if (folder / STUDY_FILE).is_file())
+
+
+def _checked_name(_context: click.Context, _parameter: click.Parameter, name: str | None) -> str | None:
+    if name is None or STUDY_NAME.fullmatch(name):
+        return name
+    raise click.BadParameter(
+        f"a study's name has letters, digits, `.`, `_`, `-` and starts with a letter or digit, but got {name!r}"
+    )
