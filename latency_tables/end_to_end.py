@@ -1,0 +1,64 @@
+"""Random complete models that a table is checked against, and the statistics of that check."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+
+from latency_tables.table import EndToEndCheck
+from spvit.schedule import PackageMode, PruningSchedule, TokenGeometry, TokenPlan, default_blocks
+
+_MIN_KEEP_RATE = 0.1
+_MAX_STAGES = 3
+_NUM_DRAWS = 1000
+
+
+def random_schedules(
+    geometry: TokenGeometry, package: PackageMode, *, num_schedules: int, seed: int = 0
+) -> list[PruningSchedule]:
+    """Schedules of one to three stages, each a network of its own; fewer than asked for on very small models."""
+    draw = random.Random(seed)  # noqa: S311 - a choice of models to time, no secret
+    schedules: dict[TokenPlan, PruningSchedule] = {}
+    for _ in range(_NUM_DRAWS):
+        if len(schedules) == num_schedules:
+            break
+        schedule = _random_schedule(geometry, draw)
+        plan = schedule.plan(geometry, package)
+        if plan.selections:
+            schedules.setdefault(plan, schedule)
+    return list(schedules.values())
+
+
+def _random_schedule(geometry: TokenGeometry, draw: random.Random) -> PruningSchedule:
+    blocks = list(range(1, geometry.depth)) or list(default_blocks(geometry.depth, 1))
+    chosen = sorted(draw.sample(blocks, draw.randint(1, min(_MAX_STAGES, len(blocks)))))
+    rates = sorted((draw.uniform(_MIN_KEEP_RATE, 1.0) for _ in chosen), reverse=True)
+    return PruningSchedule.from_keep_rates(rates, chosen)
+
+
+def check_predictions(predicted_ms: Sequence[float], measured_ms: Sequence[float]) -> EndToEndCheck:
+    """Fits one scale on every other model and states the relative errors on the rest.
+
+    Args:
+        predicted_ms: sums of parts, not scaled.
+        measured_ms: latencies of the same complete models.
+
+    Raises:
+        ValueError: fewer than two models, so that none would be left to check.
+    """
+    if len(predicted_ms) != len(measured_ms) or len(predicted_ms) < 2:
+        raise ValueError(f"At least two models are needed, but got {len(predicted_ms)} and {len(measured_ms)} times.")
+    predicted, measured = np.asarray(predicted_ms, dtype=np.float64), np.asarray(measured_ms, dtype=np.float64)
+    scale = float(np.median(measured[::2] / predicted[::2]))
+    errors = 100.0 * np.abs(scale * predicted[1::2] / measured[1::2] - 1.0)
+    median, p90, largest = (float(bound) for bound in np.quantile(errors, [0.5, 0.9, 1.0]))
+    return EndToEndCheck(
+        scale=scale,
+        num_fitted=len(predicted[::2]),
+        num_checked=len(errors),
+        median_error_percent=median,
+        p90_error_percent=p90,
+        max_error_percent=largest,
+    )

@@ -1,0 +1,118 @@
+"""Latency of a token plan, from a table: the sum of its parts, in microseconds of work and without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency_tables.measurement import Measurement
+from latency_tables.table import LatencyTable
+from spvit.errors import LatencyTableError
+from spvit.schedule import PruningSchedule, TokenPlan
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatencyEstimate:
+    """Predicted milliseconds for one batch, with an interval that covers about nine in ten models."""
+
+    mean_ms: float
+    low_ms: float
+    high_ms: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.low_ms <= self.mean_ms <= self.high_ms:
+            raise ValueError(f"An estimate needs 0 <= low_ms <= mean_ms <= high_ms, but got {self}.")
+
+
+def predict(table: LatencyTable, plan: TokenPlan) -> LatencyEstimate:
+    """The latency of one plan: scale x (stem + blocks + selections + head), linear between measured token counts.
+
+    Raises:
+        LatencyTableError: the plan has another depth than the table's backbone, or token counts outside its range.
+    """
+    return predict_many(table, [plan])[0]
+
+
+def predict_dense(table: LatencyTable) -> LatencyEstimate:
+    """The latency of the unpruned model, by the same sum, so that shares of it are free of additive bias."""
+    return predict(table, PruningSchedule().plan(table.geometry))
+
+
+def predict_many(table: LatencyTable, plans: Sequence[TokenPlan]) -> list[LatencyEstimate]:
+    """The same as `predict` for each plan.
+
+    The interval adds two independent errors in squares: that of the table's rows, and the p90 error of complete models
+    that was found when the table was measured. Blocks that lean on the same row err together.
+
+    Raises:
+        LatencyTableError: see `predict`.
+    """
+    if not plans:
+        return []
+    weights = _row_weights(table, plans)
+    rows = _rows(table)
+    scale = table.end_to_end.scale
+    mean = scale * weights @ np.array([row.median_ms for row in rows])
+    residual = mean * table.end_to_end.p90_error_percent / 100.0
+    below = np.hypot(scale * _spread(weights, [row.median_ms - row.low_ms for row in rows]), residual)
+    above = np.hypot(scale * _spread(weights, [row.high_ms - row.median_ms for row in rows]), residual)
+    bounds = zip(mean, np.maximum(mean - below, 0.0), mean + above, strict=True)
+    return [LatencyEstimate(mean_ms=float(m), low_ms=float(low), high_ms=float(high)) for m, low, high in bounds]
+
+
+def _rows(table: LatencyTable) -> list[Measurement]:
+    return [*table.blocks.values(), *table.selections.values(), table.stem, table.head]
+
+
+def _row_weights(table: LatencyTable, plans: Sequence[TokenPlan]) -> Floats:
+    """How often each plan uses each row, fractions from interpolation; shape (plans, rows)."""
+    ends = np.ones((len(plans), 2))
+    blocks = np.stack([_weights("block", tuple(table.blocks), _block_counts(table, plan)) for plan in plans])
+    selections = [_weights("selector", tuple(table.selections), _selection_counts(table, plan)) for plan in plans]
+    return np.hstack([blocks, np.stack(selections), ends])
+
+
+def _block_counts(table: LatencyTable, plan: TokenPlan) -> list[int]:
+    if len(plan.block_tokens) != table.geometry.depth:
+        raise LatencyTableError(
+            f"The latency table is for a backbone of {table.geometry.depth} blocks ({table.key.backbone}), "
+            f"but the plan has {len(plan.block_tokens)}. Measure this backbone with `spvit-search profile EXPERIMENT`."
+        )
+    return list(plan.block_tokens)
+
+
+def _selection_counts(table: LatencyTable, plan: TokenPlan) -> list[int]:
+    prefix = table.geometry.num_prefix_tokens
+    return [prefix + selection.num_candidates + selection.num_packages_before for selection in plan.selections]
+
+
+def _weights(part: str, measured: tuple[int, ...], counts: Iterable[int]) -> Floats:
+    """Summed linear interpolation weights of `counts` on the measured ones; shape (measured,)."""
+    wanted = np.fromiter(counts, dtype=np.float64)
+    knots = np.array(measured, dtype=np.float64)
+    _check_range(part, measured, wanted)
+    right = np.clip(np.searchsorted(knots, wanted), 1, len(knots) - 1)
+    share = (wanted - knots[right - 1]) / (knots[right] - knots[right - 1])
+    weights = np.zeros(len(knots))
+    np.add.at(weights, right - 1, 1.0 - share)
+    np.add.at(weights, right, share)
+    return weights
+
+
+def _check_range(part: str, measured: tuple[int, ...], wanted: Floats) -> None:
+    outside = wanted[(wanted < measured[0]) | (wanted > measured[-1])]
+    if outside.size:
+        raise LatencyTableError(
+            f"The latency of a {part} at {int(outside[0])} tokens is unknown: the table was measured from "
+            f"{measured[0]} to {measured[-1]} tokens and is never extrapolated. "
+            "Measure this backbone with `spvit-search profile EXPERIMENT`."
+        )
+
+
+def _spread(weights: Floats, half_widths: Sequence[float]) -> Floats:
+    return np.asarray(np.sqrt(((weights * np.array(half_widths)) ** 2).sum(axis=1)))

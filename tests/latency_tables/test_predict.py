@@ -1,0 +1,105 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from latency_tables.predict import predict, predict_dense, predict_many
+from latency_tables.table import LatencyTable
+from spvit.errors import LatencyTableError
+from spvit.schedule import PackageMode, PruningSchedule, TokenGeometry, TokenPlan
+
+GEOMETRY = TokenGeometry(depth=6, num_patches=49)
+
+rates = st.lists(st.floats(0.02, 1.0), min_size=0, max_size=3).map(lambda keep: sorted(keep, reverse=True))
+schedules = rates.map(lambda keep: PruningSchedule.from_keep_rates(keep, [1, 2, 4][: len(keep)]))
+plans = st.builds(lambda schedule, mode: schedule.plan(GEOMETRY, mode), schedules, st.sampled_from(PackageMode))
+
+
+def naive_interpolation(curve: dict[int, float], count: int) -> float:
+    below = max(n for n in curve if n <= count)
+    above = min(n for n in curve if n >= count)
+    if below == above:
+        return curve[below]
+    return curve[below] + (curve[above] - curve[below]) * (count - below) / (above - below)
+
+
+def naive_mean_ms(table: LatencyTable, plan: TokenPlan) -> float:
+    blocks = {n: row.median_ms for n, row in table.blocks.items()}
+    selections = {n: row.median_ms for n, row in table.selections.items()}
+    total = table.stem.median_ms + table.head.median_ms
+    total += sum(naive_interpolation(blocks, count) for count in plan.block_tokens)
+    total += sum(naive_interpolation(selections, 1 + s.num_candidates + s.num_packages_before) for s in plan.selections)
+    return total * table.end_to_end.scale
+
+
+@given(plan=plans)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_mean_is_the_naive_sum_of_parts(table: LatencyTable, plan: TokenPlan) -> None:
+    assert predict(table, plan).mean_ms == pytest.approx(naive_mean_ms(table, plan), rel=1e-12)
+
+
+@given(many=st.lists(plans, max_size=5))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_many_plans_are_priced_like_each(table: LatencyTable, many: list[TokenPlan]) -> None:
+    together = predict_many(table, many)
+    assert [e.mean_ms for e in together] == pytest.approx([predict(table, plan).mean_ms for plan in many])
+    assert [e.high_ms for e in together] == pytest.approx([predict(table, plan).high_ms for plan in many])
+
+
+def test_dense_is_the_empty_schedule_and_has_no_selector(table: LatencyTable) -> None:
+    expected = 1.02 * (0.4 + 0.1 + 6 * (0.1 + 0.03 * 50 + 0.0002 * 2500))
+    assert predict_dense(table).mean_ms == pytest.approx(expected)
+
+
+@given(schedule=rates.filter(lambda keep: len(keep) == 3))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_keeping_fewer_tokens_is_never_slower(table: LatencyTable, schedule: list[float]) -> None:
+    fewer = PruningSchedule.from_keep_rates([rate * 0.5 for rate in schedule], [1, 2, 4])
+    more = PruningSchedule.from_keep_rates([max(0.04, rate) for rate in schedule], [1, 2, 4])
+    if len(fewer.plan(GEOMETRY).selections) == len(more.plan(GEOMETRY).selections):
+        slow = predict(table, more.plan(GEOMETRY)).mean_ms
+        assert predict(table, fewer.plan(GEOMETRY)).mean_ms <= slow * (1 + 1e-12)
+
+
+def test_interval_of_certain_rows_is_the_end_to_end_error(
+    make_table: Callable[..., LatencyTable], table: LatencyTable
+) -> None:
+    def certain(curve):
+        return {n: replace(row, low_ms=row.median_ms, high_ms=row.median_ms) for n, row in curve.items()}
+
+    ends = certain({0: table.stem, 1: table.head})
+    exact = make_table(
+        blocks=certain(table.blocks),
+        selections=certain(table.selections),
+        stem=ends[0],
+        head=ends[1],
+        p90_error_percent=5.0,
+    )
+    estimate = predict_dense(exact)
+    assert estimate.low_ms == pytest.approx(0.95 * estimate.mean_ms)
+    assert estimate.high_ms == pytest.approx(1.05 * estimate.mean_ms)
+
+
+def test_blocks_on_one_row_err_together(make_table: Callable[..., LatencyTable]) -> None:
+    table = make_table(p90_error_percent=0.0, scale=1.0)
+    estimate = predict_dense(table)
+    six_blocks = 6 * (table.blocks[50].high_ms - table.blocks[50].median_ms)
+    assert estimate.high_ms - estimate.mean_ms == pytest.approx(six_blocks, rel=0.01)
+
+
+def test_a_count_outside_the_table_is_refused(table: LatencyTable) -> None:
+    plan = TokenPlan(block_tokens=(51, 50, 50, 50, 50, 50), selections=())
+    with pytest.raises(LatencyTableError, match=r"at 51 tokens is unknown.*from 2 to 50 tokens.*spvit-search profile"):
+        predict(table, plan)
+
+
+def test_a_plan_of_another_depth_is_refused(table: LatencyTable) -> None:
+    plan = PruningSchedule().plan(TokenGeometry(depth=12, num_patches=49))
+    with pytest.raises(LatencyTableError, match=r"6 blocks \(vit_test\), but the plan has 12"):
+        predict(table, plan)
+
+
+def test_no_plans_cost_nothing(table: LatencyTable) -> None:
+    assert predict_many(table, []) == []

@@ -1,0 +1,59 @@
+import pickle
+from collections.abc import Callable
+
+import pytest
+
+from latency_tables.measurement import Measurement
+from latency_tables.table import LatencyTable
+from spvit.errors import LatencyTableError
+
+
+@pytest.mark.parametrize(
+    "times", [(0.0, 0.0, 0.0), (-1.0, 1.0, 2.0), (1.0, float("nan"), 2.0), (1.0, 2.0, float("inf")), (2.0, 1.0, 3.0)]
+)
+def test_a_measurement_holds_ordered_finite_times(times: tuple[float, float, float]) -> None:
+    low, median, high = times
+    with pytest.raises(ValueError, match="A measurement needs"):
+        Measurement(low_ms=low, median_ms=median, high_ms=high, num_samples=3)
+
+
+def test_curves_must_reach_the_dense_model(make_table: Callable[..., LatencyTable], table: LatencyTable) -> None:
+    short = {n: row for n, row in table.blocks.items() if n < 50}
+    with pytest.raises(
+        LatencyTableError, match="blocks must reach from num_tokens=2 to num_tokens=50, but covers 2 to 42"
+    ):
+        make_table(blocks=short)
+
+
+def test_curves_must_reach_the_smallest_plan(make_table: Callable[..., LatencyTable], table: LatencyTable) -> None:
+    short = {n: row for n, row in table.selections.items() if n > 3}
+    with pytest.raises(LatencyTableError, match="selections must reach from num_tokens=3 .*covers 18 to 50"):
+        make_table(selections=short)
+
+
+def test_one_token_count_is_no_curve(make_table: Callable[..., LatencyTable], table: LatencyTable) -> None:
+    with pytest.raises(LatencyTableError, match="blocks needs at least 2 token counts, but has 1"):
+        make_table(blocks={50: table.blocks[50]})
+
+
+def test_more_tokens_cannot_be_much_faster(
+    make_table: Callable[..., LatencyTable], make_row: Callable[[float], Measurement], table: LatencyTable
+) -> None:
+    with pytest.raises(LatencyTableError, match=r"blocks: num_tokens=34 .* cannot be faster than num_tokens=26"):
+        make_table(blocks={**table.blocks, 34: make_row(0.5)})
+
+
+def test_a_dip_inside_the_noise_is_allowed(
+    make_table: Callable[..., LatencyTable], make_row: Callable[[float], Measurement], table: LatencyTable
+) -> None:
+    dip = make_row(0.97 * table.blocks[26].median_ms)
+    assert make_table(blocks={**table.blocks, 34: dip}).blocks[34] == dip
+
+
+def test_tables_travel_between_processes(table: LatencyTable) -> None:
+    assert pickle.loads(pickle.dumps(table)) == table  # noqa: S301
+
+
+def test_the_hash_tells_contents_apart(make_table: Callable[..., LatencyTable], table: LatencyTable) -> None:
+    assert make_table().sha256 == table.sha256
+    assert make_table(scale=1.03).sha256 != table.sha256

@@ -1,0 +1,160 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from latency_tables.table import LatencyTable
+from latency_tables.table_file import content_sha256
+from spvit.errors import LatencyTableError, StorageError
+
+Document = dict[str, Any]
+
+
+def rewrite(path: Path, change: Callable[[Document], object], *, rehash: bool = True) -> None:
+    """Changes a stored table; with a true hash, so that the check behind the hash has to find it."""
+    document = json.loads(path.read_text())
+    change(document)
+    if rehash:
+        document["sha256"] = content_sha256(document)
+    path.write_text(json.dumps(document))
+
+
+@pytest.fixture
+def path(table: LatencyTable, tmp_path: Path) -> Path:
+    table.save(tmp_path / "tables" / "table.json")
+    return tmp_path / "tables" / "table.json"
+
+
+def test_a_saved_table_loads_equal(table: LatencyTable, path: Path) -> None:
+    loaded = LatencyTable.load(path)
+    assert loaded == table
+    assert loaded.sha256 == table.sha256 == json.loads(path.read_text())["sha256"]
+
+
+def test_saving_leaves_nothing_else_behind(path: Path) -> None:
+    assert [file.name for file in path.parent.iterdir()] == ["table.json"]
+
+
+def test_a_table_that_cannot_be_written_is_a_storage_error(table: LatencyTable, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"Cannot write the latency table .*/file/table.json"):
+        table.save(tmp_path / "file" / "table.json")
+
+
+CHANGES: list[tuple[str, Callable[[Document], object]]] = [
+    (r"blocks row 2, column median_ms: must be a finite number, but is nan", lambda d: d["blocks"][1].update(median_ms=float("nan"))),
+    (r"blocks row 2, column high_ms: must be a finite number, but is inf", lambda d: d["blocks"][1].update(high_ms=float("inf"))),
+    (r"blocks row 1, column low_ms: must be above 0, but is -1.0", lambda d: d["blocks"][0].update(low_ms=-1)),
+    (r"stem, column median_ms: must be above 0, but is 0.0", lambda d: d["stem"].update(median_ms=0)),
+    (r"blocks row 1, column median_ms: must be a finite number, but is '3'", lambda d: d["blocks"][0].update(median_ms="3")),
+    (r"blocks row 1, column median_ms: must be a finite number, but is True", lambda d: d["blocks"][0].update(median_ms=True)),
+    (r"blocks row 1, column median_ms: must be a finite number", lambda d: d["blocks"][0].update(median_ms=10**400)),
+    (r"blocks row 1, column num_tokens: must be a whole number", lambda d: d["blocks"][0].update(num_tokens=2.5)),
+    (r"blocks row 3, column num_tokens: 2 appears twice", lambda d: d["blocks"][2].update(num_tokens=2)),
+    (r"blocks must be in the order of num_tokens", lambda d: d["blocks"].reverse()),
+    (r"blocks row 2 must hold a JSON object, but holds 7", lambda d: d["blocks"].__setitem__(1, 7)),
+    (r"blocks row 2: A measurement needs low_ms <= median_ms", lambda d: d["blocks"][1].update(low_ms=9.0)),
+    (r"blocks must reach from num_tokens=2 to num_tokens=50", lambda d: d["blocks"].pop()),
+    (r"selections needs at least 2 token counts, but has 0", lambda d: d["selections"].clear()),
+    (r"the file lacks the column unit", lambda d: d.pop("unit")),
+    (r"unit must be ms, but is 's'", lambda d: d.update(unit="s")),
+    (r"schema_version must be 1, but is 2", lambda d: d.update(schema_version=2)),
+    (r"key: 'float8' is not a valid DType", lambda d: d["key"].update(dtype="float8")),
+    (r"conditions: Invalid isoformat string", lambda d: d["conditions"].update(created_at="yesterday")),
+    (r"end_to_end, column scale: must be above 0", lambda d: d["end_to_end"].update(scale=0)),
+    (r"device lacks the column cpu_model", lambda d: d["device"].pop("cpu_model")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("message", "change"), CHANGES)
+def test_impossible_content_is_refused_by_its_place(
+    path: Path, message: str, change: Callable[[Document], object]
+) -> None:
+    rewrite(path, change)
+    with pytest.raises(
+        LatencyTableError, match=rf"Latency table .*table.json: {message}.*spvit-search profile EXPERIMENT"
+    ):
+        LatencyTable.load(path)
+
+
+def test_changed_content_is_refused_by_its_hash(path: Path) -> None:
+    rewrite(path, lambda d: d["blocks"][6].update(median_ms=2.11), rehash=False)
+    with pytest.raises(LatencyTableError, match="its content was changed: sha256 should be"):
+        LatencyTable.load(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it is not JSON"),
+        (b"{", "it is not JSON"),
+        (b"\xff\xfe", "it cannot be read"),
+        (b"[" * 100_000, "it is not JSON"),
+        (b"[]", "must hold a JSON object, but holds"),
+        (b'{"unit": "ms", "unit": "s"}', "the keys unit appear twice"),
+    ],
+)
+def test_files_that_are_no_tables_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "table.json").write_bytes(content)
+    with pytest.raises(LatencyTableError, match=message):
+        LatencyTable.load(tmp_path / "table.json")
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(LatencyTableError, match=r"absent.json: there is no such file. Measure"):
+        LatencyTable.load(tmp_path / "absent.json")
+    with pytest.raises(LatencyTableError, match="it cannot be read"):
+        LatencyTable.load(tmp_path)
+
+
+@given(data=st.data())
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_bytes_are_refused_or_change_nothing(table: LatencyTable, path: Path, data: st.DataObject) -> None:
+    whole = path.read_bytes()
+    start = data.draw(st.integers(0, len(whole)))
+    end = data.draw(st.integers(start, min(len(whole), start + 40)))
+    damaged = path.with_name("damaged.json")
+    damaged.write_bytes(whole[:start] + data.draw(st.binary(max_size=4)) + whole[end:])
+    try:
+        loaded = LatencyTable.load(damaged)
+    except LatencyTableError:
+        return
+    assert loaded == table
+
+
+def columns(node: Any, trail: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Trails to everything in a JSON document."""
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return [deeper for name, child in children for deeper in [(*trail, name), *columns(child, (*trail, name))]]
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+values = scalars | st.lists(scalars, max_size=2) | st.dictionaries(st.text(max_size=3), scalars, max_size=2)
+
+
+@given(data=st.data(), value=values)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_value_anywhere_is_refused_or_a_sound_table(path: Path, data: st.DataObject, value: Any) -> None:
+    """Behind a true hash the structure itself is checked: no other error, and what loads can be stored again."""
+    document = json.loads(path.read_text())
+    *trail, last = data.draw(st.sampled_from(columns(document)))
+    node = document
+    for name in trail:
+        node = node[name]
+    node[last] = value
+    try:
+        document["sha256"] = content_sha256(document)
+    except ValueError:
+        return
+    mutant = path.with_name("mutant.json")
+    mutant.write_text(json.dumps(document))
+    try:
+        loaded = LatencyTable.load(mutant)
+    except LatencyTableError:
+        return
+    loaded.save(mutant)
+    assert LatencyTable.load(mutant) == loaded
