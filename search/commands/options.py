@@ -9,12 +9,11 @@ from typing import Any, TypeVar
 import click
 
 from search.config import STUDY_NAME, ExperimentConfig
+from search.study_files import STUDY_FILE
 from spvit.errors import UsageError
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 MAX_NAMES_SHOWN = 8
-STUDY_FILE = "study.db"
-TABLE_FILE = "latency_table.json"
 
 EXIT_CODES = {
     "usage": "2 wrong command line",
@@ -119,7 +118,7 @@ def existing_study(runs_dir: Path, name: str) -> Path:
         UsageError: there is none of this name; names those that there are.
     """
     folder = (runs_dir / name).absolute()
-    if folder.is_dir():
+    if (folder / STUDY_FILE).is_file():
         return folder
     names = study_names(runs_dir)
     known = f"studies there: {', '.join(names[:MAX_NAMES_SHOWN])}" if names else "there is no study there yet"

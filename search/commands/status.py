@@ -1,0 +1,56 @@
+"""`spvit-search status`: how far a study is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from search.commands.options import epilog, existing_study, json_option, runs_dir_option, study_argument
+from search.commands.output import emit
+from search.summary import StudySummary
+
+
+@click.command("status", epilog=epilog("spvit-search status demo", "usage", "storage"))
+@study_argument
+@runs_dir_option
+@json_option
+def command(study: str, runs_dir: Path, *, as_json: bool) -> None:
+    """Say how far a study is: trials by state, rejected proposals, epochs, the best model within the budget.
+
+    Works while the study is running, from another terminal.
+    """
+    from search.lock import is_locked
+    from search.study import read_study
+    from search.summary import summarise
+
+    folder = existing_study(runs_dir, study)
+    summary = summarise(read_study(folder))
+    is_running = is_locked(folder)
+    emit(summary.to_dict() | {"is_running": is_running}, lambda: _text(summary, is_running=is_running), as_json=as_json)
+
+
+def _text(summary: StudySummary, *, is_running: bool) -> str:
+    counts = ", ".join(f"{count} {state.value.lower()}" for state, count in summary.counts.items() if count)
+    rejected = ", ".join(f"{count} {reason.value.replace('_', ' ')}" for reason, count in summary.rejections.items())
+    lines = [
+        f"study     {summary.name} ({'running' if is_running else 'not running'})",
+        f"trials    {counts or 'none yet'} (asked for: {summary.num_trials})",
+        f"rejected  {rejected} (before any training)",
+        f"epochs    {summary.num_epochs_trained} trained, {summary.num_epochs_saved} saved by stopping early",
+        f"budget    {summary.max_latency_ms:.3f} ms (dense model: {summary.dense_latency_ms:.3f} ms)",
+        f"best      {_best(summary)}",
+    ]
+    if not is_running and sum(summary.counts.values()) < summary.num_trials:
+        lines.append(f"continue  spvit-search resume {summary.name}")
+    return "\n".join(lines)
+
+
+def _best(summary: StudySummary) -> str:
+    if summary.best is None:
+        return "none within the budget yet"
+    speed_up = summary.dense_latency_ms / summary.best.latency_ms
+    return (
+        f"trial {summary.best.number}: {summary.best.top1:.2f} % top-1 at {summary.best.latency_ms:.3f} ms "
+        f"({speed_up:.2f} times as fast as dense)"
+    )

@@ -1,0 +1,88 @@
+"""The files that tell what a study found: front as table, picture and page, the experiment, and a note."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from search.page import write_page
+from search.plot_data import plot_data
+from search.plots import draw_front
+from search.records import StudyRecord, TrialState
+from search.results import front_frame, trials_frame
+from search.selection import front_trials, keep_rates
+from search.summary import StudySummary, summarise
+
+
+def write_study_files(study: StudyRecord, directory: Path) -> tuple[Path, ...]:
+    """Write `pareto.png`, `pareto.html`, `pareto.table.json`, `trials.csv`, `experiment.toml` and `summary.md`.
+
+    Returns:
+        The paths written.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    names = ("pareto.png", "pareto.html", "pareto.table.json", "trials.csv", "experiment.toml", "summary.md")
+    png, html, table, trials, experiment, note = paths = tuple(directory / name for name in names)
+    data = plot_data(study)
+    draw_front(data, png)
+    write_page(data, html)
+    # `split` without an index is the form in which MLflow shows a file as a table.
+    front_frame(study).to_json(table, orient="split", index=False, double_precision=4)
+    trials_frame(study).to_csv(trials, index=False)
+    experiment.write_text(experiment_toml(study.experiment), encoding="utf-8")
+    note.write_text(study_note(study), encoding="utf-8")
+    return paths
+
+
+def experiment_toml(experiment: Mapping[str, Any]) -> str:
+    """A resolved experiment as TOML; keys without a value are left out, as TOML has no null."""
+    import tomli_w
+
+    return tomli_w.dumps(without_nulls(experiment))
+
+
+def without_nulls(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping without its null values, at every depth."""
+    return {
+        key: without_nulls(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def study_note(study: StudyRecord) -> str:
+    """A study in a few lines of Markdown."""
+    summary = summarise(study)
+    lines = [f"# Study {study.name}", "", _best_sentence(summary), "", *_count_lines(summary), "", *_front_table(study)]
+    return "\n".join(lines) + "\n"
+
+
+def _best_sentence(summary: StudySummary) -> str:
+    if summary.best is None:
+        return f"No finished trial is within the budget of {summary.max_latency_ms:.3g} ms."
+    best = summary.best
+    return (
+        f"Best under {summary.max_latency_ms:.3g} ms: **{best.top1:.2f} % top-1 at {best.latency_ms:.2f} ms** "
+        f"(trial {best.number}), {summary.dense_latency_ms / best.latency_ms:.2f} times as fast as the dense model."
+    )
+
+
+def _count_lines(summary: StudySummary) -> list[str]:
+    counts = summary.counts
+    rejected = ", ".join(f"{count} {reason}" for reason, count in summary.rejections.items())
+    return [
+        f"* {counts[TrialState.COMPLETE]} trials trained in full, {counts[TrialState.PRUNED]} stopped early, "
+        f"{counts[TrialState.FAIL]} failed",
+        f"* proposals rejected before any training: {rejected}",
+        f"* {summary.num_epochs_trained} epochs trained, {summary.num_epochs_saved} saved by stopping early",
+        f"* hypervolume {summary.hypervolume:.1f} % x ms (over 0 % at {summary.dense_latency_ms:.3g} ms)",
+    ]
+
+
+def _front_table(study: StudyRecord) -> list[str]:
+    rows = [
+        f"| {t.number} | {t.top1:.2f} | {t.latency.mean_ms:.2f} | {', '.join(f'{r:.3g}' for r in keep_rates(t))} |"
+        for t in front_trials(study)
+    ]
+    return ["| trial | top-1 (%) | latency (ms) | keep rates |", "|---|---|---|---|", *rows]
