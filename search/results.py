@@ -48,8 +48,8 @@ def trial_row(trial: TrialRecord, study: StudyRecord) -> dict[str, Any]:
 def _frame(rows: list[dict[str, Any]]) -> DataFrame:
     import pandas as pd
 
-    columns = list(dict.fromkeys(key for row in rows for key in row if key != "reason")) + ["reason"]
-    frame = pd.DataFrame(rows, columns=columns if rows else _EMPTY_COLUMNS)
+    keys = dict.fromkeys(key for row in rows for key in row if key != "reason")
+    frame = pd.DataFrame(rows, columns=[*keys, "reason"] if rows else _EMPTY_COLUMNS)
     return frame.astype({"top1": "float64"})
 
 

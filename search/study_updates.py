@@ -1,0 +1,145 @@
+"""What MLflow is told about a study and its trials: records in, run updates out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from search.records import Origin, StudyRecord, TrialRecord, TrialState
+from search.run_update import MetricPoint, RunStatus, RunUpdate, finite_metrics
+from search.selection import best_trial, keep_rates
+from search.summary import study_hypervolume
+
+STATUS_OF = {
+    TrialState.COMPLETE: RunStatus.FINISHED,
+    TrialState.PRUNED: RunStatus.KILLED,
+    TrialState.FAIL: RunStatus.FAILED,
+}
+# MLflow cuts a tag at 8,000 characters with a warning of its own.
+MAX_TAG_LENGTH = 5_000
+
+
+def search_started(study: StudyRecord, *, now_ms: int) -> RunUpdate:
+    """The parent run of a search that begins or goes on."""
+    search = study.experiment.get("search", {})
+    tags = {
+        "spvit.role": "search",
+        "spvit.max_latency_ms": f"{study.max_latency_ms:.6g}",
+        "spvit.dense_latency_ms": f"{study.dense_latency.mean_ms:.6g}",
+        "spvit.num_trials": str(study.num_trials),
+        "spvit.model": str(study.experiment.get("model", {}).get("name", "")),
+        "spvit.sampler": str(search.get("sampler", "")),
+        "spvit.pruner": str(search.get("pruner", "")),
+    }
+    return RunUpdate(number=None, name="search", start_ms=now_ms, tags=_texts(tags), status=RunStatus.RUNNING)
+
+
+def trial_started(trial: TrialRecord, study: StudyRecord, *, now_ms: int) -> RunUpdate:
+    """The run of a trial, with what was proposed and what it is predicted to cost."""
+    start_ms = _milliseconds(trial.started_at, now_ms)
+    rates = {f"keep{stage}": rate for stage, rate in enumerate(keep_rates(trial), start=1)}
+    latency, _ = finite_metrics(
+        {
+            "latency_ms": trial.latency.mean_ms,
+            "speed_up": study.dense_latency.mean_ms / trial.latency.mean_ms,
+        },
+        step=0,
+        timestamp_ms=start_ms,
+    )
+    return RunUpdate(
+        number=trial.number,
+        name=trial.label or f"trial {trial.number}",
+        start_ms=start_ms,
+        params={key: _text(value) for key, value in {**trial.params, **rates}.items()},
+        metrics=latency,
+        tags=_texts({"spvit.state": TrialState.RUNNING, "spvit.role": "trial", **_tags(trial)}),
+    )
+
+
+def epoch_finished(trial: TrialRecord, metrics: Mapping[str, Any], *, now_ms: int) -> RunUpdate:
+    """One epoch of a trial: top-1, validation loss, terms of the loss, learning rate, speed; its number as step."""
+    values = {key: float(value) for key, value in metrics.items() if key.startswith("loss_")}
+    values |= {key: float(metrics[key]) for key in ("val_loss", "lr", "images_per_second") if key in metrics}
+    if "val_top1" in metrics:
+        values["top1"] = float(metrics["val_top1"])
+    points, tags = finite_metrics(values, step=int(metrics["epoch"]), timestamp_ms=now_ms)
+    return RunUpdate(number=trial.number, metrics=points, tags=tags)
+
+
+def trial_ended(trial: TrialRecord, *, now_ms: int) -> RunUpdate:
+    """How a trial ended, and why."""
+    return RunUpdate(
+        number=trial.number,
+        tags=_texts({"spvit.state": trial.state, "spvit.reason": trial.reason, **_tags(trial)}),
+        status=STATUS_OF[trial.state],
+        end_ms=_milliseconds(trial.finished_at, now_ms),
+    )
+
+
+def search_progress(study: StudyRecord, *, now_ms: int) -> RunUpdate:
+    """Hypervolume and the best trial within the budget; the number of trials trained to the end as step."""
+    values = {"hypervolume": study_hypervolume(study)}
+    best = best_trial(study)
+    if best is not None and best.top1 is not None:
+        values |= {"best_top1": best.top1, "best_latency_ms": best.latency.mean_ms}
+    points, _ = finite_metrics(values, step=len(study.finished), timestamp_ms=now_ms)
+    return RunUpdate(number=None, metrics=points)
+
+
+def search_ended(study: StudyRecord, *, note: str, artifacts: Sequence[str], now_ms: int) -> RunUpdate:
+    """The parent run of a search that ended or was stopped, with its note (Markdown) and files."""
+    tags = {"mlflow.note.content": note, "spvit.rejected": str(sum(study.rejections.values()))}
+    return RunUpdate(
+        number=None, tags=_texts(tags), status=RunStatus.FINISHED, end_ms=now_ms, artifacts=tuple(artifacts)
+    )
+
+
+def replay(study: StudyRecord) -> Iterator[RunUpdate]:
+    """Everything that a study's record knows, as updates that are the same each time.
+
+    The record keeps top-1 of each epoch but not its time: epochs are spread evenly over the trial's duration.
+    """
+    first_ms = min((_milliseconds(t.started_at, 0) for t in study.trials), default=0)
+    yield search_started(study, now_ms=first_ms)
+    for trial in study.trials:
+        yield trial_started(trial, study, now_ms=first_ms)
+        yield RunUpdate(number=trial.number, metrics=tuple(_curve(trial, first_ms)))
+        if trial.state.is_finished:
+            yield trial_ended(trial, now_ms=first_ms)
+    yield from _progress_over_time(study, first_ms)
+
+
+def _progress_over_time(study: StudyRecord, first_ms: int) -> Iterator[RunUpdate]:
+    ended = sorted(study.finished, key=lambda t: (t.finished_at or 0.0, t.number))
+    for count in range(1, len(ended) + 1):
+        past = replace(study, trials=tuple(ended[:count]))
+        yield search_progress(past, now_ms=_milliseconds(ended[count - 1].finished_at, first_ms))
+
+
+def _curve(trial: TrialRecord, now_ms: int) -> Iterator[MetricPoint]:
+    start = _milliseconds(trial.started_at, now_ms)
+    end = _milliseconds(trial.finished_at, start)
+    for epoch, top1 in enumerate(trial.curve, start=1):
+        when = start + (end - start) * epoch // len(trial.curve)
+        yield from finite_metrics({"top1": top1}, step=epoch, timestamp_ms=when)[0]
+
+
+def _tags(trial: TrialRecord) -> dict[str, str]:
+    tags = {"spvit.origin": str(trial.origin), "spvit.trial": str(trial.number)}
+    tags["spvit.keep_counts"] = ", ".join(str(count) for count in trial.keep_counts)
+    if trial.origin is Origin.RETRY and trial.retry_of is not None:
+        tags["spvit.retry_of"] = str(trial.retry_of)
+    return tags
+
+
+def _texts(tags: Mapping[str, str]) -> dict[str, str]:
+    return {key: str(value)[:MAX_TAG_LENGTH] for key, value in tags.items() if value}
+
+
+def _text(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _milliseconds(seconds: float | None, otherwise_ms: int) -> int:
+    return otherwise_ms if seconds is None else round(seconds * 1000)
