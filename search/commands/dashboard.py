@@ -1,0 +1,139 @@
+"""`spvit-search dashboard`: MLflow's browser interface on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from search.commands.options import epilog, existing_study, json_option, optional_study_argument, runs_dir_option
+from search.commands.output import emit
+from spvit.errors import StorageError, UsageError
+
+HOST = "127.0.0.1"
+START_LIMIT_S = 180.0
+STOP_LIMIT_S = 10.0
+# The job runner serves none of what we show, and takes 4 of the 5 seconds that a server needs to start and 1.3 GB.
+ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+@click.command("dashboard", epilog=epilog("spvit-search dashboard demo", "usage", "storage"))
+@optional_study_argument
+@click.option("--port", type=click.IntRange(1, 65535), help="Port on 127.0.0.1; a free one if not given.")
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+@runs_dir_option
+@json_option
+def command(study: str | None, port: int | None, runs_dir: Path, *, no_browser: bool, as_json: bool) -> None:
+    """Open a study (or all of them) in MLflow's browser interface until Ctrl-C.
+
+    The server listens on 127.0.0.1 only; to see it from elsewhere forward the port through SSH.
+    """
+    uri, fragment = _tracked_at(runs_dir, study)
+    if uri.startswith(("http://", "https://")):
+        address = f"{uri.rstrip('/')}/{fragment}"
+        _announce(address, no_browser=no_browser, as_json=as_json)
+        return
+    with mlflow_server(uri, port or _free_port()) as (process, base):
+        _announce(f"{base}/{fragment}", no_browser=no_browser, as_json=as_json)
+        click.echo("Ctrl-C ends it.", err=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            process.wait()
+
+
+@contextmanager
+def mlflow_server(uri: str, port: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Runs an MLflow server as a process group of its own; nothing of it is left when the block ends.
+
+    Yields:
+        The process and the server's address.
+
+    Raises:
+        UsageError: the port is taken.
+        StorageError: the server does not start.
+    """
+    if not _is_free(port):
+        raise UsageError(f"Port {port} on {HOST} is taken. Leave out --port to get a free one.")
+    arguments = ["--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", *arguments],
+        env=os.environ | ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        base = f"http://{HOST}:{port}"
+        _wait_until_healthy(process, base, uri)
+        yield process, base
+    finally:
+        _end_group(process)
+
+
+def _tracked_at(runs_dir: Path, study: str | None) -> tuple[str, str]:
+    """The tracking URI and the part of the address that leads to the study."""
+    from search.tracking import default_tracking_uri, experiment_fragment
+
+    if study is None:
+        database = (runs_dir / "mlflow.db").resolve()
+        if not database.is_file():
+            raise UsageError(f"Nothing was tracked in {runs_dir} yet: {database} does not exist. Start a search first.")
+        return default_tracking_uri(runs_dir), ""
+    from search.study import read_study
+
+    record = read_study(existing_study(runs_dir, study))
+    uri = record.experiment.get("tracking", {}).get("uri") or default_tracking_uri(runs_dir)
+    fragment = experiment_fragment(record.mlflow_experiment_id) if record.mlflow_experiment_id else ""
+    return uri, fragment
+
+
+def _announce(address: str, *, no_browser: bool, as_json: bool) -> None:
+    emit({"address": address}, lambda: address, as_json=as_json)
+    if not no_browser:
+        webbrowser.open(address)
+
+
+def _wait_until_healthy(process: subprocess.Popen[bytes], base: str, uri: str) -> None:
+    deadline = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise StorageError(f"MLflow ended at once (exit code {process.returncode}). Can {uri} be read?")
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{base}/health", timeout=2):  # noqa: S310 - our own
+            return
+        time.sleep(0.2)
+    raise StorageError(f"MLflow did not answer at {base} within {START_LIMIT_S:.0f} s.")
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, sign)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_LIMIT_S)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,90 @@
+"""`spvit-search profile`: what the model's blocks cost on this device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from search.commands.options import (
+    epilog,
+    experiment_argument,
+    experiment_runs_dir_option,
+    json_option,
+    read_experiment,
+    set_option,
+    study_folder,
+)
+from search.commands.output import columns, emit
+from search.commands.progress import progress_bar
+
+if TYPE_CHECKING:
+    from latency_tables.table import LatencyTable
+
+
+@click.command(
+    "profile", epilog=epilog("spvit-search profile experiments/demo.toml", "config", "usage", "table", "storage")
+)
+@experiment_argument
+@set_option
+@experiment_runs_dir_option
+@json_option
+def command(
+    experiment: Path, overrides: tuple[str, ...], runs_dir: Path | None, *, as_json: bool
+) -> None:
+    """Measure what one block of the model costs at several numbers of tokens, here and now.
+
+    The latency table prices every schedule before it is trained. It is written to the study's folder, with a picture,
+    and holds for this device, batch size, number format and number of threads only. Let nothing else run meanwhile.
+    """
+    from latency_tables.health import table_warnings
+    from search.profiling import PLOT_FILE, TABLE_FILE, measure_study_table
+
+    config = read_experiment(experiment, overrides, runs_dir)
+    folder = study_folder(config)
+    with progress_bar("measuring") as progress:
+        table = measure_study_table(config, folder, progress=progress)
+    document = _document(table) | {
+        "table": folder / TABLE_FILE,
+        "plot": folder / PLOT_FILE,
+        "warnings": table_warnings(table),
+    }
+    emit(document, lambda: _text(table, document), as_json=as_json)
+
+
+def _document(table: LatencyTable) -> dict[str, Any]:
+    return {
+        "device": table.key.device_id,
+        "backbone": table.key.backbone,
+        "batch_size": table.key.batch_size,
+        "dtype": table.key.dtype,
+        "num_threads": table.key.num_threads,
+        "dense_ms": table.dense.median_ms,
+        "block_ms": {num_tokens: row.median_ms for num_tokens, row in table.blocks.items()},
+        "selection_ms": {num_tokens: row.median_ms for num_tokens, row in table.selections.items()},
+        "median_error_percent": table.end_to_end.median_error_percent,
+        "max_error_percent": table.end_to_end.max_error_percent,
+        "sha256": table.sha256,
+    }
+
+
+def _text(table: LatencyTable, document: dict[str, Any]) -> str:
+    key = table.key
+    dense = f"{table.dense.median_ms:.3f} ms (90 % interval {table.dense.low_ms:.3f} to {table.dense.high_ms:.3f})"
+    rows = [[str(count), f"{row.median_ms:.4f}"] for count, row in table.blocks.items()]
+    return "\n".join(
+        [
+            f"device   {key.device_id}",
+            f"model    {key.backbone}, batch {key.batch_size}, {key.dtype}, {key.num_threads} thread(s)",
+            f"dense    {dense}",
+            f"error    {table.end_to_end.median_error_percent:.1f} % median, "
+            f"{table.end_to_end.max_error_percent:.1f} % at most, on {table.end_to_end.num_checked} complete models",
+            "",
+            columns([["tokens", "one block, ms"], *rows]),
+            "",
+            *(f"warning  {warning}" for warning in document["warnings"]),
+            f"table    {document['table']}",
+            f"picture  {document['plot']}",
+        ]
+    )
