@@ -59,6 +59,10 @@ class DataError(SpvitError):
     exit_code = ExitCode.DATA
 
 
+class DivergedError(SpvitError):
+    """A trial's loss became NaN or infinite: its own settings are at fault, running it again would not help."""
+
+
 class StudyLockedError(SpvitError):
     """Another driver is running this study."""
 

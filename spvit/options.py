@@ -4,9 +4,14 @@ from enum import StrEnum
 
 
 class SelectorKind(StrEnum):
-    """How a token's score is computed."""
+    """How a token's score is computed.
+
+    MULTI_HEAD: one small MLP, shared by the heads, scores every head's slice of a token (SPViT).
+    SINGLE_HEAD: one MLP over the token's full width (DynamicViT's predictor).
+    """
 
     MULTI_HEAD = "multi_head"
+    SINGLE_HEAD = "single_head"
 
 
 class HeadWeighting(StrEnum):

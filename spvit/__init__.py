@@ -1,0 +1,55 @@
+"""Soft token pruning (SPViT) for the vision transformers of timm: schedules, token selectors and the pruned model.
+
+Importing this package does not import torch; the names below are loaded when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from spvit import torchvision_ops
+
+if TYPE_CHECKING:
+    from spvit.factory import create_backbone, geometry_of
+    from spvit.model import PrunedOutput, PrunedViT, SelectionOutput, dense_tokens
+    from spvit.options import HeadWeighting, SelectorKind, TokenForm
+    from spvit.schedule import PackageMode, PruningSchedule, Stage, TokenGeometry, TokenPlan
+    from spvit.selector import MultiHeadSelector
+
+__all__ = [
+    "HeadWeighting",
+    "MultiHeadSelector",
+    "PackageMode",
+    "PrunedOutput",
+    "PrunedViT",
+    "PruningSchedule",
+    "SelectionOutput",
+    "SelectorKind",
+    "Stage",
+    "TokenForm",
+    "TokenGeometry",
+    "TokenPlan",
+    "create_backbone",
+    "dense_tokens",
+    "geometry_of",
+]
+
+_HOMES = {
+    "factory": ("create_backbone", "geometry_of"),
+    "model": ("PrunedOutput", "PrunedViT", "SelectionOutput", "dense_tokens"),
+    "options": ("HeadWeighting", "SelectorKind", "TokenForm"),
+    "schedule": ("PackageMode", "PruningSchedule", "Stage", "TokenGeometry", "TokenPlan"),
+    "selector": ("MultiHeadSelector",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+torchvision_ops.install()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"spvit.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,80 @@
+"""Attention as pruning needs it: masks made of policies, and what the class token looks at in a dense model."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import ResPostBlock, VisionTransformer
+from torch import Tensor, nn
+
+EPS = 1e-6
+
+
+def log_policy_mask(policy: Tensor, eps: float = EPS) -> Tensor:
+    """Additive attention mask (B, 1, N, N) that passes gradients to the policy (B, N), for training.
+
+    Attention under log(policy + eps) has the value and the gradient of SPViT's `softmax_with_policy`. The diagonal is
+    open: a dropped token still sees itself.
+    """
+    size = policy.shape[1]
+    diagonal = torch.eye(size, dtype=policy.dtype, device=policy.device)
+    visible = policy.unsqueeze(1) * (1 - diagonal) + diagonal
+    return (visible + eps).log().unsqueeze(1)
+
+
+def bool_policy_mask(policy: Tensor) -> Tensor:
+    """Exact attention mask (B, 1, 1, N), True where a token may be seen, for evaluation.
+
+    Rows of dropped tokens need no open diagonal: nobody sees what becomes of them.
+    """
+    return (policy > 0.5)[:, None, None, :]
+
+
+def class_attention(block: Any, tokens: Tensor) -> Tensor:
+    """How the class token spreads its attention in a timm block: (B, N), the mean over heads, summing to 1.
+
+    Args:
+        block: a timm block with a plain `attn`; where its norm follows the attention, tokens enter as they are.
+        tokens: (B, N, C) as they enter the block, the class token first.
+    """
+    attn = block.attn
+    x = tokens if isinstance(block, ResPostBlock) else block.norm1(tokens)
+    query_rows, key_rows = attn.attn_dim, 2 * attn.attn_dim
+    weight, bias = attn.qkv.weight, attn.qkv.bias
+    query = nn.functional.linear(x[:, :1], weight[:query_rows], None if bias is None else bias[:query_rows])
+    keys = nn.functional.linear(x, weight[query_rows:key_rows], None if bias is None else bias[query_rows:key_rows])
+    heads = (attn.num_heads, attn.head_dim)
+    query = attn.q_norm(query.unflatten(2, heads).transpose(1, 2))
+    keys = attn.k_norm(keys.unflatten(2, heads).transpose(1, 2))
+    logits = (query @ keys.transpose(2, 3)) * attn.scale
+    return logits.float().softmax(-1).mean(1).squeeze(1)
+
+
+def class_attentions(backbone: VisionTransformer, images: Tensor, blocks: Collection[int]) -> dict[int, Tensor]:
+    """The class token's attention over patches in the dense model, by block: (B, N0), each summing to 1.
+
+    Blocks behind the last one asked for are not run. Without gradients.
+    """
+    attentions: dict[int, Tensor] = {}
+    if not blocks:
+        return attentions
+    with torch.no_grad():
+        x = embed(backbone, images)
+        for number, block in enumerate(backbone.blocks):
+            if number in blocks:
+                patches = class_attention(block, x)[:, backbone.num_prefix_tokens :]
+                attentions[number] = patches / patches.sum(1, keepdim=True)
+            if number == max(blocks):
+                break
+            x = block(x)
+    return attentions
+
+
+def embed(backbone: VisionTransformer, images: Tensor) -> Tensor:
+    """The tokens (B, N, C) that enter the first block, as timm makes them."""
+    x = backbone.patch_embed(images)
+    x = backbone._pos_embed(x)
+    x = backbone.patch_drop(x)
+    return backbone.norm_pre(x)

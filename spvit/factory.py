@@ -1,0 +1,130 @@
+"""Makes timm vision transformers whose tokens can be pruned soundly, and loads weights into them."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import timm
+from timm.layers import Attention
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from spvit.backbone_weights import load_backbone_weights
+from spvit.errors import CheckpointError, ConfigError, UnsupportedModelError
+from spvit.schedule import TokenGeometry
+
+logger = logging.getLogger(__name__)
+
+ModelArgs = Mapping[str, bool | int | float | str]
+OWN_KEYS = {"pretrained": "model.pretrained", "checkpoint_path": "model.checkpoint", "model_name": "model.name"}
+
+
+def create_backbone(
+    name: str,
+    *,
+    args: ModelArgs = MappingProxyType({}),
+    checkpoint: Path | None = None,
+    pretrained: bool = False,
+) -> VisionTransformer:
+    """A timm vision transformer with its weights, on the CPU, in training mode.
+
+    Args:
+        name: the model's name in timm, with or without the tag of its published weights.
+        args: further arguments of `timm.create_model`.
+        checkpoint: a file of weights (see `spvit.weights.read_weights`); random weights where it is None.
+        pretrained: let timm download the weights that are published under this name.
+
+    Raises:
+        ConfigError: timm knows no such model, or the model takes no such arguments.
+        UnsupportedModelError: the model has no form in which its tokens can be pruned.
+        CheckpointError: the weights cannot be had or do not fit.
+    """
+    if checkpoint is not None and pretrained:
+        raise ConfigError("Give model.checkpoint or model.pretrained = true, not both.")
+    _check_name(name)
+    backbone = _create(name, args)
+    _check_supported(backbone, name)
+    if pretrained:
+        backbone = _create_pretrained(name, args, backbone)
+    if checkpoint is not None:
+        load_backbone_weights(backbone, Path(checkpoint), may_renew_head="num_classes" in args)
+    _keep_every_patch(backbone, name)
+    return backbone
+
+
+def geometry_of(backbone: VisionTransformer) -> TokenGeometry:
+    """What decides the token counts of a backbone."""
+    return TokenGeometry(
+        depth=len(backbone.blocks),
+        num_patches=backbone.patch_embed.num_patches,
+        num_prefix_tokens=backbone.num_prefix_tokens,
+    )
+
+
+def _check_name(name: str) -> None:
+    if timm.is_model(name):
+        return
+    close = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=3)
+    hint = f"Did you mean {' or '.join(close)}?" if close else "`timm.list_models('*vit*')` lists them."
+    raise ConfigError(f"model.name was required to be a model of timm, but {name!r} came. {hint}")
+
+
+def _create(name: str, args: ModelArgs) -> nn.Module:
+    for key in OWN_KEYS.keys() & args.keys():
+        raise ConfigError(f"model.args must not hold {key!r}: use {OWN_KEYS[key]}.")
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=False, **args)
+    except Exception as error:  # timm's models raise whatever their code meets
+        raise ConfigError(f"timm cannot make {name} with model.args = {dict(args)}: {_first_line(error)}") from error
+    return model
+
+
+def _check_supported(model: nn.Module, name: str) -> None:
+    reason = _why_unsupported(model)
+    if reason:
+        raise UnsupportedModelError(
+            f"Token pruning needs a plain vision transformer that classifies from its class token, but {name} {reason}. "
+            "Models such as deit_small_patch16_224 or vit_base_patch16_224 can be used."
+        )
+
+
+def _why_unsupported(model: Any) -> str:
+    if not isinstance(model, VisionTransformer):
+        return f"is a {type(model).__name__}"
+    if model.global_pool != "token" or not model.has_class_token:
+        return f"pools its tokens with global_pool={model.global_pool!r} (try model.args.global_pool = 'token')"
+    if getattr(model, "rope", None) is not None:
+        return "rotates positions in every block (RoPE)"
+    if model.dynamic_img_size:
+        return "takes images of any size, so that its token counts are not fixed (dynamic_img_size)"
+    if not all(isinstance(getattr(block, "attn", None), Attention) for block in model.blocks):
+        return f"has blocks without a plain attention ({type(model.blocks[0]).__name__})"
+    return ""
+
+
+def _create_pretrained(name: str, args: ModelArgs, backbone: VisionTransformer) -> VisionTransformer:
+    try:
+        return timm.create_model(name, pretrained=True, **args)
+    except Exception as error:  # no network raises differently in every client library
+        cfg = backbone.pretrained_cfg
+        source = f"https://huggingface.co/{cfg['hf_hub_id']}" if cfg.get("hf_hub_id") else cfg.get("url") or "timm"
+        raise CheckpointError(
+            f"The published weights of {name} could not be downloaded ({_first_line(error)}). Download "
+            f"model.safetensors from {source} where there is a network and give its path as model.checkpoint."
+        ) from error
+
+
+def _keep_every_patch(backbone: VisionTransformer, name: str) -> None:
+    """Replace timm's own patch dropout: it removes patches at random before any selector has seen them."""
+    if not isinstance(backbone.patch_drop, nn.Identity):
+        logger.warning("%s: patch_drop_rate is set to 0, because selectors decide which patches are dropped.", name)
+        backbone.patch_drop = nn.Identity()
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,131 @@
+"""What happens to a sequence of tokens at one selector, in both forms: dropped tokens removed, or only masked.
+
+Sequences are laid out as [prefix tokens, patches, package tokens].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spvit.packaging import Packages, add_package, pack
+from spvit.schedule import PackageMode, Selection
+from spvit.selector import MultiHeadSelector, Scores, perturb, sample_keep, straight_through, top_k_indices, top_k_keep
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How decisions are drawn while training: noise of this scale, and the temperature of the gradient."""
+
+    temperature: float = 1.0
+    noise_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0 or not self.noise_scale >= 0:
+            raise ValueError(f"Sampling needs a temperature above 0 and noise of scale 0 or more, but got {self}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """What every selector of a model has in common."""
+
+    num_prefix: int
+    num_patches: int
+    package_mode: PackageMode
+
+
+class Gathered(NamedTuple):
+    """After a selector: tokens (B, N', C), package masses (B, S), kept candidates (B, K), margins (B, M)."""
+
+    tokens: Tensor
+    mass: Tensor
+    kept: Tensor
+    margin: Tensor
+
+
+class Masked(NamedTuple):
+    """After a selector: tokens (B, N', C), package masses (B, S), the cumulative policy and margins (B, N0)."""
+
+    tokens: Tensor
+    mass: Tensor
+    keep: Tensor
+    margin: Tensor
+
+
+def select_gathered(
+    tokens: Tensor,
+    mass: Tensor,
+    selector: MultiHeadSelector,
+    selection: Selection,
+    layout: Layout,
+    sampling: Sampling | None = None,
+) -> Gathered:
+    """Remove tokens: of M candidates exactly K stay, in their order.
+
+    With sampling the K largest margins after noise stay, and survivors are multiplied by 1 with the gradient of their
+    keep probability, so that the loss can tell the selector which of them mattered.
+    """
+    start, end = layout.num_prefix, layout.num_prefix + selection.num_candidates
+    scores = _of_patches(selector(tokens[:, start:]), selection.num_candidates)
+    noisy = scores.margin if sampling is None else perturb(scores.margin, sampling.noise_scale)
+    kept = top_k_indices(noisy, selection.num_kept)
+    survivors = take(tokens, kept + start)
+    if sampling is not None:
+        soft = torch.sigmoid(noisy / sampling.temperature).gather(1, kept)
+        survivors = survivors * straight_through(torch.ones_like(soft), soft).unsqueeze(-1).to(survivors.dtype)
+    packages = Packages(tokens[:, end:], mass)
+    if layout.package_mode is not PackageMode.NONE:
+        dropped = pack(tokens[:, start:end], scores.keep_probability.scatter(1, kept, 0.0))
+        packages = add_package(packages, dropped, layout.package_mode)
+    left = torch.cat((tokens[:, :start], survivors, packages.tokens), dim=1)
+    return Gathered(left, packages.mass, kept, scores.margin)
+
+
+def select_masked(
+    tokens: Tensor,
+    mass: Tensor,
+    keep: Tensor,
+    selector: MultiHeadSelector,
+    selection: Selection,
+    layout: Layout,
+    sampling: Sampling | None = None,
+) -> Masked:
+    """Leave all tokens in place and narrow the policy (B, N0).
+
+    With sampling each token is drawn by itself, so that images keep different numbers; without, exactly K stay.
+    """
+    start, end = layout.num_prefix, layout.num_prefix + layout.num_patches
+    packages = Packages(tokens[:, end:], mass)
+    scores = selector(tokens[:, start:], torch.cat((keep, packages.policy), dim=1))
+    scores = _of_patches(scores, layout.num_patches)
+    still = keep * _decide(scores.margin, keep, selection, sampling)
+    if layout.package_mode is not PackageMode.NONE:
+        dropped = pack(tokens[:, start:end], scores.keep_probability * (keep - still))
+        packages = add_package(packages, dropped, layout.package_mode)
+    return Masked(torch.cat((tokens[:, :end], packages.tokens), dim=1), packages.mass, still, scores.margin)
+
+
+def _decide(margin: Tensor, keep: Tensor, selection: Selection, sampling: Sampling | None) -> Tensor:
+    if sampling is None:
+        return top_k_keep(margin, selection.num_kept, keep)
+    return sample_keep(margin, temperature=sampling.temperature, noise_scale=sampling.noise_scale)
+
+
+def _of_patches(scores: Scores, num_patches: int) -> Scores:
+    """Without the scores of package tokens, which always stay."""
+    return Scores(scores.margin[:, :num_patches], scores.keep_probability[:, :num_patches])
+
+
+def take(tokens: Tensor, index: Tensor) -> Tensor:
+    """Tokens (B, K, C) at positions (B, K) of (B, N, C).
+
+    Rows of the flattened batch are looked up as an embedding: half the time of `gather` with expanded indices on a
+    CPU (.7 against 1.3 % of a DeiT-S block).
+    """
+    batch, length, width = tokens.shape
+    offsets = torch.arange(batch, device=tokens.device).unsqueeze(1) * length
+    return F.embedding(index + offsets, tokens.reshape(batch * length, width))
