@@ -1,0 +1,260 @@
+"""Decides what is tried, what goes on and what is kept. Knows no Ray: adapters and tests call the same object."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from search.config import SearchConfig
+from search.listener import StudyListener
+from search.proposer import Proposal, Proposer
+from search.pruner import PeerPruner
+from search.records import Origin, TrialRecord, TrialState
+from search.retries import INTERRUPTED, LOST, root_of, trials_to_retry
+from search.study import StudyStore
+from spvit.errors import SpvitError, TooManyFailuresError
+from trainers.metrics import EpochMetrics
+
+logger = logging.getLogger(__name__)
+
+MIN_ENDED = 6
+"""Trials that must have ended before their failures say something about the rest."""
+
+
+class Decision(Enum):
+    """What a trial does after a report."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+class Idle(Enum):
+    """Why there is no trial to start."""
+
+    WAIT = "wait"
+    FINISHED = "finished"
+
+
+class ReportKey:
+    """Keys of a trial's report beside those of `EpochMetrics`."""
+
+    FAILURE = "failure"
+    REASON = "reason"
+
+
+class Failure(Enum):
+    """Whose fault it is that a trial cannot go on."""
+
+    CONFIGURATION = "configuration"
+    """The trial's own: it diverges or cannot be built. It becomes PRUNED, so that samplers learn to stay away."""
+    INFRASTRUCTURE = "infrastructure"
+    """Disk, data or node: it becomes FAIL, which samplers ignore, and is run again."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """When a search ends."""
+
+    num_trials: int
+    num_concurrent: int
+    max_failed_share: float
+
+    @classmethod
+    def from_config(cls, config: SearchConfig) -> Limits:
+        """The limits that an experiment sets."""
+        return cls(
+            num_trials=config.num_trials,
+            num_concurrent=config.num_concurrent,
+            max_failed_share=config.max_failed_share,
+        )
+
+
+class SearchDriver:
+    """One search over one study. Every method is called from one thread.
+
+    The order of trials: first those that were interrupted, then the baseline, then what the sampler proposes, until
+    `num_trials` of the sampler's trials are complete, pruned or running.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: StudyStore,
+        proposer: Proposer,
+        pruner: PeerPruner,
+        limits: Limits,
+        listeners: Sequence[StudyListener] = (),
+    ) -> None:
+        self._store = store
+        self._proposer = proposer
+        self._pruner = pruner
+        self._limits = limits
+        self._listeners = tuple(listeners)
+        self._is_stopping = False
+        self._is_exhausted = False
+        self._num_ended = 0
+        self._num_failed = 0
+        self.error: SpvitError | None = None
+
+    @property
+    def directory(self) -> Path:
+        """The study's folder."""
+        return self._store.directory
+
+    def start(self) -> None:
+        """Takes over what the study holds: ends the trials of a driver that died, rebuilds sampler and pruner."""
+        self._store.reconcile()
+        trials = self._store.trials
+        self._proposer.restore(trials, self._store.record().rejections)
+        self._pruner.restore(trials)
+        self._tell(lambda listener: listener.on_study_start(self._store.record()))
+
+    def finish(self) -> None:
+        """Ends what is still running as interrupted, so that it can be resumed."""
+        for trial in self._running():
+            self._fail(trial.number, INTERRUPTED)
+        self._tell(lambda listener: listener.on_study_end(self._store.record()))
+
+    def stop(self) -> None:
+        """Asks the search to end. Safe in a signal handler."""
+        self._is_stopping = True
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the search was asked to end or has to."""
+        return self._is_stopping or self.error is not None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether everything that the study is to hold has ended."""
+        if self._running() or trials_to_retry(self._store.trials):
+            return False
+        return self._is_exhausted or self._num_sampled() >= self._limits.num_trials
+
+    def suggest(self) -> TrialRecord | Idle:
+        """Starts the next trial, if one is due and there is room for it."""
+        if self.is_stopping:
+            return Idle.FINISHED
+        if len(self._running()) >= self._limits.num_concurrent:
+            return Idle.WAIT
+        try:
+            proposal = self._next_proposal()
+        except SpvitError as error:
+            self.error = error
+            return Idle.FINISHED
+        if proposal is None:
+            # A running trial may still be lost and have to be run again.
+            return Idle.WAIT if self._running() else Idle.FINISHED
+        return self._start(proposal)
+
+    def on_result(self, number: int, report: Mapping[str, Any]) -> Decision:
+        """Takes a report: one epoch's `EpochMetrics.to_dict()`, or a failure and its reason."""
+        if self._store.trial(number).state.is_finished:
+            return Decision.STOP
+        if ReportKey.FAILURE in report:
+            self._on_failure(number, Failure(report[ReportKey.FAILURE]), str(report[ReportKey.REASON]))
+            return Decision.STOP
+        metrics = EpochMetrics.from_dict(report)
+        if not math.isfinite(metrics.evaluation.top1):
+            reason = f"diverged: top-1 is {metrics.evaluation.top1} after epoch {metrics.epoch}"
+            self._on_failure(number, Failure.CONFIGURATION, reason)
+            return Decision.STOP
+        return self._on_epoch(number, metrics)
+
+    def on_complete(self, number: int) -> None:
+        """A trial's worker has nothing more to say. Nothing to do unless it fell silent before its last epoch."""
+        trial = self._store.trial(number)
+        if trial.state.is_finished or self.is_stopping:
+            return
+        self._on_failure(number, Failure.INFRASTRUCTURE, f"ended after epoch {trial.num_epochs} without a reason")
+
+    def on_error(self, number: int, text: str) -> None:
+        """A trial's worker was lost for good."""
+        if self._store.trial(number).state.is_finished or self.is_stopping:
+            return
+        self._on_failure(number, Failure.INFRASTRUCTURE, text)
+
+    def _next_proposal(self) -> Proposal | None:
+        trials = self._store.trials
+        if due := trials_to_retry(trials):
+            return self._proposer.retry(due[0], root_of(due[0]))
+        if not any(trial.origin is Origin.BASELINE for trial in trials) and (baseline := self._proposer.baseline()):
+            return baseline
+        if self._is_exhausted or self._num_sampled() >= self._limits.num_trials:
+            return None
+        before = self._proposer.rejections.total()
+        try:
+            proposal = self._proposer.propose(len(trials))
+        finally:
+            if self._proposer.rejections.total() != before:
+                self._store.set_rejections(self._proposer.rejections)
+        self._is_exhausted = proposal is None
+        return proposal
+
+    def _start(self, proposal: Proposal) -> TrialRecord:
+        trial = self._store.start(proposal)
+        if proposal.origin is Origin.RETRY:
+            self._proposer.add(trial)
+        self._pruner.update(trial)
+        self._tell(lambda listener: listener.on_trial_start(trial))
+        return trial
+
+    def _on_epoch(self, number: int, metrics: EpochMetrics) -> Decision:
+        trial = self._store.trial(number)
+        if metrics.epoch > trial.num_epochs:  # else one that a restarted worker had to do again
+            trial = self._store.report_epoch(number, metrics.epoch, metrics.evaluation.top1)
+            self._pruner.update(trial)
+            self._tell(lambda listener: listener.on_epoch(trial, metrics.to_dict()))
+        if metrics.epoch >= trial.config["training"]["epochs"]:
+            self._end(self._store.complete(number, metrics.evaluation.top1))
+            return Decision.STOP
+        verdict = self._pruner.judge(trial)
+        if not verdict.goes_on:
+            self._end(self._store.prune(number, verdict.reason))
+            return Decision.STOP
+        return Decision.STOP if self.is_stopping else Decision.CONTINUE
+
+    def _on_failure(self, number: int, failure: Failure, reason: str) -> None:
+        self._num_failed += 1
+        if failure is Failure.CONFIGURATION:
+            self._end(self._store.prune(number, reason))
+        else:
+            self._fail(number, f"{LOST}: {reason}")
+        self._check_failures(reason)
+
+    def _fail(self, number: int, reason: str) -> None:
+        self._end(self._store.fail(number, reason))
+
+    def _end(self, trial: TrialRecord) -> None:
+        self._num_ended += 1
+        self._proposer.end(trial)
+        self._pruner.update(trial)
+        self._tell(lambda listener: listener.on_trial_end(trial))
+
+    def _check_failures(self, reason: str) -> None:
+        if self._num_ended < MIN_ENDED or self._num_failed <= self._limits.max_failed_share * self._num_ended:
+            return
+        self.error = TooManyFailuresError(
+            f"{self._num_failed} of {self._num_ended} trials failed, more than search.max_failed_share = "
+            f"{self._limits.max_failed_share:g} allows. The last one: {reason}. Mend the cause or narrow "
+            f"[search.space], then resume; finished trials are kept"
+        )
+
+    def _running(self) -> list[TrialRecord]:
+        return [trial for trial in self._store.trials if trial.state is TrialState.RUNNING]
+
+    def _num_sampled(self) -> int:
+        counted = {TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED}
+        return sum(t.state in counted and t.origin is not Origin.BASELINE for t in self._store.trials)
+
+    def _tell(self, hook: Callable[[StudyListener], None]) -> None:
+        for listener in self._listeners:
+            try:
+                hook(listener)
+            except Exception:
+                logger.exception("A listener (%s) failed; the search goes on.", type(listener).__name__)

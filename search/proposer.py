@@ -1,0 +1,182 @@
+"""Draws configurations until one is within the budget and new. Rejected draws never become trials of the study."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState as OptunaState
+from optuna.trial import create_trial
+
+from search.budget import LatencyBudget, Price
+from search.config import SamplerName, SearchConfig
+from search.records import Latency, Origin, Rejection, TrialRecord, TrialState
+from search.sampler import draw_seed, make_sampler
+from search.space import SearchSpace
+from spvit.errors import NothingFeasibleError
+from spvit.schedule import TokenPlan
+from trainers.config import TrialConfig
+
+DIRECTIONS = ("maximize", "minimize")
+NUM_MODEL_DRAWS = 64
+"""Draws made with the chosen sampler; what its model keeps proposing beyond that is no use, and it is slow."""
+NUM_RANDOM_DRAWS = 2000
+"""Further draws at random: enough to hit a feasible share of 0.2 % with 98 % probability."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proposal:
+    """A configuration that may become a trial."""
+
+    config: TrialConfig
+    plan: TokenPlan
+    latency: Latency
+    params: Mapping[str, Any]
+    origin: Origin = Origin.SAMPLER
+    label: str = ""
+    retry_of: int | None = None
+    curve: tuple[float, ...] = ()
+    """Epochs that an interrupted trial had finished; only a retry has any."""
+
+
+class Proposer:
+    """Asks Optuna's samplers on a shadow of the study, in memory.
+
+    The shadow holds a copy of every trial, and every rejected draw as FAIL, which samplers ignore. What is proposed
+    is a function of the study's seed, the trial's number and the trials before it; the shadow of a resumed study is
+    rebuilt from its records.
+    """
+
+    def __init__(
+        self, space: SearchSpace, *, price: Price, budget: LatencyBudget, config: SearchConfig, seed: int
+    ) -> None:
+        self._space = space
+        self._price = price
+        self._budget = budget
+        self._config = config
+        self._seed = seed
+        self._shadow = _new_shadow()
+        self._shadow_numbers: dict[int, int] = {}
+        self._seen: set[str] = set()
+        self.rejections: Counter[Rejection] = Counter()
+
+    def restore(self, records: Iterable[TrialRecord], rejections: Mapping[Rejection, int]) -> None:
+        """Takes over the trials and the counts of a study that goes on."""
+        self.rejections.update(rejections)
+        for record in records:
+            self._seen.add(self._space.identity(TrialConfig.model_validate(record.config)))
+            self.add(record)
+
+    def propose(self, number: int) -> Proposal | None:
+        """What trial `number` should try; None when every configuration within the budget has been tried.
+
+        Raises:
+            NothingFeasibleError: nothing within the budget was found at all.
+        """
+        drawn: Counter[Rejection] = Counter()
+        for draw in range(NUM_MODEL_DRAWS + NUM_RANDOM_DRAWS):
+            trial = self._ask(number, draw)
+            verdict = self._judge(self._space.suggest(trial), trial.params)
+            if isinstance(verdict, Proposal):
+                self._seen.add(self._space.identity(verdict.config))
+                self._shadow_numbers[number] = trial.number
+                return verdict
+            self._shadow.tell(trial, state=OptunaState.FAIL)
+            self.rejections[verdict] += 1
+            drawn[verdict] += 1
+        if drawn[Rejection.DUPLICATE]:
+            return None
+        raise NothingFeasibleError(self._nothing_found(drawn.total()))
+
+    def baseline(self) -> Proposal | None:
+        """The fixed schedule that the file itself names, to compare the search with; None if it names none."""
+        config = self._space.default
+        if not config.pruning.schedule.stages:
+            return None
+        rates = ", ".join(f"{rate:.3g}".removeprefix("0") for rate in config.pruning.schedule.keep_rates)
+        plan = self._space.network_of(config)
+        return Proposal(
+            config=config,
+            plan=plan,
+            latency=self._price(plan),
+            params={},
+            origin=Origin.BASELINE,
+            label=f"fixed [{rates}]",
+        )
+
+    def retry(self, record: TrialRecord, root: int) -> Proposal:
+        """The same trial again, as `root`'s continuation."""
+        config = TrialConfig.model_validate(record.config)
+        return Proposal(
+            config=config,
+            plan=self._space.network_of(config),
+            latency=record.latency,
+            params=dict(record.params),
+            origin=record.origin if record.origin is Origin.BASELINE else Origin.RETRY,
+            label=record.label,
+            retry_of=root,
+            curve=record.curve,
+        )
+
+    def add(self, record: TrialRecord) -> None:
+        """Tells the sampler of a trial that it did not propose just now: an earlier or a repeated one.
+
+        Baselines are left out: they lie off the space, and one trial without parameters would make Optuna's samplers
+        take all parameters for unrelated. Failed trials are left out since samplers ignore them.
+        """
+        if not record.params or record.state is TrialState.FAIL:
+            return
+        self._shadow.add_trial(self._as_shadow(record))
+        self._shadow_numbers[record.number] = len(self._shadow.get_trials(deepcopy=False)) - 1
+
+    def end(self, record: TrialRecord) -> None:
+        """Tells the sampler how a trial ended."""
+        shadow_number = self._shadow_numbers.pop(record.number, None)
+        if shadow_number is None:
+            return
+        if record.state is TrialState.COMPLETE and record.top1 is not None:
+            self._shadow.tell(shadow_number, values=[record.top1, record.latency.mean_ms])
+        else:
+            self._shadow.tell(shadow_number, state=OptunaState[record.state.name])
+
+    def _ask(self, number: int, draw: int) -> optuna.Trial:
+        name = self._config.sampler if draw < NUM_MODEL_DRAWS else SamplerName.RANDOM
+        self._shadow.sampler = make_sampler(
+            name, seed=draw_seed(self._seed, number, draw), num_startup_trials=self._config.num_startup_trials
+        )
+        return self._shadow.ask()
+
+    def _judge(self, config: TrialConfig, params: Mapping[str, Any]) -> Proposal | Rejection:
+        if self._space.identity(config) in self._seen:
+            return Rejection.DUPLICATE
+        plan = self._space.network_of(config)
+        latency = self._price(plan)
+        if not self._budget.admits(latency):
+            return Rejection.TOO_SLOW
+        return Proposal(config=config, plan=plan, latency=latency, params=dict(params))
+
+    def _as_shadow(self, record: TrialRecord) -> optuna.trial.FrozenTrial:
+        fixed = optuna.trial.FixedTrial(dict(record.params))
+        self._space.suggest(fixed)
+        is_complete = record.state is TrialState.COMPLETE and record.top1 is not None
+        return create_trial(
+            state=OptunaState[record.state.name],
+            values=[record.top1, record.latency.mean_ms] if is_complete else None,
+            params=dict(record.params),
+            distributions=fixed.distributions,
+        )
+
+    def _nothing_found(self, num_draws: int) -> str:
+        return (
+            f"none of {num_draws} configurations drawn from [search.space] is within {self._budget.max_ms:.3f} ms "
+            f"({self._budget.source}); raise latency.max_latency_ms or latency.max_latency_share, or lower `high` of "
+            f"the keep rates in [search.space] so that fewer slow models are drawn"
+        )
+
+
+def _new_shadow() -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.create_study(directions=list(DIRECTIONS), pruner=optuna.pruners.NopPruner())

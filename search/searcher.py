@@ -1,0 +1,51 @@
+"""Lets Ray Tune ask the driver for trials."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune.search.searcher import Searcher
+
+from search.driver import Idle, SearchDriver
+from search.ray_border import OfTheDriver, TrialTask
+from search.study import trial_directory
+from trainers.config import TrialConfig
+
+
+class DriverSearcher(OfTheDriver, Searcher):
+    """A thin adapter; the driver bounds concurrency and number of trials itself."""
+
+    def __init__(self, driver: SearchDriver) -> None:
+        super().__init__()
+        self._driver = driver
+        self._numbers: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next trial's task; None to be asked again, `FINISHED` at the end."""
+        trial = self._driver.suggest()
+        if trial is Idle.WAIT:
+            return None
+        if isinstance(trial, Idle):
+            return Searcher.FINISHED
+        self._numbers[trial_id] = trial.number
+        task = TrialTask(
+            number=trial.number,
+            config=TrialConfig.model_validate(trial.config),
+            directory=trial_directory(self._driver.directory, trial),
+            num_known_epochs=trial.num_epochs,
+        )
+        return task.to_ray()
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Called when a trial ended, after the scheduler saw its last report or its error."""
+        del result, error
+        self._driver.on_complete(self._numbers.pop(trial_id))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study holds everything."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the study holds everything."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing: the study holds everything."""

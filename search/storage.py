@@ -1,0 +1,77 @@
+"""Opens a study's Optuna storage, and turns what a storage raises into errors for the user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+from sqlalchemy.exc import SQLAlchemyError
+
+from search.proposer import DIRECTIONS
+from spvit.errors import StorageError
+
+BUSY_TIMEOUT_S = 60
+
+
+def create_or_load(name: str, url: str) -> optuna.Study:
+    """The study of this name in a storage; a new one if there is none. Its sampler and pruner are never used."""
+    _quieten()
+    return optuna.create_study(
+        study_name=name,
+        storage=_open(url),
+        directions=list(DIRECTIONS),
+        sampler=optuna.samplers.RandomSampler(),
+        pruner=optuna.pruners.NopPruner(),
+        load_if_exists=True,
+    )
+
+
+def load(name: str, url: str) -> optuna.Study:
+    """The study of this name in a storage, to read."""
+    _quieten()
+    sampler, pruner = optuna.samplers.RandomSampler(), optuna.pruners.NopPruner()
+    return optuna.load_study(study_name=name, storage=_open(url), sampler=sampler, pruner=pruner)
+
+
+@contextmanager
+def storage_errors(directory: Path) -> Iterator[None]:
+    """Turns what a storage raises (full, read-only, corrupt, out of reach) into a `StorageError` with a remedy."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
+        raise StorageError(
+            f"the study in {directory} cannot be read or written: {_cause(error)}. What finished before is kept: free "
+            f"space, make the folder writable or restore study.db, then `spvit-search resume {directory.name}`"
+        ) from error
+
+
+@contextmanager
+def reading(directory: Path) -> Iterator[None]:
+    """As `storage_errors`, for reading what this or another version wrote."""
+    try:
+        with storage_errors(directory):
+            yield
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise StorageError(
+            f"the study in {directory} is damaged or was written by another version of this program: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _cause(error: BaseException) -> str:
+    inner = error
+    while inner.__cause__ is not None:
+        inner = inner.__cause__
+    return str(getattr(inner, "orig", None) or inner).splitlines()[0]
+
+
+def _open(url: str) -> optuna.storages.BaseStorage:
+    if not url.startswith("sqlite"):
+        return optuna.storages.RDBStorage(url)
+    return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_TIMEOUT_S}})
+
+
+def _quieten() -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)

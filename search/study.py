@@ -1,0 +1,242 @@
+"""The Optuna study: the only truth of a search. Written by the driver alone, read by everybody."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState as OptunaState
+from optuna.trial import create_trial
+
+from search import study_attrs as names
+from search.config import ExperimentConfig
+from search.proposer import Proposal
+from search.records import Latency, Rejection, StudyRecord, TrialRecord, TrialState
+from search.retries import INTERRUPTED, root_of
+from search.space import SearchSpace
+from search.storage import create_or_load, load, reading, storage_errors
+from search.study_files import StudyFile, read_study_file, sqlite_url, write_study_file
+from search.study_identity import check_same
+from spvit.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyFacts:
+    """What holds for the whole study beside its experiment."""
+
+    dense_latency: Latency
+    max_latency_ms: float
+    table_sha256: str
+
+
+class StudyStore:
+    """One study in its storage, and the same in memory so that the driver never reads back what it wrote.
+
+    Every public method writes at once; when it returns, the change survives the driver's death. Methods may be called
+    from any thread of the driver.
+    """
+
+    def __init__(self, study: optuna.Study, directory: Path, space: SearchSpace) -> None:
+        self._study = study
+        self._directory = directory
+        self._space = space
+        self._lock = threading.RLock()
+        with reading(directory):
+            trials = study.get_trials(deepcopy=False)
+            self._attrs = study.user_attrs
+            self._records = {t.number: names.trial_record(t, names.mlflow_run(self._attrs, t.number)) for t in trials}
+        self._ids = {trial.number: trial._trial_id for trial in trials}
+
+    @classmethod
+    def open(
+        cls, experiment: ExperimentConfig, facts: StudyFacts, space: SearchSpace, *, must_exist: bool = False
+    ) -> StudyStore:
+        """Creates the study of an experiment, or goes on with the one that there is.
+
+        Raises:
+            UsageError: it must exist but does not.
+            StudyMismatchError: it was made from another experiment or latency table.
+            StorageError: the storage cannot be read or written.
+        """
+        directory = study_directory(experiment)
+        url = experiment.study.storage or sqlite_url(directory)
+        is_new = not (directory / "study.json").exists()
+        if must_exist and is_new:
+            raise UsageError(missing_study(directory))
+        with storage_errors(directory):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            study = create_or_load(experiment.study.name, url)
+        given = experiment.model_dump(mode="json")
+        _check_or_write_facts(study, given, facts, directory)
+        write_study_file(directory, StudyFile(name=experiment.study.name, storage=experiment.study.storage))
+        return cls(study, directory, space)
+
+    @property
+    def directory(self) -> Path:
+        """The study's folder."""
+        return self._directory
+
+    @property
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """Every trial, in the order of their numbers."""
+        with self._lock:
+            return tuple(self._records.values())
+
+    def record(self) -> StudyRecord:
+        """The study as it stands."""
+        with self._lock:
+            return names.study_record(self._study.study_name, str(self._directory), self._attrs, self.trials)
+
+    def trial(self, number: int) -> TrialRecord:
+        """One trial as it stands."""
+        return self._records[number]
+
+    def start(self, proposal: Proposal) -> TrialRecord:
+        """Makes a proposal a trial, with all that is known of it, in one transaction."""
+        with self._lock, storage_errors(self._directory):
+            fixed = optuna.trial.FixedTrial(dict(proposal.params))
+            if proposal.params:
+                self._space.suggest(fixed)
+            template = create_trial(
+                state=OptunaState.RUNNING,
+                params=dict(proposal.params),
+                distributions=fixed.distributions,
+                user_attrs=names.trial_attrs(proposal),
+            )
+            trial_id = self._study._storage.create_new_trial(self._study._study_id, template_trial=template)
+            record = names.trial_record(self._study._storage.get_trial(trial_id))
+            self._ids[record.number] = trial_id
+            self._records[record.number] = record
+            return record
+
+    def report_epoch(self, number: int, epoch: int, top1: float) -> TrialRecord:
+        """Notes the validation top-1 (percent) after epoch `epoch`, the first that is not noted yet.
+
+        Epochs whose report got lost with their worker are taken to have had the same top-1.
+        """
+        curve = (*self._records[number].curve, *([top1] * epoch))[: epoch - 1] + (top1,)
+        return self._set(number, names.CURVE, list(curve), curve=curve)
+
+    def complete(self, number: int, top1: float) -> TrialRecord:
+        """The trial was trained to the end."""
+        latency = self._records[number].latency
+        return self._tell(number, TrialState.COMPLETE, values=[top1, latency.mean_ms])
+
+    def prune(self, number: int, reason: str) -> TrialRecord:
+        """The trial is not worth going on with, or its configuration cannot be trained."""
+        self._set(number, names.REASON, reason, reason=reason)
+        return self._tell(number, TrialState.PRUNED)
+
+    def fail(self, number: int, reason: str) -> TrialRecord:
+        """The trial was lost through no fault of its configuration; it should be run again."""
+        self._set(number, names.REASON, reason, reason=reason)
+        return self._tell(number, TrialState.FAIL)
+
+    def reconcile(self) -> tuple[TrialRecord, ...]:
+        """Ends trials that no driver is running any more. They are then among those to be retried."""
+        running = [t.number for t in self.trials if not t.state.is_finished]
+        return tuple(self.fail(number, INTERRUPTED) for number in running)
+
+    def set_rejections(self, rejections: Mapping[Rejection, int]) -> None:
+        """Notes how many proposals were rejected so far, by reason."""
+        self._set_study(names.REJECTIONS, {str(reason): count for reason, count in rejections.items()})
+
+    def set_dense_top1(self, top1: float) -> None:
+        """Notes the validation top-1 (percent) of the unpruned model."""
+        self._set_study(names.DENSE_TOP1, top1)
+
+    def set_mlflow_run(self, number: int | None, run_id: str) -> None:
+        """Notes the MLflow run of a trial, or of the whole study where `number` is None."""
+        if number is None:
+            self._set_study(names.MLFLOW_RUN_ID, run_id)
+            return
+        # An attribute of the study, since Optuna's finished trials cannot be changed and MLflow may lag behind.
+        with self._lock:
+            self._set_study(names.mlflow_run_key(number), run_id)
+            self._records[number] = replace(self._records[number], mlflow_run_id=run_id)
+
+    def set_mlflow_experiment(self, experiment_id: str) -> None:
+        """Notes the MLflow experiment of the study."""
+        self._set_study(names.MLFLOW_EXPERIMENT_ID, experiment_id)
+
+    def _set(self, number: int, key: str, value: Any, **changes: Any) -> TrialRecord:
+        with self._lock, storage_errors(self._directory):
+            self._study._storage.set_trial_user_attr(self._ids[number], key, value)
+            self._records[number] = replace(self._records[number], **changes)
+            return self._records[number]
+
+    def _set_study(self, key: str, value: Any) -> None:
+        with self._lock, storage_errors(self._directory):
+            self._study.set_user_attr(key, value)
+            self._attrs = {**self._attrs, key: value}
+
+    def _tell(self, number: int, state: TrialState, values: list[float] | None = None) -> TrialRecord:
+        with self._lock, storage_errors(self._directory):
+            self._study._storage.set_trial_state_values(self._ids[number], OptunaState[state.name], values)
+            frozen = self._study._storage.get_trial(self._ids[number])
+            self._records[number] = names.trial_record(frozen, self._records[number].mlflow_run_id)
+            return self._records[number]
+
+
+def study_directory(experiment: ExperimentConfig) -> Path:
+    """Where an experiment's study is kept; absolute, since workers run elsewhere."""
+    return experiment.study.directory.resolve() / experiment.study.name
+
+
+def trial_directory(study_directory: Path, trial: TrialRecord) -> Path:
+    """Where a trial's checkpoints are. A retry goes on in the folder of the trial that it repeats."""
+    return study_directory / "trials" / str(root_of(trial))
+
+
+def read_study(directory: Path) -> StudyRecord:
+    """A study as it stands, also while a driver is running it.
+
+    Raises:
+        UsageError: there is no such study; names those that there are.
+        StorageError: its storage cannot be read.
+    """
+    if not (directory / "study.json").exists():
+        raise UsageError(missing_study(directory))
+    file = read_study_file(directory)
+    with reading(directory):
+        study = load(file.name, file.storage or sqlite_url(directory))
+        attrs = study.user_attrs
+        trials = tuple(names.trial_record(t, names.mlflow_run(attrs, t.number)) for t in study.get_trials(deepcopy=False))
+        return names.study_record(file.name, str(directory), attrs, trials)
+
+
+def list_studies(runs_directory: Path) -> tuple[str, ...]:
+    """Names of the studies in a runs folder."""
+    return tuple(sorted(path.parent.name for path in runs_directory.glob("*/study.json")))
+
+
+def missing_study(directory: Path) -> str:
+    """What to tell somebody who asks for a study that is not there."""
+    known = ", ".join(list_studies(directory.parent)) or "none yet"
+    return f"no study {directory.name!r} in {directory.parent}; studies there: {known}"
+
+
+def _check_or_write_facts(
+    study: optuna.Study, given: dict[str, Any], facts: StudyFacts, directory: Path
+) -> None:
+    with storage_errors(directory):
+        attrs = study.user_attrs
+    if names.EXPERIMENT in attrs and names.TABLE_SHA256 in attrs:
+        check_same(
+            study.study_name,
+            stored=attrs[names.EXPERIMENT],
+            given=given,
+            stored_table=attrs[names.TABLE_SHA256],
+            given_table=facts.table_sha256,
+        )
+    with storage_errors(directory):
+        study.set_user_attr(names.EXPERIMENT, given)
+        study.set_user_attr(names.DENSE_LATENCY, asdict(facts.dense_latency))
+        study.set_user_attr(names.MAX_LATENCY_MS, facts.max_latency_ms)
+        study.set_user_attr(names.VERSIONS, {name: version(name) for name in ("optuna", "ray", "torch", "timm")})
+        study.set_user_attr(names.TABLE_SHA256, facts.table_sha256)

@@ -1,0 +1,96 @@
+"""Records of a study as Optuna's user attributes, and back. The only file that knows the names of the attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from search.proposer import Proposal
+from search.records import Latency, Origin, Rejection, StudyRecord, TrialRecord, TrialState
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+EXPERIMENT = "experiment"
+DENSE_LATENCY = "dense_latency"
+MAX_LATENCY_MS = "max_latency_ms"
+TABLE_SHA256 = "table_sha256"
+REJECTIONS = "rejections"
+VERSIONS = "versions"
+MLFLOW_RUN_ID = "mlflow_run_id"
+MLFLOW_EXPERIMENT_ID = "mlflow_experiment_id"
+DENSE_TOP1 = "dense_top1"
+
+CURVE = "curve"
+REASON = "reason"
+
+
+def mlflow_run_key(number: int) -> str:
+    """The study's attribute that holds the MLflow run of a trial."""
+    return f"{MLFLOW_RUN_ID}/{number}"
+
+
+def mlflow_run(attrs: Mapping[str, Any], number: int) -> str | None:
+    """The MLflow run of a trial, if it has one."""
+    return attrs.get(mlflow_run_key(number))
+
+
+def trial_attrs(proposal: Proposal) -> dict[str, Any]:
+    """Everything about a new trial that is not Optuna's own."""
+    schedule = proposal.config.pruning.schedule
+    return {
+        "config": proposal.config.to_dict(),
+        "latency": asdict(proposal.latency),
+        "keep_rates": list(schedule.keep_rates),
+        "keep_counts": [selection.num_kept for selection in proposal.plan.selections],
+        "blocks": [selection.block for selection in proposal.plan.selections],
+        "origin": str(proposal.origin),
+        "label": proposal.label,
+        "retry_of": proposal.retry_of,
+        CURVE: list(proposal.curve),
+    }
+
+
+def trial_record(trial: FrozenTrial, mlflow_run_id: str | None = None) -> TrialRecord:
+    """A trial as it is stored."""
+    attrs = trial.user_attrs
+    return TrialRecord(
+        number=trial.number,
+        state=TrialState(trial.state.name),
+        params=dict(trial.params),
+        config=attrs["config"],
+        latency=Latency(**attrs["latency"]),
+        keep_counts=tuple(attrs["keep_counts"]),
+        blocks=tuple(attrs["blocks"]),
+        origin=Origin(attrs["origin"]),
+        label=attrs["label"],
+        curve=tuple(attrs[CURVE]),
+        top1=trial.values[0] if trial.values else None,
+        reason=attrs.get(REASON, ""),
+        retry_of=attrs["retry_of"],
+        mlflow_run_id=mlflow_run_id,
+        started_at=trial.datetime_start.timestamp() if trial.datetime_start else None,
+        finished_at=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
+    )
+
+
+def study_record(
+    name: str, directory: str, attrs: Mapping[str, Any], trials: tuple[TrialRecord, ...]
+) -> StudyRecord:
+    """A study as it is stored."""
+    experiment = attrs[EXPERIMENT]
+    return StudyRecord(
+        name=name,
+        directory=directory,
+        experiment=experiment,
+        dense_latency=Latency(**attrs[DENSE_LATENCY]),
+        max_latency_ms=attrs[MAX_LATENCY_MS],
+        num_trials=experiment["search"]["num_trials"],
+        num_epochs=experiment["training"]["epochs"],
+        trials=trials,
+        rejections={Rejection(key): count for key, count in attrs.get(REJECTIONS, {}).items()},
+        mlflow_run_id=attrs.get(MLFLOW_RUN_ID),
+        mlflow_experiment_id=attrs.get(MLFLOW_EXPERIMENT_ID),
+        dense_top1=attrs.get(DENSE_TOP1),
+    )

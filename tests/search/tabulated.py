@@ -1,0 +1,102 @@
+"""A search on tabulated trials: known prices and learning curves, no training, no Ray."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+from search.budget import LatencyBudget
+from search.config import ExperimentConfig
+from search.driver import Decision, Idle, Limits, SearchDriver
+from search.proposer import Proposer
+from search.pruner import PeerPruner
+from search.records import Latency, TrialRecord
+from search.space import SearchSpace
+from search.study import StudyFacts, StudyStore
+from spvit.schedule import PruningSchedule, TokenGeometry, TokenPlan
+from trainers.metrics import EpochMetrics, Evaluation
+
+GEOMETRY = TokenGeometry(depth=6, num_patches=49)
+
+
+def experiment(directory: Path, **search: Any) -> ExperimentConfig:
+    settings = {"num_trials": 8, "num_concurrent": 2, "num_startup_trials": 3, "grace_epochs": 1}
+    space = {
+        "stage_keep_rates": {"low": 0.15, "high": 0.9},
+        "losses": {"ratio": {"low": 0.1, "high": 4.0, "log": True}},
+    }
+    return ExperimentConfig.model_validate(
+        {
+            "study": {"name": "toy", "directory": str(directory), "seed": 3},
+            "model": {"name": "toy"},
+            "data": {"path": "nowhere"},
+            "pruning": {"blocks": [1, 2, 4], "base_keep_rate": 0.7},
+            "training": {"epochs": 4, "freeze_epochs": 0},
+            "latency": {"max_latency_share": 0.7},
+            "search": settings | {"space": space} | search,
+        }
+    )
+
+
+def price(plan: TokenPlan) -> Latency:
+    mean_ms = sum(plan.block_tokens) / 30
+    return Latency(mean_ms=mean_ms, low_ms=0.98 * mean_ms, high_ms=1.02 * mean_ms)
+
+
+def dense() -> Latency:
+    return price(PruningSchedule().plan(GEOMETRY))
+
+
+def top1(trial: TrialRecord, epoch: int) -> float:
+    """Slower models are better, a ratio weight near 1 is best, and every epoch gains."""
+    ratio = trial.config["losses"]["ratio"]
+    return 60 + 3 * trial.latency.mean_ms - abs(ratio - 1) + 2 * epoch
+
+
+def metrics(epoch: int, value: float) -> dict[str, Any]:
+    evaluation = Evaluation(top1=value, top5=99.0, loss=1.0, num_images=100)
+    return EpochMetrics(epoch=epoch, evaluation=evaluation, loss_terms={"ratio": 0.1}).to_dict()
+
+
+def make_store(config: ExperimentConfig, *, sha256: str = "a" * 64, must_exist: bool = False) -> StudyStore:
+    budget = LatencyBudget.from_config(config.latency, dense())
+    facts = StudyFacts(dense_latency=dense(), max_latency_ms=budget.max_ms, table_sha256=sha256)
+    return StudyStore.open(config, facts, SearchSpace(config, GEOMETRY), must_exist=must_exist)
+
+
+def make_proposer(config: ExperimentConfig) -> Proposer:
+    budget = LatencyBudget.from_config(config.latency, dense())
+    space = SearchSpace(config, GEOMETRY)
+    return Proposer(space, price=price, budget=budget, config=config.search, seed=config.study.seed)
+
+
+def make_driver(config: ExperimentConfig, **kwargs: Any) -> SearchDriver:
+    driver = SearchDriver(
+        store=make_store(config),
+        proposer=make_proposer(config),
+        pruner=PeerPruner(config.search, config.training, config.study.name),
+        limits=Limits.from_config(config.search),
+        **kwargs,
+    )
+    driver.start()
+    return driver
+
+
+def run(driver: SearchDriver, *, max_reports: int = 10**6, seed: int = 0, report: Any = None) -> int:
+    """Plays Ray: starts what there is room for and lets a random running trial finish an epoch. Returns reports."""
+    order, running, num_reports = random.Random(seed), {}, 0
+    while num_reports < max_reports:
+        while isinstance(trial := driver.suggest(), TrialRecord):
+            running[trial.number] = (trial, trial.num_epochs)
+        if trial is Idle.FINISHED and (not running or driver.is_stopping):
+            break
+        number = order.choice(sorted(running))
+        trial, epoch = running[number]
+        values = report(trial, epoch + 1) if report else metrics(epoch + 1, top1(trial, epoch + 1))
+        num_reports += 1
+        running[number] = (trial, epoch + 1)
+        if driver.on_result(number, values) is Decision.STOP:
+            driver.on_complete(number)
+            del running[number]
+    return num_reports
