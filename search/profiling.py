@@ -98,7 +98,7 @@ def measure_study_table(experiment: ExperimentConfig, folder: Path, *, progress:
 
 
 def _shape(experiment: ExperimentConfig) -> BackboneShape:
-    from latency_tables.backbone_shape import shape_of
+    from latency_tables.parts import shape_of
     from spvit.factory import create_backbone
 
     return shape_of(create_backbone(experiment.model.name, args=experiment.model.args))

@@ -15,6 +15,7 @@ from spvit.errors import UsageError
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 MAX_NAMES_SHOWN = 8
 
+ALWAYS = ("0 ok", "1 a defect (the log file is named)")
 EXIT_CODES = {
     "usage": "2 wrong command line",
     "config": "3 experiment file wrong",
@@ -32,8 +33,8 @@ EXIT_CODES = {
 
 def epilog(example: str, *codes: str) -> str:
     """The end of a command's help: an example that can be copied, and the exit codes that it can end with."""
-    listed = "\n".join(["0 ok", *(EXIT_CODES[code] for code in codes), "1 a defect (the log file is named)"])
-    return f"\b\nExample:\n  {example}\n\n\b\nExit codes:\n" + "\n".join(f"  {line}" for line in listed.splitlines())
+    lines = sorted([*ALWAYS, *(EXIT_CODES[code] for code in codes)], key=lambda line: int(line.split()[0]))
+    return f"\b\nExample:\n  {example}\n\n\b\nExit codes:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def experiment_argument(function: Decorated) -> Decorated:

@@ -1,0 +1,60 @@
+"""`spvit-search export`: one trial's model in a folder, measured and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from search.commands.options import epilog, existing_study, json_option, runs_dir_option, study_argument
+from search.commands.output import emit
+from search.commands.progress import progress_bar
+from spvit.errors import UsageError
+
+EPILOG = epilog(
+    "spvit-search export demo --max-latency-ms 12 --output my-model", "usage", "table", "data", "storage", "feasible"
+)
+
+
+@click.command("export", epilog=EPILOG)
+@study_argument
+@click.option("--trial", "number", type=click.IntRange(min=0), help="This trial, by its number.")
+@click.option(
+    "--max-latency-ms", type=click.FloatRange(min=0, min_open=True), help="The best trial within this latency."
+)
+@click.option("--output", type=click.Path(path_type=Path), help="Folder to write; runs/STUDY/export/trial_N if absent.")
+@click.option("--force", is_flag=True, help="Replace an export that is there.")
+@runs_dir_option
+@json_option
+def command(
+    study: str,
+    number: int | None,
+    max_latency_ms: float | None,
+    output: Path | None,
+    runs_dir: Path,
+    *,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write the best model within the study's budget (or the one asked for) to a folder.
+
+    The model is evaluated again from the written file, and timed here side by side with the dense model. The folder
+    holds weights, all that is needed to build the model, an experiment file of its schedule, and a report.
+    """
+    if number is not None and max_latency_ms is not None:
+        raise UsageError("--trial and --max-latency-ms were both given; one of them says which model to export.")
+    from search.exporting import export_trial
+    from search.study import read_study
+
+    folder = existing_study(runs_dir, study)
+    with progress_bar("exporting") as progress:
+        report = export_trial(
+            read_study(folder),
+            folder,
+            number=number,
+            max_latency_ms=max_latency_ms,
+            output=output,
+            force=force,
+            progress=progress,
+        )
+    emit(report.to_dict(), report.to_text, as_json=as_json)

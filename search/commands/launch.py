@@ -1,0 +1,54 @@
+"""`spvit-search launch`: search for the best pruning within the latency budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from search.commands.options import (
+    address_option,
+    epilog,
+    experiment_argument,
+    experiment_runs_dir_option,
+    json_option,
+    read_experiment,
+    set_option,
+    study_folder,
+)
+from search.commands.progress import progress_bar
+from search.commands.searching import SEARCH_CODES, emit_summary
+
+EPILOG = epilog("spvit-search launch experiments/demo.toml --set search.num_trials=8", "config", *SEARCH_CODES)
+
+
+@click.command("launch", epilog=EPILOG)
+@experiment_argument
+@set_option
+@address_option
+@click.option(
+    "--profile/--no-profile", "may_measure", default=True, help="Measure the latency table first if there is none."
+)
+@experiment_runs_dir_option
+@json_option
+def command(
+    experiment: Path,
+    overrides: tuple[str, ...],
+    address: str | None,
+    runs_dir: Path | None,
+    *,
+    may_measure: bool,
+    as_json: bool,
+) -> None:
+    """Search keep rates, loss weights and training settings for the most accurate model within the budget.
+
+    The latency table is the experiment's latency.table, or else the study's own. Schedules over the budget are
+    rejected before any training. Ctrl-C ends the search in order; `resume` goes on with it.
+    """
+    from search.profiling import study_table
+    from search.searching import run_search
+
+    config = read_experiment(experiment, overrides, runs_dir)
+    with progress_bar("measuring") as progress:
+        table = study_table(config, study_folder(config), may_measure=may_measure, progress=progress)
+    emit_summary(run_search(config, table, address=address), as_json=as_json)

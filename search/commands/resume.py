@@ -1,0 +1,39 @@
+"""`spvit-search resume`: go on with a study that was stopped or interrupted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from search.commands.options import (
+    address_option,
+    epilog,
+    existing_study,
+    json_option,
+    runs_dir_option,
+    study_argument,
+)
+from search.commands.progress import progress_bar
+from search.commands.searching import SEARCH_CODES, emit_summary
+
+
+@click.command("resume", epilog=epilog("spvit-search resume demo", *SEARCH_CODES))
+@study_argument
+@address_option
+@runs_dir_option
+@json_option
+def command(study: str, address: str | None, runs_dir: Path, *, as_json: bool) -> None:
+    """Continue a study: finished trials are kept, interrupted ones go on from their checkpoints.
+
+    The study's own experiment and latency table are used; nothing but its name is needed.
+    """
+    from search.profiling import study_table
+    from search.searching import run_search, stored_experiment
+    from search.study import read_study
+
+    folder = existing_study(runs_dir, study)
+    experiment = stored_experiment(read_study(folder), folder)
+    with progress_bar("measuring") as progress:
+        table = study_table(experiment, folder, may_measure=False, progress=progress)
+    emit_summary(run_search(experiment, table, resume=True, address=address), as_json=as_json)

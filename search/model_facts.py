@@ -1,0 +1,34 @@
+"""What an experiment's backbone is like, read from the model itself without its weights."""
+
+from __future__ import annotations
+
+from search.config import ExperimentConfig
+from spvit.errors import ConfigError
+from spvit.schedule import TokenGeometry
+from trainers.config import TrialConfig
+
+
+def geometry_of_experiment(experiment: ExperimentConfig) -> TokenGeometry:
+    """Depth and token counts of the experiment's backbone.
+
+    Raises:
+        ConfigError: timm knows no such model, or its tokens cannot be pruned.
+    """
+    from spvit.factory import create_backbone, geometry_of
+
+    return geometry_of(create_backbone(experiment.model.name, args=experiment.model.args))
+
+
+def trial_of(experiment: ExperimentConfig) -> TrialConfig:
+    """The trial that the experiment describes by itself.
+
+    Raises:
+        ConfigError: the model cannot be made, or the schedule lies behind its last block.
+    """
+    geometry = geometry_of_experiment(experiment)
+    try:
+        trial = experiment.trial(geometry.depth)
+        trial.pruning.schedule.plan(geometry, trial.pruning.package)
+    except ValueError as error:
+        raise ConfigError(f"[pruning] does not fit {experiment.model.name}: {error}") from None
+    return trial

@@ -1,0 +1,53 @@
+"""One search from the table to the record, with everybody who wants to know how it goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latency_tables.table import LatencyTable
+from search.config import ExperimentConfig
+from search.experiment import validate
+from search.listener import StudyListener
+from search.records import StudyRecord
+
+if TYPE_CHECKING:
+    from search.tracking import MlflowTracker
+
+
+def run_search(
+    experiment: ExperimentConfig, table: LatencyTable, *, resume: bool = False, address: str | None = None
+) -> StudyRecord:
+    """Searches, showing progress on stderr and tracking in MLflow unless the experiment says otherwise.
+
+    Raises:
+        SpvitError: whatever ends a search early; what finished before is kept.
+    """
+    from search.launcher import launch
+
+    folder = experiment.study.directory / experiment.study.name
+    return launch(experiment, table, listeners=_listeners(experiment, folder), resume=resume, address=address)
+
+
+def _listeners(experiment: ExperimentConfig, folder: Path) -> list[StudyListener]:
+    from search.view import TerminalView
+
+    view: list[StudyListener] = [TerminalView()]
+    return [*view, _tracker(experiment, folder)] if experiment.tracking.enabled else view
+
+
+def _tracker(experiment: ExperimentConfig, folder: Path) -> MlflowTracker:
+    from search.tracking import MlflowTracker
+
+    return MlflowTracker(folder, uri=experiment.tracking.uri)
+
+
+def stored_experiment(study: StudyRecord, folder: Path) -> ExperimentConfig:
+    """The experiment that a study was made from, its folder being where the study is now.
+
+    Raises:
+        ConfigError: the study was written by another version whose experiments are different.
+    """
+    experiment = validate(study.experiment, source=f"the experiment stored in {folder}")
+    study_config = experiment.study.model_copy(update={"directory": folder.parent})
+    return experiment.model_copy(update={"study": study_config})
