@@ -46,10 +46,11 @@ def class_attention(block: Any, tokens: Tensor) -> Tensor:
     query = nn.functional.linear(x[:, :1], weight[:query_rows], None if bias is None else bias[:query_rows])
     keys = nn.functional.linear(x, weight[query_rows:key_rows], None if bias is None else bias[query_rows:key_rows])
     heads = (attn.num_heads, attn.head_dim)
-    query = attn.q_norm(query.unflatten(2, heads).transpose(1, 2))
-    keys = attn.k_norm(keys.unflatten(2, heads).transpose(1, 2))
+    query = attn.q_norm(query.reshape(*query.shape[:2], *heads).transpose(1, 2))
+    keys = attn.k_norm(keys.reshape(*keys.shape[:2], *heads).transpose(1, 2))
     logits = (query @ keys.transpose(2, 3)) * attn.scale
-    return logits.float().softmax(-1).mean(1).squeeze(1)
+    spread: Tensor = logits.float().softmax(-1).mean(1).squeeze(1)
+    return spread
 
 
 def class_attentions(backbone: VisionTransformer, images: Tensor, blocks: Collection[int]) -> dict[int, Tensor]:
@@ -77,4 +78,5 @@ def embed(backbone: VisionTransformer, images: Tensor) -> Tensor:
     x = backbone.patch_embed(images)
     x = backbone._pos_embed(x)
     x = backbone.patch_drop(x)
-    return backbone.norm_pre(x)
+    tokens: Tensor = backbone.norm_pre(x)
+    return tokens

@@ -88,8 +88,8 @@ def _check_supported(model: nn.Module, name: str) -> None:
     reason = _why_unsupported(model)
     if reason:
         raise UnsupportedModelError(
-            f"Token pruning needs a plain vision transformer that classifies from its class token, but {name} {reason}. "
-            "Models such as deit_small_patch16_224 or vit_base_patch16_224 can be used."
+            f"Token pruning needs a plain vision transformer that classifies from its class token, but {name} "
+            f"{reason}. Models such as deit_small_patch16_224 or vit_base_patch16_224 can be used."
         )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from spvit.model import PrunedOutput
 
@@ -47,7 +47,7 @@ def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperatur
     """
     student = (student_logits.float() / temperature).log_softmax(-1)
     teacher = (teacher_logits.detach().float() / temperature).log_softmax(-1)
-    return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+    return functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
 
 def token_distillation_loss(output: PrunedOutput, teacher_tokens: Tensor) -> Tensor:

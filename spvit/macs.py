@@ -26,7 +26,9 @@ class ModelWidths:
 
 
 def count_macs(plan: TokenPlan, widths: ModelWidths, *, num_patches: int) -> int:
-    """Multiply-accumulates of one image: embedding, blocks, selectors and head; norms, sums and softmax are not counted.
+    """Multiply-accumulates of one image: embedding, blocks, selectors, head.
+
+    Norms, sums and softmax are not counted, as usual.
 
     Args:
         plan: the integer token counts.

@@ -146,7 +146,14 @@ class PrunedViT(nn.Module):
         mass, steps = no_packages(x).mass, []
         for number, block in enumerate(self.backbone.blocks):
             if number in self._selections:
-                step = select_gathered(x, mass, *self._at(number), self.layout, sampling)
+                step = select_gathered(
+                    x,
+                    mass,
+                    selector=self._selector(number),
+                    selection=self._selections[number],
+                    layout=self.layout,
+                    sampling=sampling,
+                )
                 x, mass = step.tokens, step.mass
                 steps.append(step)
             x = block(x)
@@ -158,15 +165,23 @@ class PrunedViT(nn.Module):
         mass, mask, steps = no_packages(x).mass, None, []
         for number, block in enumerate(self.backbone.blocks):
             if number in self._selections:
-                step = select_masked(x, mass, keep, *self._at(number), self.layout, sampling)
+                step = select_masked(
+                    x,
+                    mass,
+                    keep,
+                    selector=self._selector(number),
+                    selection=self._selections[number],
+                    layout=self.layout,
+                    sampling=sampling,
+                )
                 x, mass, keep = step.tokens, step.mass, step.keep
                 steps.append(step)
                 mask = self._mask(step, sampling)
             x = block(x, attn_mask=mask)
         return x, steps
 
-    def _at(self, number: int) -> tuple[MultiHeadSelector, Selection]:
-        return cast("MultiHeadSelector", self.selectors[str(number)]), self._selections[number]
+    def _selector(self, number: int) -> MultiHeadSelector:
+        return cast("MultiHeadSelector", self.selectors[str(number)])
 
     def _mask(self, step: Masked, sampling: Sampling | None) -> Tensor:
         prefix = step.keep.new_ones(len(step.keep), self.layout.num_prefix)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from spvit.packaging import Packages, add_package, pack
 from spvit.schedule import PackageMode, Selection
@@ -59,6 +59,7 @@ class Masked(NamedTuple):
 def select_gathered(
     tokens: Tensor,
     mass: Tensor,
+    *,
     selector: MultiHeadSelector,
     selection: Selection,
     layout: Layout,
@@ -89,6 +90,7 @@ def select_masked(
     tokens: Tensor,
     mass: Tensor,
     keep: Tensor,
+    *,
     selector: MultiHeadSelector,
     selection: Selection,
     layout: Layout,
@@ -128,4 +130,4 @@ def take(tokens: Tensor, index: Tensor) -> Tensor:
     """
     batch, length, width = tokens.shape
     offsets = torch.arange(batch, device=tokens.device).unsqueeze(1) * length
-    return F.embedding(index + offsets, tokens.reshape(batch * length, width))
+    return functional.embedding(index + offsets, tokens.reshape(batch * length, width))

@@ -6,8 +6,8 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from spvit.options import HeadWeighting
 
@@ -48,13 +48,9 @@ class MultiHeadSelector(nn.Module):
         width = dim // num_heads
         self.norm = nn.LayerNorm(width)
         self.project = nn.Linear(width, width)
-        self.score = nn.Sequential(
-            nn.Linear(width, width // 2),
-            nn.GELU(),
-            nn.Linear(width // 2, width // 4),
-            nn.GELU(),
-            nn.Linear(width // 4, 2),
-        )
+        self.hidden = nn.Linear(width, width // 2)
+        self.narrow = nn.Linear(width // 2, width // 4)
+        self.out = nn.Linear(width // 4, 2)
         self.weigh = _squeeze_and_excite(num_heads) if weighting is HeadWeighting.SENET and num_heads > 1 else None
         self.reset_parameters()
 
@@ -66,7 +62,7 @@ class MultiHeadSelector(nn.Module):
                 nn.init.zeros_(module.bias)
         half_margin = 0.5 * math.log(INITIAL_KEEP_PROBABILITY / (1 - INITIAL_KEEP_PROBABILITY))
         with torch.no_grad():
-            self.score[-1].bias.copy_(torch.tensor([half_margin, -half_margin]))
+            self.out.bias.copy_(torch.tensor([half_margin, -half_margin]))
 
     def forward(self, tokens: Tensor, policy: Tensor | None = None) -> Scores:
         """Score tokens.
@@ -77,21 +73,21 @@ class MultiHeadSelector(nn.Module):
         """
         # Half precision overflows in the noise and loses the order of near ties.
         with torch.autocast(tokens.device.type, enabled=False):
-            heads = tokens.to(self.norm.weight.dtype).unflatten(2, (self.num_heads, -1))
+            heads = tokens.to(self.norm.weight.dtype).reshape(*tokens.shape[:2], self.num_heads, -1)
             margins = self._margins(heads, policy).float()
             weights = None if self.weigh is None else torch.sigmoid(self.weigh(heads.mean(-1))).float()
             return Scores(average_heads(margins, weights), average_heads(torch.sigmoid(margins), weights))
 
     def _margins(self, heads: Tensor, policy: Tensor | None) -> Tensor:
         """Margin of every head, (B, M, H), for tokens cut into heads (B, M, H, d)."""
-        hidden, out = self.score[0], self.score[4]
-        local, summary = F.gelu(self.project(self.norm(heads))).chunk(2, dim=-1)
+        local, summary = functional.gelu(self.project(self.norm(heads))).chunk(2, dim=-1)
         context = mean_over_tokens(summary, policy)
         # [local ; context] W is local W_local + context W_context; the second product is the same for all tokens.
-        for_local, for_context = hidden.weight.chunk(2, dim=1)
-        x = F.linear(local, for_local) + F.linear(context, for_context, hidden.bias)
-        x = self.score[3](self.score[2](self.score[1](x)))
-        return F.linear(x, out.weight[:1] - out.weight[1:], out.bias[:1] - out.bias[1:]).squeeze(-1)
+        for_local, for_context = self.hidden.weight.chunk(2, dim=1)
+        x = functional.linear(local, for_local) + functional.linear(context, for_context, self.hidden.bias)
+        x = functional.gelu(self.narrow(functional.gelu(x)))
+        weight, bias = self.out.weight, self.out.bias
+        return functional.linear(x, weight[:1] - weight[1:], bias[:1] - bias[1:]).squeeze(-1)
 
 
 def _squeeze_and_excite(num_heads: int) -> nn.Sequential:
@@ -134,7 +130,7 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
 def sample_keep(margin: Tensor, *, temperature: float = 1.0, noise_scale: float = 1.0) -> Tensor:
     """Decisions (B, M), 0 or 1, sampled with probability sigmoid(margin) and passing a gradient straight through.
 
-    The same law as the keep column of `F.gumbel_softmax(..., hard=True)` over two classes.
+    The same law as the keep column of `functional.gumbel_softmax(..., hard=True)` over two classes.
     """
     soft = torch.sigmoid(perturb(margin, noise_scale) / temperature)
     return straight_through((soft > 0.5).to(soft.dtype), soft)

@@ -18,7 +18,14 @@ from spvit.options import HeadWeighting
 
 PREFIX = "score_predictor."
 _HEAD_COPY = re.compile(r"(in_conv|out_conv)\.(\d+)\.(\d+)\.(weight|bias)")
-_RENAMED = (("in_conv.0.", "norm."), ("in_conv.1.", "project."), ("out_conv.", "score."), ("senet.", "weigh."))
+_RENAMED = (
+    ("in_conv.0.", "norm."),
+    ("in_conv.1.", "project."),
+    ("out_conv.0.", "hidden."),
+    ("out_conv.2.", "narrow."),
+    ("out_conv.4.", "out."),
+    ("senet.", "weigh."),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,9 @@ here calls. Declaring the schemas makes the import succeed; a torchvision that m
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 # torchvision 0.28 registers shape functions for these two while it is imported.
@@ -26,9 +24,7 @@ _libraries: list[Any] = []  # a schema lives as long as the torch.library.Librar
 class _BeforeTorchvision(MetaPathFinder):
     """Finds nothing: acts once, when torchvision is first looked for."""
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, *_: object) -> ModuleSpec | None:
         if fullname != "torchvision":
             return None
         sys.meta_path.remove(self)
@@ -56,10 +52,11 @@ def ensure_operators() -> None:
 def _load_library(folder: Path) -> bool:
     import torch
 
+    operators: Any = torch.ops
     libraries = [*folder.glob("_C*.so"), *folder.glob("_C*.pyd"), *folder.glob("_C*.dylib")]
     try:
         for library in libraries:
-            torch.ops.load_library(library)
+            operators.load_library(library)
     except OSError:
         return False
     return bool(libraries)
@@ -71,7 +68,8 @@ def _declare_missing() -> None:
     missing = [schema for name, schema in SCHEMAS.items() if not hasattr(torch.ops.torchvision, name)]
     if not missing:
         return
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library_class: Any = torch.library.Library
+    library = library_class("torchvision", "FRAGMENT")
     for schema in missing:
         library.define(schema)
     _libraries.append(library)

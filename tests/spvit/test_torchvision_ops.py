@@ -12,16 +12,11 @@ def python(code: str) -> str:
 
 @pytest.mark.parametrize("module", ["spvit", "spvit.schedule", "spvit.errors"])
 def test_timm_imports_after_anything_of_spvit(module: str) -> None:
-    assert (
-        python(
-            f"import {module}; import timm; print(timm.create_model('deit_tiny_patch16_224', depth=1).depth if 0 else 'ok')"
-        )
-        == "ok"
-    )
+    assert python(f"import {module}; import timm; print(timm.is_model('deit_tiny_patch16_224'))") == "True"
 
 
 def test_spvit_is_free_of_torch_until_a_name_needs_it() -> None:
-    code = "import sys, spvit; spvit.PruningSchedule; a = 'torch' in sys.modules; spvit.PrunedViT; print(a, 'torch' in sys.modules)"
+    code = "import sys, spvit; spvit.PruningSchedule; a = 'torch' in sys.modules\nspvit.PrunedViT; print(a, 'torch' in sys.modules)"
     assert python(code) == "False True"
 
 
