@@ -1,0 +1,142 @@
+"""What a model does here and now: accuracy on the splits there are, and time beside the dense model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from search.config import LatencyConfig
+from trainers.config import DataConfig, DataFormat
+from trainers.data import Loading, Split, open_split
+from trainers.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from latency_tables.timing import Comparison
+
+DENSE = "dense"
+NUM_ROUNDS = 40
+EVALUATION_BATCH_SIZE = 256
+
+Progress = Callable[[float, str], None]
+
+
+class Verdict(StrEnum):
+    """Whether a measured interval is within the budget."""
+
+    MET = "met"
+    NOT_MET = "not met"
+    UNCERTAIN = "uncertain: the budget lies within the measurement's interval"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Certificate:
+    """One model, measured. Top-1 in percent, None where the split or trained weights are missing.
+
+    `ratio` is the model's time over the dense model's, run just before and after, with a 90 % interval.
+    """
+
+    val_top1: float | None
+    test_top1: float | None
+    p50_ms: float
+    p95_ms: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+
+    @property
+    def speed_up(self) -> float:
+        """How many times as fast as the dense model."""
+        return 1.0 / self.ratio
+
+    def verdict(self, *, dense_ms: float, max_latency_ms: float) -> Verdict:
+        """Compare with a budget, on the scale of a dense model that takes `dense_ms`."""
+        if self.ratio_high * dense_ms <= max_latency_ms:
+            return Verdict.MET
+        return Verdict.NOT_MET if self.ratio_low * dense_ms > max_latency_ms else Verdict.UNCERTAIN
+
+
+def certify(
+    models: Mapping[str, nn.Module],
+    *,
+    trained: frozenset[str],
+    data: DataConfig,
+    preprocessing: Preprocessing,
+    latency: LatencyConfig,
+    time_limit_s: float = 60.0,
+    progress: Progress = lambda _share, _text: None,
+) -> dict[str, Certificate]:
+    """Evaluate the trained models and time all of them side by side.
+
+    Args:
+        models: by name, in evaluation mode; the unpruned one is called `dense`.
+        trained: names of those whose accuracy means something.
+        data: where the validation split is, and perhaps a test split.
+        preprocessing: how the models want their images.
+        latency: device, threads, batch size and number format to time with.
+        time_limit_s: bound on the timing.
+        progress: told the finished share and what is being done.
+
+    Raises:
+        DataError: the validation split cannot be read.
+    """
+    top1s: dict[tuple[str, Split], float] = {}
+    for number, name in enumerate(sorted(trained)):
+        for split in splits_of(data):
+            progress(0.6 * number / len(trained), f"evaluating {name} on {split}")
+            top1s[name, split] = _top1(models[name], data, split, preprocessing)
+    progress(0.6, "timing the models side by side")
+    timed = _time(models, preprocessing, latency, time_limit_s)
+    progress(1.0, "done")
+    return {
+        name: Certificate(
+            val_top1=top1s.get((name, Split.VAL)),
+            test_top1=top1s.get((name, Split.TEST)),
+            p50_ms=timed[name].p50_ms,
+            p95_ms=timed[name].p95_ms,
+            ratio=timed[name].ratio.median,
+            ratio_low=timed[name].ratio.low,
+            ratio_high=timed[name].ratio.high,
+        )
+        for name in models
+    }
+
+
+def splits_of(data: DataConfig) -> tuple[Split, ...]:
+    """Validation, and test where the data has it."""
+    test = data.path / (f"{Split.TEST}.npz" if data.format is DataFormat.NPZ else str(Split.TEST))
+    return (Split.VAL, Split.TEST) if test.exists() else (Split.VAL,)
+
+
+def _top1(model: nn.Module, data: DataConfig, split: Split, preprocessing: Preprocessing) -> float:
+    from trainers.evaluate import evaluate
+
+    loading = Loading(batch_size=EVALUATION_BATCH_SIZE, training=False)
+    return evaluate(model, open_split(data, split, preprocessing, loading).epoch(0)).top1
+
+
+def _time(
+    models: Mapping[str, nn.Module], preprocessing: Preprocessing, latency: LatencyConfig, time_limit_s: float
+) -> Mapping[str, Comparison]:
+    import torch
+
+    from latency_tables.timing import compare_models
+
+    dtype = getattr(torch, latency.dtype)
+    copies = {name: copy.deepcopy(model).to(latency.device, dtype).eval() for name, model in models.items()}
+    shape = (latency.batch_size, preprocessing.num_channels, preprocessing.height, preprocessing.width)
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(latency.device, dtype)
+    with torch.inference_mode():
+        return compare_models(
+            copies,
+            images,
+            dense=DENSE,
+            num_rounds=NUM_ROUNDS,
+            num_threads=latency.num_threads,
+            device=latency.device,
+            time_limit_s=time_limit_s,
+        )

@@ -1,0 +1,73 @@
+"""The files of an export that say what the model is: weights, description, and an experiment that runs again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from search.config import ExperimentConfig
+from search.experiment import load_experiment, validate
+from search.records import StudyRecord, TrialRecord
+from search.study_report import experiment_toml
+from search.trial_model import load_trial_model, trial_config
+from trainers.config import DataConfig
+from trainers.data import Loading, Split, open_split
+from trainers.preprocessing import preprocessing_of
+
+
+def write_model(study: StudyRecord, trial: TrialRecord, staging: Path) -> None:
+    """Write the trial's model, its description and its experiment into an existing folder."""
+    from spvit.exported import save_exported
+
+    config = trial_config(trial)
+    model = load_trial_model(study, trial)
+    save_exported(
+        staging,
+        model,
+        name=config.model.name,
+        args=config.model.args,
+        selector=config.pruning.selector,
+        head_weighting=config.pruning.head_weighting,
+        package=config.pruning.package,
+        extra={
+            "input": _input_of(model.backbone),
+            "class_names": _class_names(config.data, model.backbone),
+            "study": study.name,
+            "trial": trial.number,
+        },
+    )
+    path = staging / "config.toml"
+    path.write_text(experiment_toml(fixed_experiment(study, trial).model_dump(mode="json")), encoding="utf-8")
+    load_experiment(path)
+
+
+def fixed_experiment(study: StudyRecord, trial: TrialRecord) -> ExperimentConfig:
+    """The study's experiment with the trial's schedule, losses and training, and nothing left to explore."""
+    config = trial_config(trial)
+    values = {key: value for key, value in study.experiment.items() if key != "search"}
+    schedule = config.pruning.schedule
+    values |= {
+        "study": {**study.experiment["study"], "name": f"{study.name[:80]}-trial-{trial.number}"},
+        "pruning": {
+            "blocks": list(schedule.blocks) or None,
+            "stage_keep_rates": list(schedule.keep_rates) or None,
+            "selector": str(config.pruning.selector),
+            "head_weighting": str(config.pruning.head_weighting),
+            "package": str(config.pruning.package),
+        },
+        "losses": config.losses.model_dump(mode="json"),
+        "training": config.training.model_dump(mode="json"),
+    }
+    return validate(values, source=f"trial {trial.number} of study {study.name}")
+
+
+def _input_of(backbone: Any) -> dict[str, Any]:
+    wanted = asdict(preprocessing_of(backbone))
+    return {key: value for key, value in wanted.items() if key != "num_classes"}
+
+
+def _class_names(data: DataConfig, backbone: Any) -> list[str]:
+    return list(
+        open_split(data, Split.VAL, preprocessing_of(backbone), Loading(batch_size=1, training=False)).class_names
+    )

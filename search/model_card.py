@@ -1,0 +1,49 @@
+"""The text that an exported model is accompanied by. Pure."""
+
+from __future__ import annotations
+
+from search.certificate import Certificate
+from search.export_report import ExportReport
+
+CARD = """# {study}, trial {trial}
+
+A vision transformer with soft token pruning (SPViT), found by spvit-search.
+
+    import spvit
+    model = spvit.load_exported("path/of/this/folder")   # images in, logits out
+
+Images are prepared as `config.json` says under `input`; `class_names` are there too. `config.toml` fine-tunes the same
+schedule again: `spvit-search fine-tune config.toml`.
+
+## Measured when it was exported
+
+| model | val top-1 (%) | test top-1 (%) | time over dense (90 % interval) | speed-up |
+|---|---|---|---|---|
+{rows}
+
+* keep rates {keep_rates}, {num_parameters:,} parameters
+* predicted by the latency table: {predicted.mean_ms:.3f} ms ({predicted.low_ms:.3f} to {predicted.high_ms:.3f})
+* measured: {measured.p50_ms:.3f} ms (95 % of runs within {measured.p95_ms:.3f} ms)
+* budget {max_latency_ms:.3f} ms: **{verdict}** (dense model: {dense_ms:.3f} ms)
+* one batch of {batch_size} images, {num_threads} CPU threads, device {device}
+* SHA-256 of the weights: `{weights_sha256}`
+* {created_at}
+"""
+
+
+def model_card(report: ExportReport) -> str:
+    """The README of an export."""
+    values = {name: getattr(report, name) for name in report.__slots__ if name != "models"}
+    rates = ", ".join(f"{rate:.3g}" for rate in report.keep_rates) or "none (dense)"
+    rows = "\n".join(_row(name, certificate) for name, certificate in report.models.items())
+    return CARD.format(**values | {"keep_rates": rates}, rows=rows, measured=report.measured)
+
+
+def _row(name: str, certificate: Certificate) -> str:
+    val, test = (_percent(value) for value in (certificate.val_top1, certificate.test_top1))
+    interval = f"{certificate.ratio:.3f} ({certificate.ratio_low:.3f} to {certificate.ratio_high:.3f})"
+    return f"| {name} | {val} | {test} | {interval} | {certificate.speed_up:.2f} |"
+
+
+def _percent(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.2f}"

@@ -1,0 +1,133 @@
+"""A pruned model as a folder: weights, and what is needed to build the network that they belong to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from spvit.errors import CheckpointError, ConfigError
+from spvit.factory import create_backbone
+from spvit.model import PrunedViT
+from spvit.options import HeadWeighting, SelectorKind
+from spvit.schedule import PackageMode, PruningSchedule, Stage
+
+WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
+FORMAT = 1
+
+
+def save_exported(
+    directory: Path,
+    model: PrunedViT,
+    *,
+    name: str,
+    args: Mapping[str, bool | int | float | str],
+    selector: SelectorKind,
+    head_weighting: HeadWeighting,
+    package: PackageMode,
+    extra: Mapping[str, Any],
+) -> None:
+    """Write `model.safetensors` and `config.json` into an existing folder.
+
+    Args:
+        directory: where to.
+        model: the pruned model.
+        name: the backbone's name in timm.
+        args: further arguments of `timm.create_model`.
+        selector: how tokens are scored.
+        head_weighting: how a multi-head selector weighs its heads.
+        package: what becomes of dropped tokens.
+        extra: further JSON values for whoever uses the model (input size, class names).
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    save_file(tensors, directory / WEIGHTS)
+    description = {
+        "format": FORMAT,
+        "backbone": {"name": name, "args": dict(args)},
+        "schedule": [asdict(stage) for stage in model.schedule.stages],
+        "selector": str(selector),
+        "head_weighting": str(head_weighting),
+        "package": str(package),
+        "weights_sha256": _sha256(directory / WEIGHTS),
+    }
+    (directory / DESCRIPTION).write_text(json.dumps(description | dict(extra), indent=2), encoding="utf-8")
+
+
+def load_exported(directory: Path | str) -> PrunedViT:
+    """The model in an exported folder, on the CPU, in evaluation mode; it takes images and gives logits.
+
+    Raises:
+        CheckpointError: the folder is no export, or one of its files was damaged.
+    """
+    folder = Path(directory)
+    description = read_description(folder)
+    _check_weights(folder, description)
+    try:
+        model = _build(description)
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (KeyError, TypeError, ValueError, RuntimeError, ConfigError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder}: weights and {DESCRIPTION} do not belong together ({_first_line(error)}); export the model again"
+        ) from error
+    return model.eval()
+
+
+def read_description(directory: Path) -> dict[str, Any]:
+    """What an exported folder's `config.json` says.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or of a newer format.
+    """
+    path = directory / DESCRIPTION
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        version = description["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{directory}: a folder written by `spvit-search export` was required, but {DESCRIPTION} is missing or "
+            f"damaged ({type(error).__name__})"
+        ) from error
+    if version != FORMAT:
+        raise CheckpointError(f"{path}: format {FORMAT} was required, but got {version!r}; use a matching spvit-search")
+    return dict(description)
+
+
+def _check_weights(folder: Path, description: Mapping[str, Any]) -> None:
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise CheckpointError(f"{path}: the weights are missing; export the model again")
+    if _sha256(path) != description.get("weights_sha256"):
+        raise CheckpointError(
+            f"{path}: the weights were damaged or changed, their SHA-256 is not the one in {DESCRIPTION}; "
+            f"export the model again"
+        )
+
+
+def _build(description: Mapping[str, Any]) -> PrunedViT:
+    backbone = create_backbone(description["backbone"]["name"], args=description["backbone"]["args"])
+    schedule = PruningSchedule(stages=tuple(Stage(**stage) for stage in description["schedule"]))
+    return PrunedViT(
+        backbone,
+        schedule,
+        selector=SelectorKind(description["selector"]),
+        head_weighting=HeadWeighting(description["head_weighting"]),
+        package=PackageMode(description["package"]),
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
