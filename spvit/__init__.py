@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from spvit import torchvision_ops
 
 if TYPE_CHECKING:
+    from spvit.exported import load_exported
     from spvit.factory import create_backbone, geometry_of
     from spvit.model import PrunedOutput, PrunedViT, SelectionOutput, dense_tokens
     from spvit.options import HeadWeighting, SelectorKind, TokenForm
@@ -31,9 +32,11 @@ __all__ = [
     "create_backbone",
     "dense_tokens",
     "geometry_of",
+    "load_exported",
 ]
 
 _HOMES = {
+    "exported": ("load_exported",),
     "factory": ("create_backbone", "geometry_of"),
     "model": ("PrunedOutput", "PrunedViT", "SelectionOutput", "dense_tokens"),
     "options": ("HeadWeighting", "SelectorKind", "TokenForm"),
