@@ -87,6 +87,13 @@ class LossWeights(FrozenConfig):
         return self.distillation > 0 or self.token_distillation > 0
 
 
+class Precision(StrEnum):
+    """Number format of the forward and backward pass; weights stay float32."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
 class TrainingConfig(FrozenConfig):
     """How one fine-tuning is optimised."""
 
@@ -106,11 +113,19 @@ class TrainingConfig(FrozenConfig):
     mixup: NonNegative = 0.0
     cutmix: NonNegative = 0.0
     temperature: Positive = Field(default=1.0, description="Of the Gumbel noise that samples tokens while training.")
+    noise_scale: NonNegative = Field(default=1.0, description="Of the same noise; 0 trains without it.")
     form: TokenForm = TokenForm.GATHERED
+    freeze_leading: bool = Field(
+        default=True, description="Keep what comes before the first selector as it is: pruning cannot reach it."
+    )
     selector_warmup_steps: int = Field(
         default=100, ge=0, description="Steps before the first epoch in which selectors learn the teacher's attention."
     )
-    num_threads: int | None = Field(default=None, ge=1, description="CPU threads of a trial; torch's default if absent.")
+    selector_warmup_lr: Positive = Field(default=2e-3, description="Learning rate of those steps.")
+    precision: Precision = Precision.FLOAT32
+    num_threads: int | None = Field(
+        default=None, ge=1, description="CPU threads of a trial; torch's default if absent."
+    )
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     seed: int = Field(default=0, ge=0)
 

@@ -1,0 +1,191 @@
+"""Both formats: what is refused, and that an epoch's batches depend on seed and epoch alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from spvit.errors import DataError
+from trainers.config import Augmentation, DataConfig, DataFormat
+from trainers.data import Loading, Split, describe_data, open_split
+from trainers.preprocessing import Preprocessing
+
+SIZE, CLASSES = 8, 3
+GREY = Preprocessing(
+    num_channels=1, height=SIZE, width=SIZE, mean=(0.5,), std=(0.5,),
+    crop_pct=1.0, interpolation="bilinear", num_classes=CLASSES,
+)  # fmt: skip
+
+
+def npz(path: Path, **arrays: object) -> None:
+    rng = np.random.default_rng(0)
+    defaults = {"images": rng.integers(0, 256, (12, SIZE, SIZE), np.uint8), "labels": np.arange(12) % CLASSES}
+    np.savez(path, **(defaults | arrays))
+
+
+@pytest.fixture
+def npz_data(tmp_path: Path) -> DataConfig:
+    for split in ("train", "val"):
+        npz(tmp_path / f"{split}.npz")
+    return DataConfig(format=DataFormat.NPZ, path=tmp_path, augmentation=Augmentation.LIGHT)
+
+
+@pytest.fixture
+def folder_data(tmp_path: Path) -> DataConfig:
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        for split in ("train", "val"):
+            folder = tmp_path / split / f"class{number % CLASSES}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (10, 12), np.uint8)).save(folder / f"{number:02d}.png")
+    return DataConfig(format=DataFormat.FOLDER, path=tmp_path, augmentation=Augmentation.TIMM)
+
+
+@pytest.fixture(params=["npz_data", "folder_data"])
+def data(request: pytest.FixtureRequest) -> DataConfig:
+    config: DataConfig = request.getfixturevalue(request.param)
+    return config
+
+
+def batches(config: DataConfig, epoch: int, *, seed: int = 0, training: bool = True) -> list[torch.Tensor]:
+    opened = open_split(config, Split.TRAIN, GREY, Loading(batch_size=5, training=training, seed=seed))
+    assert opened.num_images == 12
+    found = list(opened.epoch(epoch))
+    assert len(found) == opened.num_batches()
+    return [tensor for batch in found for tensor in batch]
+
+
+def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_epochs_are_functions_of_seed_and_epoch(data: DataConfig):
+    first = batches(data, 3)
+    assert first[0].shape == (5, 1, SIZE, SIZE)
+    assert first[0].dtype == torch.float32
+    torch.manual_seed(99)
+    assert same(first, batches(data, 3))
+    assert not same(first, batches(data, 4))
+    assert not same(first, batches(data, 3, seed=1))
+
+
+def test_evaluation_shows_every_image_once_unchanged(data: DataConfig):
+    found = batches(data, 0, training=False)
+    assert [len(labels) for labels in found[1::2]] == [5, 5, 2]
+    assert torch.cat(found[1::2]).bincount().tolist() == [4, 4, 4]
+    assert same(found, batches(data, 1, seed=5, training=False))
+
+
+def test_loading_leaves_the_generators_alone(data: DataConfig):
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    batches(data, 0)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_images_in_worker_processes_are_the_same(folder_data: DataConfig):
+    assert same(batches(folder_data, 2), batches(folder_data.model_copy(update={"num_workers": 2}), 2))
+
+
+def test_description_counts_without_opening(data: DataConfig):
+    summary = describe_data(data, num_classes=CLASSES)
+    assert (summary.train.num_images, summary.val.num_images, summary.num_classes) == (12, 12, CLASSES)
+
+
+def test_too_few_outputs_are_refused_by_both(data: DataConfig):
+    with pytest.raises(DataError, match=r"3 classes, but the model has 2 outputs.*num_classes = 3"):
+        describe_data(data, num_classes=2)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_missing_split_is_named(npz_data: DataConfig, split: str):
+    (npz_data.path / f"{split}.npz").unlink()
+    with pytest.raises(DataError, match=rf"{split}\.npz is missing"):
+        describe_data(npz_data)
+
+
+def test_missing_folder_is_named(tmp_path: Path):
+    with pytest.raises(DataError, match=r"data\.path must be a folder.*absent"):
+        describe_data(DataConfig(format=DataFormat.NPZ, path=tmp_path / "absent"))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "text"),
+    [
+        ({"images": np.zeros((12, SIZE, SIZE))}, "`images` must be uint8.*float64"),
+        ({"images": np.zeros((11, SIZE, SIZE), np.uint8)}, "every image needs one label.*11 and 12"),
+        ({"images": np.zeros((12, 9, 9), np.uint8)}, r"takes images of \(8, 8, 1\).*\(9, 9, 1\)"),
+        ({"images": np.zeros((12, SIZE, SIZE, 3), np.uint8)}, r"\(8, 8, 3\).*in_chans"),
+        ({"labels": np.zeros(12)}, "`labels` must be whole numbers.*float64"),
+        ({"labels": np.arange(12) - 1}, "0 or more.*-1"),
+        ({"labels": np.arange(12)}, "12 classes, but the model has 3 outputs"),
+        ({"labels": np.array([object()] * 12)}, "plain arrays"),
+        ({"images": np.zeros((0, SIZE, SIZE), np.uint8), "labels": np.zeros(0, np.int64)}, "holds no images"),
+    ],
+)
+def test_unfit_arrays_are_refused(npz_data: DataConfig, arrays: dict[str, np.ndarray], text: str):
+    npz(npz_data.path / "train.npz", **arrays)
+    with pytest.raises(DataError, match=text):
+        open_split(npz_data, Split.TRAIN, GREY, Loading(batch_size=5, training=True))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_truncated_file_is_refused(npz_data: DataConfig, share: float):
+    path = npz_data.path / "train.npz"
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(DataError, match=r"train\.npz is damaged"):
+        describe_data(npz_data)
+
+
+def test_unknown_keys_are_listed(npz_data: DataConfig):
+    np.savez(npz_data.path / "train.npz", x=np.zeros(3), y=np.zeros(3))
+    with pytest.raises(DataError, match="must hold `images` and `labels`, but it holds: x, y"):
+        describe_data(npz_data)
+
+
+def test_timm_augmentation_needs_files(npz_data: DataConfig):
+    config = npz_data.model_copy(update={"augmentation": Augmentation.TIMM})
+    with pytest.raises(DataError, match="'light' or 'none'"):
+        open_split(config, Split.TRAIN, GREY, Loading(batch_size=5, training=True))
+
+
+def test_classes_of_one_split_only_are_named(folder_data: DataConfig):
+    (folder_data.path / "val" / "class1").rename(folder_data.path / "val" / "class9")
+    with pytest.raises(DataError, match="class9, class1"):
+        describe_data(folder_data)
+
+
+def test_empty_class_is_named(folder_data: DataConfig):
+    for file in (folder_data.path / "val" / "class1").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match="class1 holds no images"):
+        describe_data(folder_data)
+
+
+def test_damaged_images_are_left_out_by_name_up_to_a_limit(folder_data: DataConfig, caplog: pytest.LogCaptureFixture):
+    whole = (folder_data.path / "train" / "class0" / "00.png").read_bytes()
+    (folder_data.path / "train" / "class0" / "00.png").write_bytes(b"")
+    (folder_data.path / "train" / "class1" / "01.png").write_bytes(whole[: len(whole) // 2])
+    found = batches(folder_data, 0, training=False)
+    assert sum(len(labels) for labels in found[1::2]) == 10
+    assert "00.png" in caplog.text
+    assert "01.png" in caplog.text
+    with pytest.raises(DataError, match=r"max_damaged = 1 .* 2 are: .*00\.png, .*01\.png"):
+        batches(folder_data.model_copy(update={"max_damaged": 1}), 0, training=False)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "RGBA", "P", "I;16"])
+def test_every_kind_of_picture_becomes_what_the_model_takes(folder_data: DataConfig, mode: str):
+    path = folder_data.path / "train" / "class0" / "00.png"
+    suffix = ".jpg" if mode == "CMYK" else ".png"
+    path.unlink()
+    Image.new(mode, (20, 9)).save(path.with_suffix(suffix))
+    assert batches(folder_data, 0, training=False)[0].shape == (5, 1, SIZE, SIZE)
+
+
+def test_tiny_training_split_still_gives_a_batch(npz_data: DataConfig):
+    opened = open_split(npz_data, Split.TRAIN, GREY, Loading(batch_size=50, training=True))
+    assert [len(labels) for _, labels in opened.epoch(0)] == [12]

@@ -1,0 +1,173 @@
+"""Whole trials on a tiny model: what was interrupted ends as if it had not been, and what diverges says so."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from spvit.errors import CheckpointError, DataError, DivergedError, UsageError
+from spvit.options import TokenForm
+from spvit.schedule import PruningSchedule
+from trainers.checkpoint import latest_checkpoint
+from trainers.config import LossWeights, TrialConfig
+from trainers.fine_tune import FineTuner
+
+MODEL = {
+    "name": "vit_tiny_patch16_224",
+    "args": {
+        "img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 4,
+    },
+}  # fmt: skip
+TRAINING = {
+    "epochs": 3, "batch_size": 8, "freeze_epochs": 1, "selector_warmup_steps": 4, "device": "cpu", "num_threads": 1,
+    "mixup": 0.2, "images_per_epoch": 24, "backbone_lr_scale": 0.5,
+}  # fmt: skip
+SCHEDULE = PruningSchedule.from_keep_rates([0.6, 0.3], [1, 2])
+
+
+@pytest.fixture(scope="module")
+def data_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 40), ("val", 20)):
+        labels = np.arange(count) % 4
+        images = rng.integers(0, 60, (count, 8, 8), np.uint8)
+        for number, label in enumerate(labels):
+            images[number, 2 * label : 2 * label + 2, 2:6] += 180
+        np.savez(path / f"{split}.npz", images=images, labels=labels)
+    return path
+
+
+@pytest.fixture
+def config(data_path: Path) -> TrialConfig:
+    return make_config(data_path)
+
+
+def make_config(data_path: Path, *, schedule: PruningSchedule = SCHEDULE, **training: Any) -> TrialConfig:
+    return TrialConfig.model_validate(
+        {
+            "model": MODEL,
+            "data": {"format": "npz", "path": data_path, "augmentation": "light"},
+            "pruning": {"schedule": schedule},
+            "training": TRAINING | training,
+        }
+    )
+
+
+def same_weights(one: FineTuner, other: FineTuner) -> bool:
+    pairs = zip(one.model.state_dict().values(), other.model.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("stop_after", [1, 2])
+def test_interrupted_run_ends_bit_equal(config: TrialConfig, tmp_path: Path, stop_after: int):
+    whole = FineTuner(config)
+    whole.fit()
+    FineTuner(config, tmp_path).fit(lambda metrics: metrics.epoch < stop_after)
+    torch.manual_seed(123)
+    resumed = FineTuner(config, tmp_path)
+    assert resumed.epoch == stop_after
+    resumed.fit()
+    assert same_weights(whole, resumed)
+    assert [m.evaluation for m in whole.history] == [m.evaluation for m in resumed.history]
+    assert [m.loss_terms for m in whole.history] == [m.loss_terms for m in resumed.history]
+
+
+def test_damaged_checkpoint_costs_one_epoch_not_the_result(config: TrialConfig, tmp_path: Path):
+    whole = FineTuner(config, tmp_path)
+    whole.fit()
+    weights = tmp_path / "checkpoint-000003" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    resumed = FineTuner(config, tmp_path)
+    assert resumed.epoch == 2
+    resumed.fit()
+    assert same_weights(whole, resumed)
+
+
+def test_epoch_reports_every_term_and_its_progress(config: TrialConfig):
+    tuner = FineTuner(config)
+    seen: list[tuple[int, int]] = []
+    first = tuner.run_epoch(lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert set(first.loss_terms) == {"total", "classification", "ratio", "distillation", "token_distillation"}
+    assert first.evaluation.num_images == 20
+    assert config.training.min_lr < first.lr < config.training.lr
+    tuner.fit()
+    assert tuner.is_done
+    with pytest.raises(UsageError, match="All 3 epochs"):
+        tuner.run_epoch()
+
+
+def test_pruned_model_learns(data_path: Path):
+    alone = {"ratio": 1.0, "distillation": 0.0, "token_distillation": 0.0}
+    training = {"epochs": 25, "freeze_epochs": 0, "backbone_lr_scale": 1.0, "freeze_leading": False, "mixup": 0.0}
+    config = make_config(data_path, **training, lr=5e-3, images_per_epoch=None)
+    history = FineTuner(config.model_copy(update={"losses": LossWeights(**alone)})).fit()
+    assert set(history[-1].loss_terms) == {"total", "classification", "ratio"}
+    assert history[-1].evaluation.top1 > 75.0
+
+
+def test_what_is_frozen_does_not_move(data_path: Path):
+    tuner = FineTuner(make_config(data_path, epochs=2, freeze_epochs=1))
+    start = {name: tensor.clone() for name, tensor in tuner.model.state_dict().items()}
+
+    def moved() -> set[str]:
+        return {name for name, tensor in tuner.model.state_dict().items() if not torch.equal(tensor, start[name])}
+
+    tuner.run_epoch()
+    assert moved()
+    assert all(name.startswith("selectors.") for name in moved())
+    tuner.run_epoch()
+    leading = ("backbone.patch_embed", "backbone.pos_embed", "backbone.cls_token", "backbone.blocks.0.")
+    assert not [name for name in moved() if name.startswith(leading)]
+    assert {"backbone.blocks.1.mlp.fc1.weight", "backbone.head.weight"} <= moved()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"form": TokenForm.MASKED},
+        {"precision": "bfloat16"},
+        {"freeze_leading": False, "freeze_epochs": 0, "clip_grad_norm": None},
+        {"schedule": PruningSchedule(), "freeze_epochs": 5},
+        {"backbone_lr_scale": 0.0},
+        {"schedule": PruningSchedule(), "backbone_lr_scale": 0.0},
+        {"cutmix": 1.0, "label_smoothing": 0.1, "warmup_epochs": 0.5},
+    ],
+)
+def test_every_way_of_training_runs(data_path: Path, changes: dict[str, Any]):
+    metrics = FineTuner(make_config(data_path, epochs=1, **changes)).run_epoch()
+    assert np.isfinite(metrics.evaluation.loss)
+
+
+def test_divergence_names_step_and_terms(data_path: Path, tmp_path: Path):
+    huge = make_config(data_path, lr=1e30, backbone_lr_scale=1.0, freeze_epochs=0, clip_grad_norm=None)
+    with pytest.raises(DivergedError, match=r"must be finite, but by step \d+ .*classification.*Lower training\.lr"):
+        FineTuner(huge, tmp_path).fit()
+    assert latest_checkpoint(tmp_path) is None
+
+
+def test_checkpoint_of_another_configuration_is_not_continued(data_path: Path, tmp_path: Path):
+    FineTuner(make_config(data_path), tmp_path).run_epoch()
+    assert FineTuner(make_config(data_path, num_threads=None), tmp_path).epoch == 1
+    assert FineTuner(make_config(data_path, seed=1), tmp_path).epoch == 0
+
+
+def test_mistakes_show_before_training(data_path: Path, tmp_path: Path):
+    config = make_config(data_path)
+    narrow = config.model_copy(update={"data": config.data.model_copy(update={"path": tmp_path})})
+    with pytest.raises(DataError, match=r"train\.npz is missing"):
+        FineTuner(narrow)
+    absent = config.model.model_copy(update={"checkpoint": tmp_path / "absent.safetensors"})
+    with pytest.raises(CheckpointError, match=r"absent\.safetensors"):
+        FineTuner(config.model_copy(update={"model": absent}))
+
+
+def test_training_leaves_the_global_generator_alone(config: TrialConfig):
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    FineTuner(config).run_epoch()
+    assert torch.equal(torch.rand(1), expected)

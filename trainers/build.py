@@ -1,0 +1,78 @@
+"""From a trial's configuration to its model and data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+
+from spvit.factory import create_backbone
+from spvit.model import PrunedViT
+from trainers.config import TrialConfig
+from trainers.data import Batches, Loading, Split, open_split
+from trainers.preprocessing import Preprocessing
+from trainers.seeding import torch_seeded
+from trainers.workers import WorkerGroup
+
+# What may change between a run and its continuation without changing what is computed.
+_PLACES = {"model": ("checkpoint",), "data": ("path", "num_workers"), "training": ("device", "num_threads")}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialData:
+    """Both splits of a trial."""
+
+    train: Batches
+    val: Batches
+
+
+def build_model(config: TrialConfig) -> PrunedViT:
+    """The pruned model of a trial before training, on the CPU; the same for the same configuration.
+
+    Raises:
+        ConfigError: the model cannot be made or cannot be pruned.
+        CheckpointError: its weights cannot be read or do not fit.
+    """
+    model, pruning = config.model, config.pruning
+    with torch_seeded(config.training.seed):
+        backbone = create_backbone(
+            model.name, args=model.args, checkpoint=model.checkpoint, pretrained=model.pretrained
+        )
+        return PrunedViT(
+            backbone,
+            pruning.schedule,
+            selector=pruning.selector,
+            head_weighting=pruning.head_weighting,
+            package=pruning.package,
+        )
+
+
+def open_data(config: TrialConfig, preprocessing: Preprocessing, *, workers: WorkerGroup, device: str) -> TrialData:
+    """Both splits, checked.
+
+    Raises:
+        DataError: a split is missing, damaged, or does not fit the model.
+    """
+    training = config.training
+    for_val = Loading(
+        batch_size=training.batch_size,
+        training=False,
+        seed=training.seed,
+        rank=workers.rank,
+        world_size=workers.world_size,
+        device=device,
+    )
+    for_train = replace(for_val, training=True, images_per_epoch=training.images_per_epoch)
+    return TrialData(
+        train=open_split(config.data, Split.TRAIN, preprocessing, for_train),
+        val=open_split(config.data, Split.VAL, preprocessing, for_val),
+    )
+
+
+def identity_of(config: TrialConfig) -> str:
+    """A hash of everything that decides the result, so that a checkpoint continues its own trial only."""
+    values = config.to_dict()
+    for section, keys in _PLACES.items():
+        for key in keys:
+            values[section].pop(key)
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

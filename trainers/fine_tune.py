@@ -1,0 +1,232 @@
+"""The fine-tuning of one trial: the only training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spvit.errors import DivergedError, UsageError
+from spvit.model import PrunedViT
+from trainers.augment import draw_mix, mix
+from trainers.build import build_model, identity_of, open_data
+from trainers.checkpoint import SavedCheckpoint, latest_checkpoint, save_checkpoint
+from trainers.config import Precision, TrialConfig
+from trainers.evaluate import evaluate
+from trainers.learning_rate import lr_at
+from trainers.loss import LossTerms, TrainingStep
+from trainers.loss_meter import LossMeter
+from trainers.metrics import EpochMetrics, Evaluation
+from trainers.optim import clip, make_optimizer, set_frozen, set_learning_rate, trainable
+from trainers.preprocessing import preprocessing_of
+from trainers.sampling import Purpose, stream
+from trainers.seeding import torch_seeded
+from trainers.teacher import make_teacher
+from trainers.warmup import warm_up_selectors
+from trainers.workers import WorkerGroup, resolve_device
+
+__all__ = ["DivergedError", "FineTuner"]
+
+Progress = Callable[[int, int], None]
+
+
+class FineTuner:
+    """Fine-tunes one trial epoch by epoch. A run that was cut off continues from its newest whole checkpoint.
+
+    On one device type and thread count the result depends on the configuration alone, interrupted or not.
+    """
+
+    def __init__(
+        self, config: TrialConfig, directory: Path | None = None, *, workers: WorkerGroup | None = None
+    ) -> None:
+        """Build model and data, and read the newest checkpoint.
+
+        Args:
+            config: the trial.
+            directory: where checkpoints are; without one nothing is saved or resumed.
+            workers: the processes that train together; this one alone where absent.
+
+        Raises:
+            ConfigError: the model cannot be made.
+            DataError: the data does not fit.
+            StorageError: checkpoints cannot be read.
+        """
+        if config.training.num_threads is not None:
+            torch.set_num_threads(config.training.num_threads)
+        self._config, self._directory = config, directory
+        self._workers = workers or WorkerGroup.single()
+        self._device = resolve_device(config.training.device)
+        self._model = build_model(config).to(self._device)
+        self._preprocessing = preprocessing_of(self._model.backbone)
+        self._data = open_data(config, self._preprocessing, workers=self._workers, device=str(self._device))
+        teacher = make_teacher(self._model.backbone, needed=config.losses.needs_teacher)
+        self._step = TrainingStep(self._model, teacher, weights=config.losses, training=config.training)
+        self._optimizer = make_optimizer(self._model, config.training)
+        self._history: list[EpochMetrics] = []
+        self._resume()
+
+    @property
+    def model(self) -> PrunedViT:
+        """The model as trained so far."""
+        return self._model
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+        return len(self._history)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all epochs are finished."""
+        return self.epoch >= self._config.training.epochs
+
+    @property
+    def history(self) -> tuple[EpochMetrics, ...]:
+        """The metrics of every finished epoch, also of those before a restart."""
+        return tuple(self._history)
+
+    def fit(self, on_epoch: Callable[[EpochMetrics], bool] | None = None) -> tuple[EpochMetrics, ...]:
+        """Run the epochs that are left, until `on_epoch` returns False. Returns the whole history."""
+        while not self.is_done:
+            metrics = self.run_epoch()
+            if on_epoch is not None and not on_epoch(metrics):
+                break
+        return self.history
+
+    def run_epoch(self, progress: Progress | None = None) -> EpochMetrics:
+        """Train one epoch, evaluate, and save a checkpoint.
+
+        Args:
+            progress: told (steps done, steps of the epoch) after each step.
+
+        Raises:
+            UsageError: all epochs are finished.
+            DivergedError: the loss is not finite.
+            StorageError: the checkpoint could not be written.
+        """
+        if self.is_done:
+            raise UsageError(f"All {self._config.training.epochs} epochs are finished; raise training.epochs for more.")
+        if self.epoch == 0:
+            self._warm_up()
+        started = time.perf_counter()
+        loss_terms = self._train(progress)
+        seconds = time.perf_counter() - started
+        metrics = EpochMetrics(
+            epoch=self.epoch + 1,
+            evaluation=self._evaluate(),
+            loss_terms=loss_terms,
+            lr=self._lr(self._num_steps - 1),
+            train_seconds=seconds,
+            images_per_second=self._num_steps * self._images_per_step / seconds,
+        )
+        self._history.append(metrics)
+        self._save()
+        return metrics
+
+    @property
+    def _num_steps(self) -> int:
+        return self._data.train.num_batches()
+
+    @property
+    def _images_per_step(self) -> int:
+        images = min(self._config.training.images_per_epoch or self._data.train.num_images, self._data.train.num_images)
+        return min(self._config.training.batch_size * self._workers.world_size, images)
+
+    def _warm_up(self) -> None:
+        set_frozen(self._model, self._config.training, epoch=0)
+        self._model.train()
+        with torch_seeded(self._noise_seed(Purpose.WARMUP_NOISE)):
+            warm_up_selectors(self._model, self._data.train, self._config.training, workers=self._workers)
+
+    def _train(self, progress: Progress | None) -> dict[str, float]:
+        set_frozen(self._model, self._config.training, epoch=self.epoch)
+        parameters, meter, num_steps = trainable(self._model), LossMeter(), self._num_steps
+        step_module = self._workers.wrap(self._step.train())
+        with torch_seeded(self._noise_seed(Purpose.NOISE)):
+            for step, (images, labels) in enumerate(self._data.train.epoch(self.epoch)):
+                set_learning_rate(self._optimizer, self._lr(step))
+                loss = self._forward(step_module, *self._mixed(step, images, labels))
+                self._backward(loss, parameters)
+                meter.add(loss, step=self.epoch * num_steps + step)
+                if progress is not None:
+                    progress(step + 1, num_steps)
+        return meter.means(self._workers, step=(self.epoch + 1) * num_steps)
+
+    def _forward(self, step_module: torch.nn.Module, images: Tensor, targets: Tensor) -> LossTerms:
+        half = self._config.training.precision is Precision.BFLOAT16
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=half):
+            loss: LossTerms = step_module(images, targets)
+        return loss
+
+    def _backward(self, loss: LossTerms, parameters: list[torch.nn.Parameter]) -> None:
+        if not loss.total.requires_grad:
+            return
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss.total)
+        clip(parameters, self._config.training.clip_grad_norm)
+        self._optimizer.step()
+
+    def _mixed(self, step: int, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        training = self._config.training
+        rng = stream(training.seed, Purpose.MIX, self.epoch, step, self._workers.rank)
+        draw = draw_mix(rng, len(labels), self._preprocessing.size, mixup=training.mixup, cutmix=training.cutmix)
+        return mix(images, labels, draw, self._preprocessing.num_classes)
+
+    def _lr(self, step: int) -> float:
+        training, num_steps = self._config.training, self._num_steps
+        return lr_at(
+            self.epoch * num_steps + step,
+            total_steps=training.epochs * num_steps,
+            peak=training.lr,
+            floor=training.min_lr,
+            warmup_steps=round(training.warmup_epochs * num_steps),
+        )
+
+    def _noise_seed(self, purpose: Purpose) -> int:
+        rng = stream(self._config.training.seed, purpose, self.epoch, self._workers.rank)
+        return int(rng.integers(2**62))
+
+    def _evaluate(self) -> Evaluation:
+        batches = self._data.val.epoch(0)
+        evaluation = evaluate(self._model, batches, device=self._device, workers=self._workers)
+        if not math.isfinite(evaluation.loss):
+            raise DivergedError(
+                f"The validation loss must be finite, but after epoch {self.epoch + 1} it is {evaluation.loss}. "
+                f"Lower training.lr."
+            )
+        return evaluation
+
+    def _resume(self) -> None:
+        if self._directory is None:
+            return
+        saved = latest_checkpoint(self._directory, identity=identity_of(self._config))
+        if saved is not None:
+            self._load(saved)
+
+    def _load(self, saved: SavedCheckpoint) -> None:
+        self._model.load_state_dict(saved.weights(self._device))
+        self._optimizer.load_state_dict(saved.optimizer())
+        self._history = [EpochMetrics.from_dict(values) for values in saved.meta["history"]]
+
+    def _save(self) -> None:
+        if self._directory is not None and self._workers.is_main:
+            save_checkpoint(
+                self._directory,
+                self.epoch,
+                weights=self._model.state_dict(),
+                optimizer=self._optimizer.state_dict(),
+                meta=self._meta(),
+            )
+        self._workers.barrier()
+
+    def _meta(self) -> dict[str, Any]:
+        return {
+            "identity": identity_of(self._config),
+            "config": self._config.to_dict(),
+            "history": [metrics.to_dict() for metrics in self._history],
+        }

@@ -1,0 +1,72 @@
+"""The processes that train one model together. A group of one is the same class and does nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerGroup:
+    """This process's place among `world_size` processes.
+
+    For more than one the caller has initialised `torch.distributed` (gloo or nccl) in each of them.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"A worker's rank must lie in [0, {self.world_size}), but got {self.rank}.")
+        if self.world_size > 1 and not dist.is_initialized():
+            raise ValueError(f"A group of {self.world_size} needs torch.distributed.init_process_group first.")
+
+    @classmethod
+    def single(cls) -> WorkerGroup:
+        """The group of one."""
+        return cls()
+
+    @classmethod
+    def current(cls) -> WorkerGroup:
+        """The group that `torch.distributed` was initialised with; of one where it was not."""
+        if not dist.is_available() or not dist.is_initialized():
+            return cls()
+        return cls(rank=dist.get_rank(), world_size=dist.get_world_size())
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this worker writes and reports."""
+        return self.rank == 0
+
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
+        """Sum over workers; the argument is left as it is."""
+        if self.world_size == 1:
+            return tensor
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    def all_reduce_mean(self, tensor: Tensor) -> Tensor:
+        """Mean over workers; the argument is left as it is."""
+        return self.all_reduce_sum(tensor) / self.world_size if self.world_size > 1 else tensor
+
+    def barrier(self) -> None:
+        """Wait for each other."""
+        if self.world_size > 1:
+            dist.barrier()
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module with its gradients averaged over workers. Wrap anew after freezing or unfreezing parameters."""
+        if self.world_size == 1 or not any(p.requires_grad for p in module.parameters()):
+            return module
+        device = next(module.parameters()).device
+        return nn.parallel.DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is the GPU if there is one."""
+    return torch.device(name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
