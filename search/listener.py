@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from search.records import StudyRecord, TrialRecord
@@ -14,11 +14,17 @@ class StudyListener:
     A listener decides nothing and must return at once: slow work (network, disk) belongs on a thread of its own. It
     must not raise; the launcher logs and goes on if it does.
 
-    Life-cycle: `on_study_start`, then for each trial `on_trial_start`, `on_epoch` any number of times (the result as
+    Life-cycle: `on_open`, `on_study_start`, then for each trial `on_trial_start`, `on_epoch` any number of times (the result as
     `EpochMetrics.to_dict()` gives it), `on_trial_end`; last `on_study_end`, after which `close` waits for what is
     still to be written. A resumed study starts again with `on_study_start`; trials that were finished before are in
     the record and are not announced again.
     """
+
+    def on_open(self, note_run: Callable[[int | None, str], None]) -> None:
+        """Before everything else: `note_run(number, run_id)` keeps the MLflow run of a trial in the study.
+
+        `number` is None for the run of the whole search. May be called from any thread until `close` returns.
+        """
 
     def on_study_start(self, study: StudyRecord) -> None:
         """The search begins or goes on."""

@@ -20,7 +20,7 @@ from search.records import Latency, Rejection, StudyRecord, TrialRecord, TrialSt
 from search.retries import INTERRUPTED, root_of
 from search.space import SearchSpace
 from search.storage import create_or_load, load, reading, storage_errors
-from search.study_files import StudyFile, read_study_file, sqlite_url, write_study_file
+from search.study_files import STUDY_FILE, StudyFile, read_study_file, sqlite_url, write_study_file
 from search.study_identity import check_same
 from spvit.errors import UsageError
 
@@ -53,21 +53,15 @@ class StudyStore:
         self._ids = {trial.number: trial._trial_id for trial in trials}
 
     @classmethod
-    def open(
-        cls, experiment: ExperimentConfig, facts: StudyFacts, space: SearchSpace, *, must_exist: bool = False
-    ) -> StudyStore:
+    def open(cls, experiment: ExperimentConfig, facts: StudyFacts, space: SearchSpace) -> StudyStore:
         """Creates the study of an experiment, or goes on with the one that there is.
 
         Raises:
-            UsageError: it must exist but does not.
             StudyMismatchError: it was made from another experiment or latency table.
             StorageError: the storage cannot be read or written.
         """
         directory = study_directory(experiment)
         url = experiment.study.storage or sqlite_url(directory)
-        is_new = not (directory / "study.json").exists()
-        if must_exist and is_new:
-            raise UsageError(missing_study(directory))
         with storage_errors(directory):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             study = create_or_load(experiment.study.name, url)
@@ -200,8 +194,7 @@ def read_study(directory: Path) -> StudyRecord:
         UsageError: there is no such study; names those that there are.
         StorageError: its storage cannot be read.
     """
-    if not (directory / "study.json").exists():
-        raise UsageError(missing_study(directory))
+    check_exists(directory)
     file = read_study_file(directory)
     with reading(directory):
         study = load(file.name, file.storage or sqlite_url(directory))
@@ -212,13 +205,19 @@ def read_study(directory: Path) -> StudyRecord:
 
 def list_studies(runs_directory: Path) -> tuple[str, ...]:
     """Names of the studies in a runs folder."""
-    return tuple(sorted(path.parent.name for path in runs_directory.glob("*/study.json")))
+    return tuple(sorted(path.parent.name for path in runs_directory.glob(f"*/{STUDY_FILE}")))
 
 
-def missing_study(directory: Path) -> str:
-    """What to tell somebody who asks for a study that is not there."""
+def check_exists(directory: Path) -> None:
+    """Refuses the name of a study that is not there.
+
+    Raises:
+        UsageError: naming the studies that there are.
+    """
+    if (directory / STUDY_FILE).exists():
+        return
     known = ", ".join(list_studies(directory.parent)) or "none yet"
-    return f"no study {directory.name!r} in {directory.parent}; studies there: {known}"
+    raise UsageError(f"no study {directory.name!r} in {directory.parent}; studies there: {known}")
 
 
 def _check_or_write_facts(

@@ -1,0 +1,158 @@
+"""Puts a search together and runs it: the only place that knows all the parts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from latency_tables.predict import predict
+from latency_tables.table import LatencyTable
+from search.budget import LatencyBudget, Price, check_feasible
+from search.config import ExperimentConfig
+from search.driver import Limits, SearchDriver
+from search.listener import StudyListener
+from search.lock import study_lock
+from search.proposer import Proposer
+from search.pruner import PeerPruner
+from search.ray_run import run_on_ray
+from search.records import Latency, StudyRecord
+from search.signals import stop_on_signals
+from search.space import SearchSpace
+from search.study import StudyFacts, StudyStore, check_exists, study_directory
+from search.trial_factory import TrialFactory, fine_tune_trial
+from spvit.errors import StoppedError
+from spvit.schedule import PruningSchedule, TokenGeometry, TokenPlan
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Device:
+    """What a search must know of the device: the backbone's tokens, what networks cost, and which table says so."""
+
+    geometry: TokenGeometry
+    price: Price
+    table_sha256: str
+
+    @classmethod
+    def from_table(cls, table: LatencyTable) -> Device:
+        """The device that a latency table was measured on."""
+        return cls(geometry=table.geometry, price=lambda plan: _predicted(table, plan), table_sha256=table.sha256)
+
+
+def launch(
+    experiment: ExperimentConfig,
+    table: LatencyTable,
+    *,
+    listeners: Sequence[StudyListener] = (),
+    resume: bool = False,
+    address: str | None = None,
+) -> StudyRecord:
+    """Searches to the end, or goes on with a study that was stopped, killed or is to have more trials.
+
+    Args:
+        experiment: what to search; its paths are absolute.
+        table: latencies on the device where the model will run.
+        listeners: told of everything; closed at the end.
+        resume: refuse to begin a new study.
+        address: of a Ray cluster; a local Ray where not given.
+
+    Returns:
+        The study with every trial in a final state.
+
+    Raises:
+        NothingFeasibleError: no configuration can meet the budget; nothing was started.
+        StudyLockedError: another driver runs this study.
+        StudyMismatchError: the study was made from another experiment or table.
+        UsageError: `resume` of a study that does not exist.
+        TooManyFailuresError: so many trials failed that the search was ended.
+        StoppedError: SIGINT or SIGTERM ended it; what was running goes on when it is resumed.
+        StorageError, ClusterError, ConfigError: what their names say.
+    """
+    return search(experiment, Device.from_table(table), listeners=listeners, resume=resume, address=address)
+
+
+def search(
+    experiment: ExperimentConfig,
+    device: Device,
+    *,
+    listeners: Sequence[StudyListener] = (),
+    resume: bool = False,
+    address: str | None = None,
+    trial_factory: TrialFactory = fine_tune_trial,
+) -> StudyRecord:
+    """As `launch`, with any source of latencies and any kind of trial."""
+    space = SearchSpace(experiment, device.geometry)
+    dense = device.price(PruningSchedule().plan(device.geometry))
+    budget = LatencyBudget.from_config(experiment.latency, dense)
+    check_feasible(space, device.price, budget)
+    facts = StudyFacts(dense_latency=dense, max_latency_ms=budget.max_ms, table_sha256=device.table_sha256)
+    with _closing(listeners), _locked_store(experiment, facts, space, resume=resume) as store:
+        for listener in listeners:
+            listener.on_open(store.set_mlflow_run)
+        proposer = Proposer(
+            space, price=device.price, budget=budget, config=experiment.search, seed=experiment.study.seed
+        )
+        driver = SearchDriver(
+            store=store,
+            proposer=proposer,
+            pruner=PeerPruner(experiment.search, experiment.training, experiment.study.name),
+            limits=Limits.from_config(experiment.search),
+            listeners=listeners,
+        )
+        return _run(driver, store, experiment, trial_factory, address)
+
+
+def _run(
+    driver: SearchDriver,
+    store: StudyStore,
+    experiment: ExperimentConfig,
+    factory: TrialFactory,
+    address: str | None,
+) -> StudyRecord:
+    with stop_on_signals(driver.stop):
+        driver.start()
+        try:
+            if not driver.is_finished:
+                run_on_ray(driver, experiment, factory, address=address)
+        finally:
+            driver.finish()
+    if driver.error is not None:
+        raise driver.error
+    if not driver.is_finished:
+        num_ended = sum(trial.state.is_finished for trial in store.trials)
+        raise StoppedError(
+            f"the search was stopped after {num_ended} trials; everything finished is kept and interrupted trials go "
+            f"on from their checkpoints: `spvit-search resume {experiment.study.name}`"
+        )
+    return store.record()
+
+
+@contextmanager
+def _locked_store(
+    experiment: ExperimentConfig, facts: StudyFacts, space: SearchSpace, *, resume: bool
+) -> Iterator[StudyStore]:
+    directory = study_directory(experiment)
+    if resume:
+        check_exists(directory)
+    with study_lock(directory):
+        yield StudyStore.open(experiment, facts, space)
+
+
+@contextmanager
+def _closing(listeners: Sequence[StudyListener]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for listener in listeners:
+            try:
+                listener.close()
+            except Exception:
+                logger.exception("A listener (%s) could not be closed.", type(listener).__name__)
+
+
+def _predicted(table: LatencyTable, plan: TokenPlan) -> Latency:
+    estimate = predict(table, plan)
+    return Latency(mean_ms=estimate.mean_ms, low_ms=estimate.low_ms, high_ms=estimate.high_ms)

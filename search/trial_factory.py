@@ -1,0 +1,40 @@
+"""What a worker trains, and who builds it. No Ray, no torch: workers import them when they need them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from trainers.config import TrialConfig
+from trainers.metrics import EpochMetrics
+
+
+class Trainee(Protocol):
+    """What is trained, epoch by epoch, with checkpoints of its own."""
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs; more than 0 at once if it found a checkpoint."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last epoch is finished."""
+
+    @property
+    def history(self) -> tuple[EpochMetrics, ...]:
+        """Metrics of every finished epoch, those before a restart included."""
+
+    def run_epoch(self) -> EpochMetrics:
+        """Trains, evaluates and checkpoints one epoch."""
+
+
+TrialFactory = Callable[[TrialConfig, Path], Trainee]
+"""Builds a trial that keeps its checkpoints in a folder, and goes on from what it finds there."""
+
+
+def fine_tune_trial(config: TrialConfig, directory: Path) -> Trainee:
+    """The real thing."""
+    from trainers.fine_tune import FineTuner
+
+    return FineTuner(config, directory)
