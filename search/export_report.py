@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from search.certificate import Certificate, Verdict
+from search.certificate import DENSE, Certificate, Verdict
 from search.records import Latency
 
 EXPORTED, FIXED = "exported", "fixed schedule"
@@ -46,3 +46,24 @@ class ExportReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self) | {"verdict": str(self.verdict), "speed_up": self.measured.speed_up}
+
+    def to_text(self) -> str:
+        """A few lines for a terminal."""
+        own = self.measured
+        dense = self.models[DENSE]
+        top1 = f"{_percent(own.val_top1)} val, {_percent(own.test_top1)} test, from the exported file"
+        dense_top1 = f"{_percent(dense.val_top1)} val, {_percent(dense.test_top1)} test"
+        time = f"{own.ratio:.3f} of the dense model's ({own.ratio_low:.3f} to {own.ratio_high:.3f})"
+        lines = (
+            f"exported   trial {self.trial} of study {self.study} to {self.directory}",
+            f"top-1      {top1} (dense model: {dense_top1})",
+            f"time       {time}: {own.speed_up:.2f} times as fast",
+            f"latency    {own.p50_ms:.3f} ms measured, {self.predicted.mean_ms:.3f} ms predicted",
+            f"budget     {self.max_latency_ms:.3f} ms: {self.verdict}",
+            "load it    spvit.load_exported(...); README.md and report.json in the folder say more",
+        )
+        return "\n".join(lines)
+
+
+def _percent(top1: float | None) -> str:
+    return "not known" if top1 is None else f"{top1:.2f} %"

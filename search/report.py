@@ -1,0 +1,120 @@
+"""What a search comes to: the numbers at the end of a run, as a value. Pure; drawn by `report_text`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from search.certificate import DENSE, Certificate
+from search.export_report import EXPORTED, FIXED, ExportReport
+from search.records import StudyRecord, TrialRecord
+from search.selection import front_trials, keep_rates
+from search.summary import StudySummary, baseline_trial, summarise
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelRow:
+    """One model: accuracy in percent, predicted and measured milliseconds, times as fast as the dense one measured.
+
+    None where something is not known.
+    """
+
+    name: str
+    val_top1: float | None
+    test_top1: float | None
+    predicted_ms: float
+    measured_ms: float | None
+    speed_up: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrontRow:
+    """One trial of the Pareto front."""
+
+    number: int
+    label: str
+    top1: float
+    latency_ms: float
+    keep_rates: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinalReport:
+    """The models compared, the front, how the search went, and where everything is."""
+
+    summary: StudySummary
+    models: tuple[ModelRow, ...]
+    front: tuple[FrontRow, ...]
+    verdict: str | None
+    directory: str
+    export_directory: str | None
+    next_commands: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"summary": self.summary.to_dict()}
+
+    def to_text(self) -> str:
+        """Tables as plain text."""
+        from search.report_text import report_text
+
+        return report_text(self)
+
+
+def final_report(study: StudyRecord, export: ExportReport | None = None) -> FinalReport:
+    """Put together what the study holds and what was measured when its best trial was exported."""
+    summary = summarise(study)
+    return FinalReport(
+        summary=summary,
+        models=_model_rows(study, summary, export),
+        front=tuple(_front_row(trial) for trial in front_trials(study)),
+        verdict=None if export is None else str(export.verdict),
+        directory=study.directory,
+        export_directory=None if export is None else export.directory,
+        next_commands=_next_commands(study, export),
+    )
+
+
+def _model_rows(study: StudyRecord, summary: StudySummary, export: ExportReport | None) -> tuple[ModelRow, ...]:
+    measured = {} if export is None else export.models
+    rows = [_row("dense", study.dense_top1, study.dense_latency.mean_ms, measured.get(DENSE))]
+    fixed = baseline_trial(study)
+    best_number = export.trial if export is not None else summary.best.number if summary.best is not None else None
+    if fixed is not None and fixed.number != best_number:
+        rows.append(_row(fixed.label or FIXED, fixed.top1, fixed.latency.mean_ms, measured.get(FIXED)))
+    best = next((t for t in study.trials if t.number == best_number), None)
+    if best is not None:
+        name = f"best under {summary.max_latency_ms:.3g} ms (trial {best.number})"
+        rows.append(_row(name, best.top1, best.latency.mean_ms, measured.get(EXPORTED)))
+    return tuple(rows)
+
+
+def _row(name: str, top1: float | None, predicted_ms: float, measured: Certificate | None) -> ModelRow:
+    if measured is None:
+        return ModelRow(
+            name=name, val_top1=top1, test_top1=None, predicted_ms=predicted_ms, measured_ms=None, speed_up=None
+        )
+    return ModelRow(
+        name=name,
+        val_top1=top1 if measured.val_top1 is None else measured.val_top1,
+        test_top1=measured.test_top1,
+        predicted_ms=predicted_ms,
+        measured_ms=measured.p50_ms,
+        speed_up=measured.speed_up,
+    )
+
+
+def _front_row(trial: TrialRecord) -> FrontRow:
+    return FrontRow(
+        number=trial.number,
+        label=trial.label,
+        top1=float(trial.top1 or 0.0),
+        latency_ms=trial.latency.mean_ms,
+        keep_rates=keep_rates(trial),
+    )
+
+
+def _next_commands(study: StudyRecord, export: ExportReport | None) -> tuple[str, ...]:
+    name = study.name
+    last = f"spvit-search export {name}" if export is None else f"spvit-search evaluate {export.directory}"
+    return (f"spvit-search dashboard {name}", f"spvit-search pareto {name}", last)
