@@ -1,0 +1,51 @@
+"""`spvit-search run`: from an experiment file to an exported model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from search.commands.options import (
+    address_option,
+    epilog,
+    experiment_argument,
+    experiment_runs_dir_option,
+    json_option,
+    read_experiment,
+    set_option,
+    study_folder,
+)
+from search.commands.output import emit
+from search.commands.progress import progress_bar
+from search.commands.searching import SEARCH_CODES
+
+
+@click.command("run", epilog=epilog("spvit-search run experiments/demo.toml", "config", *SEARCH_CODES))
+@experiment_argument
+@set_option
+@address_option
+@experiment_runs_dir_option
+@json_option
+def command(
+    experiment: Path, overrides: tuple[str, ...], address: str | None, runs_dir: Path | None, *, as_json: bool
+) -> None:
+    """Go the whole way: measure the latency table, search, export the best model within the budget, report.
+
+    What was done before is not done again: called a second time it goes on where it stopped. The same steps one by
+    one: profile, launch, export.
+    """
+    from search.exporting import export_trial
+    from search.profiling import study_table
+    from search.report import final_report
+    from search.searching import run_search
+
+    config = read_experiment(experiment, overrides, runs_dir)
+    folder = study_folder(config)
+    with progress_bar("measuring") as progress:
+        table = study_table(config, folder, may_measure=True, progress=progress)
+    study = run_search(config, table, address=address)
+    with progress_bar("exporting") as progress:
+        exported = export_trial(study, folder, output=folder / "export" / "best", force=True, progress=progress)
+    report = final_report(study, exported)
+    emit(report.to_dict(), report.to_text, as_json=as_json)

@@ -1,0 +1,55 @@
+"""Which trial is exported, where to, and with which table: what `export` and `run` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from latency_tables.table import LatencyTable
+from search.config import STUDY_NAME
+from search.export import export
+from search.export_report import ExportReport
+from search.profiling import TABLE_FILE
+from search.records import StudyRecord
+from search.selection import choose_trial
+from spvit.errors import UsageError
+
+Progress = Callable[[float, str], None]
+
+
+def export_trial(
+    study: StudyRecord,
+    folder: Path,
+    *,
+    number: int | None = None,
+    max_latency_ms: float | None = None,
+    output: Path | None = None,
+    force: bool = False,
+    progress: Progress,
+) -> ExportReport:
+    """Exports the trial of this number, or the best within a latency (the study's budget where none is given).
+
+    Raises:
+        UsageError: there is no such finished trial, or the folder exists and is not to be replaced.
+        NothingFeasibleError: no finished trial is within the latency.
+        LatencyTableError: the study's table is missing or damaged.
+        StorageError: the folder cannot be written.
+    """
+    trial = choose_trial(study, number=number, max_latency_ms=max_latency_ms)
+    destination = (output or folder / "export" / f"trial_{trial.number}").absolute()
+    if not STUDY_NAME.fullmatch(destination.name):
+        raise UsageError(f"--output: {destination.name!r} cannot be a folder's name here; use letters, digits, . _ -")
+    return export(
+        study,
+        trial,
+        destination,
+        table=LatencyTable.load(_table_path(study, folder)),
+        max_latency_ms=max_latency_ms,
+        force=force,
+        progress=progress,
+    )
+
+
+def _table_path(study: StudyRecord, folder: Path) -> Path:
+    given = study.experiment.get("latency", {}).get("table")
+    return Path(given) if given else folder / TABLE_FILE

@@ -1,0 +1,134 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from search.cli import COMMANDS, cli, run
+from spvit.errors import ExitCode
+
+DEMO = str(Path(__file__).parents[2] / "experiments" / "demo.toml")
+HEAVY = ("torch", "ray", "mlflow", "optuna", "pandas", "timm", "matplotlib")
+EXPERIMENT_OPTIONS = {"--set", "--runs-dir", "--json"}
+STUDY_OPTIONS = {"--runs-dir", "--json"}
+SURFACE = {
+    "run": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address"},
+    "profile": EXPERIMENT_OPTIONS | {"EXPERIMENT"},
+    "launch": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address", "--profile", "--no-profile"},
+    "resume": STUDY_OPTIONS | {"STUDY", "--address"},
+    "status": STUDY_OPTIONS | {"STUDY"},
+    "pareto": STUDY_OPTIONS | {"STUDY", "--max-latency-ms"},
+    "trials": STUDY_OPTIONS | {"STUDY"},
+    "export": STUDY_OPTIONS | {"STUDY", "--trial", "--max-latency-ms", "--output", "--force"},
+    "dashboard": STUDY_OPTIONS | {"STUDY", "--port", "--no-browser"},
+    "fine-tune": EXPERIMENT_OPTIONS | {"EXPERIMENT"},
+    "evaluate": EXPERIMENT_OPTIONS | {"EXPERIMENT_OR_EXPORT"},
+}
+
+
+def _command(name):
+    return cli.get_command(click.Context(cli), name)
+
+
+def _surface(name):
+    names = set()
+    for parameter in _command(name).params:
+        if isinstance(parameter, click.Argument):
+            names.add(parameter.name.upper())
+        else:
+            names.update([*parameter.opts, *parameter.secondary_opts])
+    return names
+
+
+def test_the_commands_are_these():
+    assert set(COMMANDS) == set(SURFACE)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_options_of_a_command_are_these(name):
+    assert _surface(name) == SURFACE[name]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_gives_purpose_example_and_exit_codes(name, capsys):
+    assert run([name, "--help"]) == ExitCode.OK
+    text = capsys.readouterr().out
+    assert f"spvit-search {name} " in text
+    assert "Example:" in text
+    assert "Exit codes:" in text
+    assert "0 ok" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["nope"], 2, "No such command 'nope'"),
+        (["status"], 2, "Missing argument 'STUDY'"),
+        (["status", "../x"], 2, "a study's name has letters"),
+        (["status", "nope"], 2, "no study 'nope' in .*there is no study there yet"),
+        (["pareto", "nope", "--max-latency-ms", "0"], 2, "0.0 is not in the range"),
+        (["export", "nope", "--trial", "1", "--max-latency-ms", "3"], 2, "--trial and --max-latency-ms"),
+        (["dashboard"], 2, "Nothing was tracked"),
+        (["launch", "nofile.toml"], 3, "no such experiment file"),
+        (["launch", DEMO, "--set", "training.epoch=3"], 3, "did you mean `training.epochs`"),
+        (["launch", DEMO, "--no-profile"], 4, "No latency table"),
+        (["evaluate", "nofile.toml"], 3, "no such experiment file"),
+        (["fine-tune", DEMO, "--set", "x"], 3, "`key=value` was required"),
+    ],
+)
+def test_errors_end_with_their_code_as_text_and_as_json(arguments, code, text, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPVIT_RUNS_DIR", str(tmp_path / "runs"))
+    assert run(arguments) == code
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("error: ")
+    assert len(told.err.splitlines()) <= 10
+    assert run([*arguments, "--json"]) == code
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["exit_code"] == code
+    with pytest.raises(ValueError, match=text):
+        raise ValueError(error["message"])
+
+
+def test_a_defect_names_a_log_with_the_traceback(monkeypatch, capsys):
+    def broken():
+        raise ZeroDivisionError("broken")
+
+    monkeypatch.setattr(_command("status"), "callback", lambda **_: broken())
+    assert run(["status", "demo"]) == ExitCode.BUG
+    told = capsys.readouterr().err
+    assert "unexpected ZeroDivisionError: broken" in told
+    log = Path(told.split("the details are in ")[1].strip())
+    assert "in broken" in log.read_text()
+    log.unlink()
+
+
+def test_a_keyboard_interrupt_is_a_stop_that_can_be_resumed(monkeypatch, capsys):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_command("status"), "callback", interrupted)
+    assert run(["status", "demo"]) == ExitCode.STOPPED
+    assert "stopped on request" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["launch", "nofile.toml"], ["launch", DEMO, "--set", "training.epoch=3"]]
+)
+def test_help_and_config_errors_import_nothing_heavy(arguments):
+    code = (
+        "import sys; from search.cli import run; run(sys.argv[1:]); "
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_the_module_can_be_run():
+    done = subprocess.run(
+        [sys.executable, "-m", "search.cli", "status", "../x"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == ExitCode.USAGE
