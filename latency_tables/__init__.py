@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from latency_tables.device import DeviceFingerprint
+    from latency_tables.drift import Drift, sentinel
     from latency_tables.health import check_table, table_warnings
     from latency_tables.key import BackboneShape, DType, Runtime, SelectorOptions, TableKey
-    from latency_tables.measure import measure_table
+    from latency_tables.measure import Effort, measure_table
     from latency_tables.measurement import Measurement
     from latency_tables.predict import LatencyEstimate, predict_dense, predict_many
-    from latency_tables.sentinel import Drift, sentinel
     from latency_tables.store import SHIPPED_TABLES, find_table, table_path
     from latency_tables.table import LatencyTable
     from latency_tables.timing import Comparison, compare_models
@@ -24,6 +24,7 @@ __all__ = [
     "DType",
     "DeviceFingerprint",
     "Drift",
+    "Effort",
     "LatencyEstimate",
     "LatencyTable",
     "Measurement",
@@ -46,10 +47,10 @@ _HOMES = {
     "device": ("DeviceFingerprint",),
     "health": ("check_table", "table_warnings"),
     "key": ("BackboneShape", "DType", "Runtime", "SelectorOptions", "TableKey"),
-    "measure": ("measure_table",),
+    "measure": ("Effort", "measure_table"),
     "measurement": ("Measurement",),
     "predict": ("LatencyEstimate", "predict_dense", "predict_many"),
-    "sentinel": ("Drift",),
+    "drift": ("Drift", "sentinel"),
     "store": ("SHIPPED_TABLES", "find_table", "table_path"),
     "table": ("LatencyTable",),
     "timing": ("Comparison", "compare_models"),

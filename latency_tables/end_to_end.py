@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from latency_tables.table import EndToEndCheck
-from spvit.schedule import PackageMode, PruningSchedule, TokenGeometry, TokenPlan, default_blocks
+from spvit.schedule import PackageMode, PruningSchedule, TokenGeometry, TokenPlan
 
 _MIN_KEEP_RATE = 0.1
 _MAX_STAGES = 3
@@ -32,7 +32,7 @@ def random_schedules(
 
 
 def _random_schedule(geometry: TokenGeometry, draw: random.Random) -> PruningSchedule:
-    blocks = list(range(1, geometry.depth)) or list(default_blocks(geometry.depth, 1))
+    blocks = list(range(1, geometry.depth)) or [0]
     chosen = sorted(draw.sample(blocks, draw.randint(1, min(_MAX_STAGES, len(blocks)))))
     rates = sorted((draw.uniform(_MIN_KEEP_RATE, 1.0) for _ in chosen), reverse=True)
     return PruningSchedule.from_keep_rates(rates, chosen)

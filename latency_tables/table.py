@@ -21,8 +21,9 @@ SCHEMA_VERSION = 1
 PROTOCOL_VERSION = 1
 """Raised when the way of measuring changes, so that times of two protocols are never compared."""
 
-# More tokens may truly be a little faster (kernels prefer multiples of 8 or 64); beyond this a measurement is broken.
-_MONOTONE_SLACK = 1.10
+# More tokens can truly be faster, as kernels prefer multiples of 16: 47 tokens took 1.44 and 50 tokens 0.97 times the
+# same reference (PyTorch's CPU attention, heads of 16 channels, batch 64). Twice as fast is a broken measurement.
+_MONOTONE_SLACK = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

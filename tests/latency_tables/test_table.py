@@ -27,7 +27,7 @@ def test_curves_must_reach_the_dense_model(make_table: Callable[..., LatencyTabl
 
 def test_curves_must_reach_the_smallest_plan(make_table: Callable[..., LatencyTable], table: LatencyTable) -> None:
     short = {n: row for n, row in table.selections.items() if n > 3}
-    with pytest.raises(LatencyTableError, match="selections must reach from num_tokens=3 .*covers 18 to 50"):
+    with pytest.raises(LatencyTableError, match=r"selections must reach from num_tokens=3 .*covers 18 to 50"):
         make_table(selections=short)
 
 
@@ -36,17 +36,17 @@ def test_one_token_count_is_no_curve(make_table: Callable[..., LatencyTable], ta
         make_table(blocks={50: table.blocks[50]})
 
 
-def test_more_tokens_cannot_be_much_faster(
+def test_more_tokens_cannot_be_twice_as_fast(
     make_table: Callable[..., LatencyTable], make_row: Callable[[float], Measurement], table: LatencyTable
 ) -> None:
     with pytest.raises(LatencyTableError, match=r"blocks: num_tokens=34 .* cannot be faster than num_tokens=26"):
-        make_table(blocks={**table.blocks, 34: make_row(0.5)})
+        make_table(blocks={**table.blocks, 34: make_row(0.3)})
 
 
-def test_a_dip_inside_the_noise_is_allowed(
+def test_a_kernel_that_prefers_more_tokens_is_allowed(
     make_table: Callable[..., LatencyTable], make_row: Callable[[float], Measurement], table: LatencyTable
 ) -> None:
-    dip = make_row(0.97 * table.blocks[26].median_ms)
+    dip = make_row(0.7 * table.blocks[26].median_ms)
     assert make_table(blocks={**table.blocks, 34: dip}).blocks[34] == dip
 
 

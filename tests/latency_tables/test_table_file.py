@@ -45,29 +45,43 @@ def test_a_table_that_cannot_be_written_is_a_storage_error(table: LatencyTable, 
         table.save(tmp_path / "file" / "table.json")
 
 
+NAN, INF = float("nan"), float("inf")
+
+
+def put(*trail: str | int, **values: object) -> Callable[[Document], object]:
+    """A change that sets columns of the row at the end of the trail."""
+
+    def change(document: Any) -> None:
+        for name in trail:
+            document = document[name]
+        document.update(values)
+
+    return change
+
+
 CHANGES: list[tuple[str, Callable[[Document], object]]] = [
-    (r"blocks row 2, column median_ms: must be a finite number, but is nan", lambda d: d["blocks"][1].update(median_ms=float("nan"))),
-    (r"blocks row 2, column high_ms: must be a finite number, but is inf", lambda d: d["blocks"][1].update(high_ms=float("inf"))),
-    (r"blocks row 1, column low_ms: must be above 0, but is -1.0", lambda d: d["blocks"][0].update(low_ms=-1)),
-    (r"stem, column median_ms: must be above 0, but is 0.0", lambda d: d["stem"].update(median_ms=0)),
-    (r"blocks row 1, column median_ms: must be a finite number, but is '3'", lambda d: d["blocks"][0].update(median_ms="3")),
-    (r"blocks row 1, column median_ms: must be a finite number, but is True", lambda d: d["blocks"][0].update(median_ms=True)),
-    (r"blocks row 1, column median_ms: must be a finite number", lambda d: d["blocks"][0].update(median_ms=10**400)),
-    (r"blocks row 1, column num_tokens: must be a whole number", lambda d: d["blocks"][0].update(num_tokens=2.5)),
-    (r"blocks row 3, column num_tokens: 2 appears twice", lambda d: d["blocks"][2].update(num_tokens=2)),
+    (r"blocks row 2, column median_ms: must be a finite number, but is nan", put("blocks", 1, median_ms=NAN)),
+    (r"blocks row 2, column high_ms: must be a finite number, but is inf", put("blocks", 1, high_ms=INF)),
+    (r"blocks row 1, column low_ms: must be above 0, but is -1.0", put("blocks", 0, low_ms=-1)),
+    (r"stem, column median_ms: must be above 0, but is 0.0", put("stem", median_ms=0)),
+    (r"blocks row 1, column median_ms: must be a finite number, but is '3'", put("blocks", 0, median_ms="3")),
+    (r"blocks row 1, column median_ms: must be a finite number, but is True", put("blocks", 0, median_ms=True)),
+    (r"blocks row 1, column median_ms: must be a finite number", put("blocks", 0, median_ms=10**400)),
+    (r"blocks row 1, column num_tokens: must be a whole number", put("blocks", 0, num_tokens=2.5)),
+    (r"blocks row 3, column num_tokens: 2 appears twice", put("blocks", 2, num_tokens=2)),
     (r"blocks must be in the order of num_tokens", lambda d: d["blocks"].reverse()),
     (r"blocks row 2 must hold a JSON object, but holds 7", lambda d: d["blocks"].__setitem__(1, 7)),
-    (r"blocks row 2: A measurement needs low_ms <= median_ms", lambda d: d["blocks"][1].update(low_ms=9.0)),
+    (r"blocks row 2: A measurement needs low_ms <= median_ms", put("blocks", 1, low_ms=9.0)),
     (r"blocks must reach from num_tokens=2 to num_tokens=50", lambda d: d["blocks"].pop()),
     (r"selections needs at least 2 token counts, but has 0", lambda d: d["selections"].clear()),
     (r"the file lacks the column unit", lambda d: d.pop("unit")),
     (r"unit must be ms, but is 's'", lambda d: d.update(unit="s")),
     (r"schema_version must be 1, but is 2", lambda d: d.update(schema_version=2)),
-    (r"key: 'float8' is not a valid DType", lambda d: d["key"].update(dtype="float8")),
-    (r"conditions: Invalid isoformat string", lambda d: d["conditions"].update(created_at="yesterday")),
-    (r"end_to_end, column scale: must be above 0", lambda d: d["end_to_end"].update(scale=0)),
+    (r"key: 'float8' is not a valid DType", put("key", dtype="float8")),
+    (r"conditions: Invalid isoformat string", put("conditions", created_at="yesterday")),
+    (r"end_to_end, column scale: must be above 0", put("end_to_end", scale=0)),
     (r"device lacks the column cpu_model", lambda d: d["device"].pop("cpu_model")),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("message", "change"), CHANGES)
@@ -82,7 +96,7 @@ def test_impossible_content_is_refused_by_its_place(
 
 
 def test_changed_content_is_refused_by_its_hash(path: Path) -> None:
-    rewrite(path, lambda d: d["blocks"][6].update(median_ms=2.11), rehash=False)
+    rewrite(path, put("blocks", 6, median_ms=2.11), rehash=False)
     with pytest.raises(LatencyTableError, match="its content was changed: sha256 should be"):
         LatencyTable.load(path)
 

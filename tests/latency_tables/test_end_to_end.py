@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latency_tables.end_to_end import check_predictions, random_schedules
+from spvit.schedule import PackageMode, TokenGeometry
+
+
+@given(
+    depth=st.integers(2, 24),
+    num_patches=st.integers(10, 600),
+    mode=st.sampled_from(PackageMode),
+    seed=st.integers(0, 99),
+)
+def test_random_models_are_all_different_and_all_pruned(
+    depth: int, num_patches: int, mode: PackageMode, seed: int
+) -> None:
+    geometry = TokenGeometry(depth=depth, num_patches=num_patches)
+    schedules = random_schedules(geometry, mode, num_schedules=6, seed=seed)
+    plans = [schedule.plan(geometry, mode) for schedule in schedules]
+    assert len(set(plans)) == 6
+    assert all(plan.selections for plan in plans)
+
+
+def test_a_tiny_model_yields_what_it_can() -> None:
+    geometry = TokenGeometry(depth=1, num_patches=3)
+    assert 1 <= len(random_schedules(geometry, PackageMode.NONE, num_schedules=9)) <= 2
+
+
+def test_a_common_factor_is_no_error() -> None:
+    predicted = [10.0, 8.0, 7.0, 6.0, 5.0]
+    check = check_predictions(predicted, [1.05 * ms for ms in predicted])
+    assert check.scale == pytest.approx(1.05)
+    assert check.max_error_percent == pytest.approx(0.0, abs=1e-9)
+    assert (check.num_fitted, check.num_checked) == (3, 2)
+
+
+def test_errors_are_those_of_models_that_were_not_fitted() -> None:
+    check = check_predictions([1.0] * 6, [1.0, 1.0, 1.0, 1.25, 1.0, 2.0])
+    assert check.scale == 1.0
+    assert check.median_error_percent == pytest.approx(20.0)
+    assert check.max_error_percent == pytest.approx(50.0)
+    assert check.p90_error_percent == pytest.approx(np.quantile([0.0, 20.0, 50.0], 0.9))
+
+
+@pytest.mark.parametrize(("predicted", "measured"), [([1.0], [1.0]), ([1.0, 2.0], [1.0])])
+def test_one_model_cannot_be_fitted_and_checked(predicted: list[float], measured: list[float]) -> None:
+    with pytest.raises(ValueError, match="At least two models are needed"):
+        check_predictions(predicted, measured)
