@@ -33,8 +33,8 @@ def _tables() -> list[Key]:
 
 def _section(table: Key) -> str:
     rows = [key for key in known_keys() if key.name.rpartition(".")[0] == table.name and not key.is_table]
-    heading = f"\n## `[{table.name}]`\n\n{table.description}\n\n| key | what it takes | default | meaning |\n|---|---|---|---|\n"
-    return heading + "".join(_row(key) for key in rows)
+    columns = "| key | what it takes | default | meaning |\n|---|---|---|---|\n"
+    return f"\n## `[{table.name}]`\n\n{table.description}\n\n{columns}" + "".join(_row(key) for key in rows)
 
 
 def _row(key: Key) -> str:

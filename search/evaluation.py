@@ -45,14 +45,20 @@ class ModelReport:
         return "\n".join(
             [
                 f"model     {self.source}",
-                f"accuracy  top-1 {result.top1:.2f} %, top-5 {result.top5:.2f} %, loss {result.loss:.4f} "
-                f"on {result.num_images} validation images",
+                (
+                    f"accuracy  top-1 {result.top1:.2f} %, top-5 {result.top5:.2f} %, loss {result.loss:.4f} "
+                    f"on {result.num_images} validation images"
+                ),
                 f"tokens    {' '.join(str(count) for count in self.block_tokens)} (entering each block)",
                 f"cost      {self.gmacs:.3f} GMACs an image (dense: {self.dense_gmacs:.3f})",
-                f"latency   {self.latency_ms:.3f} ms for a batch of {self.batch_size} "
-                f"(dense: {self.dense_latency_ms:.3f} ms), measured here side by side",
-                f"ratio     {self.ratio:.3f} of the dense model's time (90 % interval {self.ratio_low:.3f} "
-                f"to {self.ratio_high:.3f})",
+                (
+                    f"latency   {self.latency_ms:.3f} ms for a batch of {self.batch_size} "
+                    f"(dense: {self.dense_latency_ms:.3f} ms), measured here side by side"
+                ),
+                (
+                    f"ratio     {self.ratio:.3f} of the dense model's time (90 % interval {self.ratio_low:.3f} "
+                    f"to {self.ratio_high:.3f})"
+                ),
             ]
         )
 
@@ -117,7 +123,9 @@ def _evaluate(model: PrunedViT, experiment: ExperimentConfig) -> Evaluation:
     return evaluate(model.to(device), batches.epoch(0), device=device)
 
 
-def _compare(model: PrunedViT, experiment: ExperimentConfig, on_round: Callable[[float], None]) -> dict[str, Comparison]:
+def _compare(
+    model: PrunedViT, experiment: ExperimentConfig, on_round: Callable[[float], None]
+) -> dict[str, Comparison]:
     from latency_tables.timing import compare_models
     from trainers.data import Loading, Split, open_split
     from trainers.preprocessing import preprocessing_of
@@ -128,9 +136,7 @@ def _compare(model: PrunedViT, experiment: ExperimentConfig, on_round: Callable[
     images, _ = next(iter(batches.epoch(0)))
     model.to(latency.device)
     models = {"dense": model.backbone, "pruned": model}
-    return compare_models(
-        models, images, num_threads=latency.num_threads, device=latency.device, on_round=on_round
-    )
+    return compare_models(models, images, num_threads=latency.num_threads, device=latency.device, on_round=on_round)
 
 
 def _gmacs(model: PrunedViT, experiment: ExperimentConfig, *, is_dense: bool) -> float:

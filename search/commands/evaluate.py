@@ -26,9 +26,7 @@ EPILOG = epilog("spvit-search evaluate runs/demo/export/best", "usage", "config"
 @set_option
 @experiment_runs_dir_option
 @json_option
-def command(
-    experiment_or_export: Path, overrides: tuple[str, ...], runs_dir: Path | None, *, as_json: bool
-) -> None:
+def command(experiment_or_export: Path, overrides: tuple[str, ...], runs_dir: Path | None, *, as_json: bool) -> None:
     """Evaluate an exported folder, or the schedule of an experiment file as far as it was fine-tuned.
 
     Tells top-1, top-5 and loss on the validation images, the tokens that enter each block, multiply-accumulates, and

@@ -66,14 +66,18 @@ def command(
 
 def _text(report: ExportReport) -> str:
     measured = report.measured
-    accuracy = "not measured" if measured.val_top1 is None else f"{measured.val_top1:.2f} % top-1 on the validation images"
+    accuracy = (
+        "not measured" if measured.val_top1 is None else f"{measured.val_top1:.2f} % top-1 on the validation images"
+    )
     rates = " ".join(f"{rate:.3f}" for rate in report.keep_rates)
     return "\n".join(
         [
             f"exported  trial {report.trial} of {report.study}, keep rates {rates}",
             f"accuracy  {accuracy}, from the written file",
-            f"latency   {measured.ratio:.3f} of the dense model's time (90 % interval {measured.ratio_low:.3f} to "
-            f"{measured.ratio_high:.3f}): {measured.speed_up:.2f} times as fast",
+            (
+                f"latency   {measured.ratio:.3f} of the dense model's time (90 % interval {measured.ratio_low:.3f} to "
+                f"{measured.ratio_high:.3f}): {measured.speed_up:.2f} times as fast"
+            ),
             f"budget    {report.max_latency_ms:.3f} ms for a batch of {report.batch_size}: {report.verdict}",
             f"folder    {report.directory}",
             f"load      spvit.exported.load_exported({report.directory!r})",

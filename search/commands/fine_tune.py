@@ -52,7 +52,11 @@ def command(experiment: Path, overrides: tuple[str, ...], runs_dir: Path | None,
         while not tuner.is_done:
             _run_epoch(tuner, config.training.epochs)
     last = tuner.history[-1]
-    emit(_document(tuner, folder), lambda: f"{_line(last, config.training.epochs)}\ncheckpoints {folder}", as_json=as_json)
+    emit(
+        _document(tuner, folder),
+        lambda: f"{_line(last, config.training.epochs)}\ncheckpoints {folder}",
+        as_json=as_json,
+    )
 
 
 def _announce(tuner: FineTuner, num_epochs: int) -> None:

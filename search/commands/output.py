@@ -20,19 +20,23 @@ def emit(document: object, text: Callable[[], str], *, as_json: bool) -> None:
 
 def plain(value: object) -> Any:
     """A value as JSON can hold it. Non-finite numbers become null: JSON has none."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(plain(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    return _plain_scalar(value)
+
+
+def _plain_scalar(value: object) -> object:
     match value:
-        case float():
-            return value if math.isfinite(value) else None
+        case float() if not math.isfinite(value):
+            return None
         case Enum():
             return value.value
         case Path():
             return str(value)
-        case Mapping():
-            return {str(plain(key)): plain(item) for key, item in value.items()}
-        case list() | tuple() | set() | frozenset():
-            return [plain(item) for item in value]
-        case _ if is_dataclass(value) and not isinstance(value, type):
-            return plain(asdict(value))
         case _:
             return value
 
@@ -45,5 +49,3 @@ def columns(rows: list[list[str]]) -> str:
 
 def _aligned(cell: str, width: int) -> str:
     return cell.rjust(width) if cell[:1].isdigit() or cell[:1] in "-+" else cell.ljust(width)
-
-

@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 @set_option
 @experiment_runs_dir_option
 @json_option
-def command(
-    experiment: Path, overrides: tuple[str, ...], runs_dir: Path | None, *, as_json: bool
-) -> None:
+def command(experiment: Path, overrides: tuple[str, ...], runs_dir: Path | None, *, as_json: bool) -> None:
     """Measure what one block of the model costs at several numbers of tokens, here and now.
 
     The latency table prices every schedule before it is trained. It is written to the study's folder, with a picture,
@@ -78,8 +76,10 @@ def _text(table: LatencyTable, document: dict[str, Any]) -> str:
             f"device   {key.device_id}",
             f"model    {key.backbone}, batch {key.batch_size}, {key.dtype}, {key.num_threads} thread(s)",
             f"dense    {dense}",
-            f"error    {table.end_to_end.median_error_percent:.1f} % median, "
-            f"{table.end_to_end.max_error_percent:.1f} % at most, on {table.end_to_end.num_checked} complete models",
+            (
+                f"error    {table.end_to_end.median_error_percent:.1f} % median, "
+                f"{table.end_to_end.max_error_percent:.1f} % at most, on {table.end_to_end.num_checked} complete models"
+            ),
             "",
             columns([["tokens", "one block, ms"], *rows]),
             "",

@@ -27,7 +27,11 @@ def command(study: str, runs_dir: Path, *, as_json: bool) -> None:
     folder = existing_study(runs_dir, study)
     summary = summarise(read_study(folder))
     is_running = is_locked(folder)
-    emit(summary.to_dict() | {"is_running": is_running}, lambda: summary_text(summary, is_running=is_running), as_json=as_json)
+    emit(
+        summary.to_dict() | {"is_running": is_running},
+        lambda: summary_text(summary, is_running=is_running),
+        as_json=as_json,
+    )
 
 
 def summary_text(summary: StudySummary, *, is_running: bool) -> str:

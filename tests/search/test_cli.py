@@ -42,6 +42,12 @@ def _surface(name):
     return names
 
 
+@pytest.fixture
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPVIT_RUNS_DIR", str(tmp_path / "runs"))
+
+
 def test_the_commands_are_these():
     assert set(COMMANDS) == set(SURFACE)
 
@@ -78,9 +84,8 @@ def test_help_gives_purpose_example_and_exit_codes(name, capsys):
         (["fine-tune", DEMO, "--set", "x"], 3, "`key=value` was required"),
     ],
 )
-def test_errors_end_with_their_code_as_text_and_as_json(arguments, code, text, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SPVIT_RUNS_DIR", str(tmp_path / "runs"))
+@pytest.mark.usefixtures("empty_folder")
+def test_errors_end_with_their_code_as_text_and_as_json(arguments, code, text, capsys):
     assert run(arguments) == code
     told = capsys.readouterr()
     assert told.out == ""
