@@ -16,7 +16,8 @@ def test_timm_imports_after_anything_of_spvit(module: str) -> None:
 
 
 def test_spvit_is_free_of_torch_until_a_name_needs_it() -> None:
-    code = "import sys, spvit; spvit.PruningSchedule; a = 'torch' in sys.modules\nspvit.PrunedViT; print(a, 'torch' in sys.modules)"
+    code = "import sys, spvit\nspvit.PruningSchedule; early = 'torch' in sys.modules\n"
+    code += "spvit.PrunedViT; print(early, 'torch' in sys.modules)"
     assert python(code) == "False True"
 
 

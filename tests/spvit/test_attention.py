@@ -1,0 +1,76 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from spvit.attention import bool_policy_mask, class_attention, class_attentions, embed, log_policy_mask
+
+
+def softmax_with_policy(logits: Tensor, policy: Tensor, eps: float = 1e-6) -> Tensor:
+    """DynamicViT's masked softmax, as SPViT trains with it."""
+    size = policy.shape[1]
+    eye = torch.eye(size, dtype=policy.dtype)
+    visible = (policy[:, None, :] + (1 - policy[:, None, :]) * eye).unsqueeze(1)
+    raised = (logits - logits.max(-1, keepdim=True).values).exp() * visible
+    return (raised + eps / size) / (raised.sum(-1, keepdim=True) + eps)
+
+
+def policies() -> Tensor:
+    policy = (torch.rand(2, 10) > 0.4).double()
+    policy[:, 0] = 1
+    return policy.requires_grad_()
+
+
+def test_value_and_policy_gradient_equal_softmax_with_policy() -> None:
+    q, k, v, pull = (torch.randn(2, 3, 10, 8, dtype=torch.double) for _ in range(4))
+    ours, theirs = policies(), None
+    theirs = ours.detach().clone().requires_grad_()
+    masked = F.scaled_dot_product_attention(q, k, v, attn_mask=log_policy_mask(ours))
+    reference = softmax_with_policy(q @ k.transpose(-1, -2) * 8**-0.5, theirs) @ v
+    (masked * pull).sum().backward()
+    (reference * pull).sum().backward()
+    torch.testing.assert_close(masked, reference, rtol=0, atol=1e-5)
+    assert (ours.grad - theirs.grad).norm() < 1e-4 * theirs.grad.norm()
+
+
+def test_the_bool_mask_gives_visible_tokens_what_they_have_alone() -> None:
+    q, k, v = (torch.randn(1, 3, 10, 8) for _ in range(3))
+    policy = torch.ones(1, 10)
+    policy[:, 6:] = 0
+    masked = F.scaled_dot_product_attention(q, k, v, attn_mask=bool_policy_mask(policy))[:, :, :6]
+    alone = F.scaled_dot_product_attention(q[:, :, :6], k[:, :, :6], v[:, :, :6])
+    torch.testing.assert_close(masked, alone)
+
+
+@pytest.mark.parametrize("args", [{}, {"qk_norm": True}, {"qkv_bias": False}, {"init_values": 0.1}])
+def test_class_attention_is_what_the_block_computes(
+    make_backbone: Callable[..., Any], images: Tensor, args: dict[str, Any]
+) -> None:
+    block = make_backbone(**args).blocks[0]
+    x, seen = torch.randn(2, 9, 48) * 3, []
+    block.attn.fused_attn = False
+    block.attn.attn_drop.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.no_grad():
+        block(x)
+        ours = class_attention(block, x)
+    torch.testing.assert_close(ours, seen[0][:, :, 0].mean(1))
+
+
+def test_class_attentions_cover_patches_and_sum_to_1(make_backbone: Callable[..., Any], images: Tensor) -> None:
+    backbone = make_backbone("deit_tiny_distilled_patch16_224")
+    attentions = class_attentions(backbone, images, [4, 1])
+    assert sorted(attentions) == [1, 4]
+    for attention in attentions.values():
+        assert attention.shape == (3, 64)
+        assert not attention.requires_grad
+        torch.testing.assert_close(attention.sum(1), torch.ones(3))
+    x = backbone.blocks[0](embed(backbone, images))
+    expected = class_attention(backbone.blocks[1], x)[:, 2:]
+    torch.testing.assert_close(attentions[1], expected / expected.sum(1, keepdim=True))
+
+
+def test_no_blocks_no_attentions(make_backbone: Callable[..., Any], images: Tensor) -> None:
+    assert class_attentions(make_backbone(), images, ()) == {}
