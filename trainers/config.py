@@ -121,7 +121,7 @@ class TrainingConfig(FrozenConfig):
     selector_warmup_steps: int = Field(
         default=100, ge=0, description="Steps before the first epoch in which selectors learn the teacher's attention."
     )
-    selector_warmup_lr: Positive = Field(default=2e-3, description="Learning rate of those steps.")
+    selector_warmup_lr: Positive = Field(default=2e-2, description="Learning rate of those steps, falling to a tenth.")
     precision: Precision = Precision.FLOAT32
     num_threads: int | None = Field(
         default=None, ge=1, description="CPU threads of a trial; torch's default if absent."

@@ -19,6 +19,7 @@ from spvit.losses import attention_ranking_loss, keep_ratio_loss
 from spvit.model import PrunedViT
 from trainers.config import TrainingConfig
 from trainers.data import Batches
+from trainers.learning_rate import lr_at
 from trainers.loss import LossTerms
 from trainers.loss_meter import LossMeter
 from trainers.optim import clip
@@ -44,6 +45,7 @@ def warm_up_selectors(
     meter = LossMeter()
     images = islice(_endless(batches, first_epoch=config.epochs), config.selector_warmup_steps)
     for step, batch in enumerate(images):
+        optimizer.param_groups[0]["lr"] = _lr_at(step, config)
         loss = _ranking_terms(model, attention_examples(model.backbone, batch, blocks), targets)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss.total)
@@ -51,6 +53,12 @@ def warm_up_selectors(
         clip(parameters, config.clip_grad_norm)
         optimizer.step()
         meter.add(loss, step=step)
+
+
+def _lr_at(step: int, config: TrainingConfig) -> float:
+    """Selectors start with tiny weights (SPViT, trunc_normal 0.02): at 2e-3 a hundred steps taught them nothing."""
+    peak = config.selector_warmup_lr
+    return lr_at(step, total_steps=config.selector_warmup_steps, peak=peak, floor=peak / 10)
 
 
 @torch.no_grad()

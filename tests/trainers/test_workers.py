@@ -51,7 +51,8 @@ def work(rank: int, port: int, directory: str) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=2)
     group, module = WorkerGroup.current(), make_module()
     inputs, labels = batch(rank)
-    torch.nn.functional.cross_entropy(group.wrap(module)(inputs), labels).backward()
+    wrapped = group.wrap(module)
+    torch.nn.functional.cross_entropy(wrapped(inputs), labels).backward()
     evaluation = evaluate(module, [(inputs, labels)], workers=group)
     if group.is_main:
         found = {"grad": module.weight.grad, "top1": evaluation.top1, "count": evaluation.num_images}

@@ -1,0 +1,83 @@
+"""Warm-up: what the selectors are shown, and that they learn it and nothing else moves."""
+
+import numpy as np
+import pytest
+import torch
+
+from spvit.attention import class_attentions
+from spvit.factory import create_backbone
+from spvit.model import PrunedViT
+from spvit.schedule import PruningSchedule
+from trainers.config import TrainingConfig
+from trainers.warmup import attention_examples, warm_up_selectors
+
+ARGS = {"img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 4}
+
+
+class FixedBatches:
+    """The same images for ever, half of each black."""
+
+    num_images = 32
+    class_names = ("0",)
+
+    def __init__(self) -> None:
+        self.images = torch.randn(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        self.images[:16, :, :4], self.images[16:, :, 4:] = 0, 0
+
+    def num_batches(self) -> int:
+        return 1
+
+    def epoch(self, epoch: int):
+        yield self.images, torch.zeros(32, dtype=torch.int64)
+
+
+@pytest.fixture
+def model() -> PrunedViT:
+    torch.manual_seed(0)
+    backbone = create_backbone("vit_tiny_patch16_224", args=ARGS)
+    for block in backbone.blocks:  # random weights attend evenly: nothing to learn
+        block.attn.qkv.weight.data *= 20
+    return PrunedViT(backbone, PruningSchedule.from_keep_rates([0.6, 0.3], [1, 2]))
+
+
+def rank_correlation(model: PrunedViT, images: torch.Tensor) -> list[float]:
+    found = []
+    for selector, (tokens, shares) in zip(
+        model.selectors.values(), attention_examples(model.backbone, images, [1, 2]), strict=True
+    ):
+        ranks = [values.detach().argsort(1).argsort(1).float() for values in (selector(tokens, None).margin, shares)]
+        found.append(float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(*ranks, strict=True)])))
+    return found
+
+
+def test_examples_are_the_dense_models_tokens_and_class_attention(model: PrunedViT):
+    images = FixedBatches().images
+    caught = []
+    handle = model.backbone.blocks[2].register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+    model.backbone.eval()(images)
+    handle.remove()
+    examples = attention_examples(model.backbone, images, [1, 2])
+    assert torch.equal(examples[1][0], caught[0][:, 1:])
+    for (_, shares), expected in zip(examples, class_attentions(model.backbone, images, [1, 2]).values(), strict=True):
+        assert torch.allclose(shares, expected)
+
+
+def test_selectors_learn_to_rank_and_the_backbone_stays(model: PrunedViT):
+    batches = FixedBatches()
+    backbone = {name: tensor.clone() for name, tensor in model.backbone.state_dict().items()}
+    before = rank_correlation(model, batches.images)
+    warm_up_selectors(model, batches, TrainingConfig(selector_warmup_steps=100, selector_warmup_lr=2e-2))
+    after = rank_correlation(model, batches.images)
+    assert min(after) > 0.25
+    assert min(after) > max(before)
+    assert all(torch.equal(tensor, backbone[name]) for name, tensor in model.backbone.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.backbone.parameters())
+
+
+def test_expected_keep_approaches_the_schedule(model: PrunedViT):
+    batches = FixedBatches()
+    warm_up_selectors(model, batches, TrainingConfig(selector_warmup_steps=150))
+    examples = attention_examples(model.backbone, batches.images, [1, 2])
+    pairs = zip(model.selectors.values(), examples, strict=True)
+    kept = [selector(tokens, None).margin.sigmoid().mean().item() for selector, (tokens, _) in pairs]
+    assert kept == pytest.approx([0.6, 0.3], abs=0.15)
