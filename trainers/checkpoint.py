@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -82,7 +83,7 @@ def save_checkpoint(
         )
         for _, old in _found(directory)[:-NUM_KEPT]:
             remove_folder(old)
-    except (OSError, RuntimeError) as error:  # torch and safetensors report a full disk as a RuntimeError
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors wrap a full disk
         raise StorageError(
             f"Checkpoint {target} could not be written: {error}. Earlier checkpoints are intact. "
             f"Free space or make the folder writable, then resume."

@@ -43,7 +43,7 @@ def write_folder(target: Path, writers: Mapping[str, Callable[[Path], None]]) ->
         _flush(temporary)
         os.replace(temporary, target)  # noqa: PTH105  (the tests make each call of `os` fail in turn)
         _flush(target.parent)
-    except OSError:
+    except Exception:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import resource
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -143,3 +144,19 @@ def test_kill_at_any_step_leaves_a_whole_checkpoint_and_the_next_save_works(tmp_
     assert set(survivors) == {2, 3}
     assert survivors == sorted(survivors)
     assert not list(tmp_path.rglob("*.damaged"))
+
+
+@pytest.mark.parametrize("large", ["weights", "optimizer"])
+def test_file_that_the_system_refuses_is_a_storage_error(tmp_path: Path, large: str):
+    save(tmp_path, 1)
+    contents: dict[str, Any] = {"weights": {"w": torch.ones(1)}, "optimizer": {}, "meta": {}}
+    contents[large] = {"w": torch.ones(100_000)}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    try:
+        refused = refusal_of(lambda: save_checkpoint(tmp_path, 2, **contents))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert refused is not None
+    assert "checkpoint-000002" in refused
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-000001"]
