@@ -78,6 +78,8 @@ def _fit(driver: SearchDriver, experiment: ExperimentConfig, factory: TrialFacto
             name="tune",
             storage_path=str(snapshots),
             verbose=0,
+            # Left to itself, Tune saves every trial at its end; ours has no such save, failed, and was run again.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=MAX_RESTARTS),
         ),
     )

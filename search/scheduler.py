@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
 
-class DriverScheduler(OfTheDriver, FIFOScheduler):
+class DriverScheduler(OfTheDriver, FIFOScheduler):  # type: ignore[misc]  # Ray has no types
     """A thin adapter. Unlike a Tune searcher, a scheduler also sees the report after which a trial is stopped."""
 
     _supports_buffered_results = False

@@ -12,7 +12,7 @@ from search.study import trial_directory
 from trainers.config import TrialConfig
 
 
-class DriverSearcher(OfTheDriver, Searcher):
+class DriverSearcher(OfTheDriver, Searcher):  # type: ignore[misc]  # Ray has no types
     """A thin adapter; the driver bounds concurrency and number of trials itself."""
 
     def __init__(self, driver: SearchDriver) -> None:

@@ -113,7 +113,8 @@ class StudyStore:
 
         Epochs whose report got lost with their worker are taken to have had the same top-1.
         """
-        curve = (*self._records[number].curve, *([top1] * epoch))[: epoch - 1] + (top1,)
+        known = self._records[number].curve
+        curve = (*known, *[top1] * (epoch - len(known)))
         return self._set(number, names.CURVE, list(curve), curve=curve)
 
     def complete(self, number: int, top1: float) -> TrialRecord:
@@ -199,7 +200,8 @@ def read_study(directory: Path) -> StudyRecord:
     with reading(directory):
         study = load(file.name, file.storage or sqlite_url(directory))
         attrs = study.user_attrs
-        trials = tuple(names.trial_record(t, names.mlflow_run(attrs, t.number)) for t in study.get_trials(deepcopy=False))
+        stored = study.get_trials(deepcopy=False)
+        trials = tuple(names.trial_record(trial, names.mlflow_run(attrs, trial.number)) for trial in stored)
         return names.study_record(file.name, str(directory), attrs, trials)
 
 

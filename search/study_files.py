@@ -41,7 +41,7 @@ def write_study_file(directory: Path, file: StudyFile) -> None:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror}; free space or change study.directory") from None
+        raise StorageError(f"{path}: {error.strerror}; free space or change study.directory") from None
 
 
 def read_study_file(directory: Path) -> StudyFile:

@@ -15,7 +15,7 @@ from spvit.errors import DataError, StorageError
 ERROR_FILE = "error.txt"
 
 
-class SearchTrainable(Trainable):
+class SearchTrainable(Trainable):  # type: ignore[misc]  # Ray has no types
     """Runs one trial after the other in one process, which saves the seconds that importing torch takes.
 
     Whatever the trial raises is reported as a result, so that only the death of the process is an error to Tune,
@@ -41,7 +41,7 @@ class SearchTrainable(Trainable):
 
     def cleanup(self) -> None:
         """Called by Tune before the process ends."""
-        self._trainee = None
+        del self._trainee
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._task = TrialTask.from_ray(config)

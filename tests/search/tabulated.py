@@ -59,10 +59,10 @@ def metrics(epoch: int, value: float) -> dict[str, Any]:
     return EpochMetrics(epoch=epoch, evaluation=evaluation, loss_terms={"ratio": 0.1}).to_dict()
 
 
-def make_store(config: ExperimentConfig, *, sha256: str = "a" * 64, must_exist: bool = False) -> StudyStore:
+def make_store(config: ExperimentConfig, *, sha256: str = "a" * 64) -> StudyStore:
     budget = LatencyBudget.from_config(config.latency, dense())
     facts = StudyFacts(dense_latency=dense(), max_latency_ms=budget.max_ms, table_sha256=sha256)
-    return StudyStore.open(config, facts, SearchSpace(config, GEOMETRY), must_exist=must_exist)
+    return StudyStore.open(config, facts, SearchSpace(config, GEOMETRY))
 
 
 def make_proposer(config: ExperimentConfig) -> Proposer:

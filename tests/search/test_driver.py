@@ -1,0 +1,130 @@
+import math
+
+import pytest
+
+import tabulated
+from search.driver import Decision, Failure, Idle, ReportKey
+from search.listener import StudyListener
+from search.records import Origin, TrialState
+from search.retries import INTERRUPTED, MAX_LOSSES
+from search.study import read_study, trial_directory
+from spvit.errors import NothingFeasibleError, TooManyFailuresError
+
+
+def _failed(failure, reason="broken"):
+    return {ReportKey.FAILURE: failure.value, ReportKey.REASON: reason}
+
+
+def test_a_search_holds_exactly_the_trials_asked_for_and_one_baseline(tmp_path):
+    driver = tabulated.make_driver(tabulated.experiment(tmp_path, num_trials=12))
+    tabulated.run(driver)
+    driver.finish()
+    study = read_study(tmp_path / "toy")
+    assert driver.is_finished
+    assert [t.origin for t in study.trials] == [Origin.BASELINE] + [Origin.SAMPLER] * 12
+    assert all(t.state in {TrialState.COMPLETE, TrialState.PRUNED} for t in study.trials)
+    assert all(t.latency.high_ms <= study.max_latency_ms for t in study.trials if t.origin is Origin.SAMPLER)
+    assert all(t.top1 == t.curve[-1] and t.num_epochs == 4 for t in study.finished)
+    assert all(t.reason and t.num_epochs < 4 for t in study.trials if t.state is TrialState.PRUNED)
+
+
+@pytest.mark.parametrize("num_reports", [0, 3, 11, 25])
+def test_a_killed_search_goes_on_without_losing_or_repeating_what_was_finished(tmp_path, num_reports):
+    config = tabulated.experiment(tmp_path)
+    tabulated.run(tabulated.make_driver(config), max_reports=num_reports)  # killed: finish() is never called
+    before = read_study(tmp_path / "toy")
+    driver = tabulated.make_driver(config)
+    tabulated.run(driver)
+    driver.finish()
+    after = read_study(tmp_path / "toy")
+    finished = {t.number: t for t in before.trials if t.state.is_finished}
+    assert {n: after.trials[n] for n in finished} == finished
+    interrupted = [t for t in after.trials if t.state is TrialState.FAIL]
+    assert [t.number for t in interrupted] == [t.number for t in before.trials if not t.state.is_finished]
+    assert [t.retry_of for t in after.trials if t.retry_of is not None] == [t.number for t in interrupted]
+    for trial in interrupted:
+        retry = next(t for t in after.trials if t.retry_of == trial.number)
+        assert retry.curve[: trial.num_epochs] == trial.curve
+        assert trial_directory(tmp_path, retry) == trial_directory(tmp_path, trial)
+    ended = {TrialState.COMPLETE, TrialState.PRUNED}
+    assert sum(t.state in ended and t.origin is not Origin.BASELINE for t in after.trials) == 8
+
+
+def test_a_stopped_search_leaves_nothing_running(tmp_path):
+    driver = tabulated.make_driver(tabulated.experiment(tmp_path))
+    tabulated.run(driver, max_reports=5)
+    driver.stop()
+    assert driver.suggest() is Idle.FINISHED
+    driver.finish()
+    assert {t.reason for t in read_study(tmp_path / "toy").trials if t.state is TrialState.FAIL} == {INTERRUPTED}
+    assert not driver.is_finished
+
+
+@pytest.mark.parametrize("report", [tabulated.metrics(1, math.nan), _failed(Failure.CONFIGURATION)])
+def test_what_a_configuration_does_to_itself_is_pruned_with_a_reason(tmp_path, report):
+    driver = tabulated.make_driver(tabulated.experiment(tmp_path))
+    trial = driver.suggest()
+    assert driver.on_result(trial.number, report) is Decision.STOP
+    (stored,) = read_study(tmp_path / "toy").trials
+    assert stored.state is TrialState.PRUNED
+    assert stored.reason
+
+
+def test_a_lost_trial_is_run_again_but_not_for_ever(tmp_path):
+    driver = tabulated.make_driver(tabulated.experiment(tmp_path, num_concurrent=1, max_failed_share=1.0))
+    attempts = [driver.suggest() for _ in range(1)]
+    for _ in range(MAX_LOSSES):
+        driver.on_error(attempts[-1].number, "node died")
+        attempts.append(driver.suggest())
+    assert [t.retry_of for t in attempts] == [None, *[0] * (MAX_LOSSES - 1), None]
+    assert attempts[1].origin is Origin.BASELINE
+    assert attempts[-1].origin is Origin.SAMPLER
+
+
+def test_a_lost_report_of_a_restarted_worker_is_taken_once(tmp_path):
+    driver = tabulated.make_driver(tabulated.experiment(tmp_path))
+    number = driver.suggest().number
+    for epoch in (1, 2, 1, 2, 3):
+        driver.on_result(number, tabulated.metrics(epoch, 60 + epoch))
+    assert read_study(tmp_path / "toy").trials[number].curve == (61, 62, 63)
+
+
+def test_a_search_in_which_most_trials_fail_ends(tmp_path):
+    driver = tabulated.make_driver(tabulated.experiment(tmp_path, num_trials=40))
+    tabulated.run(driver, report=lambda trial, epoch: _failed(Failure.CONFIGURATION, "no such data"))
+    assert isinstance(driver.error, TooManyFailuresError)
+    with pytest.raises(TooManyFailuresError, match=r"6 of 6 trials failed, .*max_failed_share = 0\.5.*no such data"):
+        raise driver.error
+
+
+def test_a_budget_that_draws_never_meet_ends_the_search_with_a_remedy(tmp_path, monkeypatch):
+    monkeypatch.setattr("search.proposer.NUM_RANDOM_DRAWS", 10)
+    config = tabulated.experiment(tmp_path)
+    latency = config.latency.model_copy(update={"max_latency_share": 0.44})
+    driver = tabulated.make_driver(config.model_copy(update={"latency": latency}))
+    tabulated.run(driver)
+    assert isinstance(driver.error, NothingFeasibleError)
+    assert "raise latency.max_latency_ms" in str(driver.error)
+    assert read_study(tmp_path / "toy").rejections == {"too_slow": 74}
+
+
+def test_a_listener_that_fails_does_not_stop_the_search_and_hears_things_in_order(tmp_path):
+    class Broken(StudyListener):
+        def __init__(self):
+            self.heard = []
+
+        def on_trial_start(self, trial):
+            self.heard.append(("start", trial.number))
+
+        def on_epoch(self, trial, metrics):
+            self.heard.append((trial.num_epochs, trial.number))
+            raise RuntimeError("broken")
+
+        def on_trial_end(self, trial):
+            self.heard.append((str(trial.state), trial.number))
+
+    listener = Broken()
+    driver = tabulated.make_driver(tabulated.experiment(tmp_path, num_trials=1, num_concurrent=1), listeners=[listener])
+    tabulated.run(driver)
+    assert [what for what, number in listener.heard if number == 0] == ["start", 1, 2, 3, 4, "COMPLETE"]
+    assert driver.is_finished
