@@ -175,10 +175,8 @@ def test_the_model_can_be_exported_for_any_batch(make_backbone: Make, images: Te
 
 def test_groups_of_parameters_share_nothing_and_leave_nothing(make_backbone: Make) -> None:
     model = pruned(make_backbone())
-    backbone, selectors, leading = map(
-        lambda group: {id(p) for p in group},
-        (model.backbone_parameters(), model.selector_parameters(), model.leading_parameters()),
-    )
+    groups = (model.backbone_parameters(), model.selector_parameters(), model.leading_parameters())
+    backbone, selectors, leading = ({id(p) for p in group} for group in groups)
     assert not backbone & selectors
     assert backbone | selectors == {id(p) for p in model.parameters()}
     names = {name for name, p in model.backbone.named_parameters() if id(p) in leading}
