@@ -74,13 +74,22 @@ class MlflowTracker(StudyListener):
         """The study's experiment in MLflow, once it is known."""
         return None if self._writer is None else self._writer.experiment_id
 
+    def on_open(self, note_run: OnRunId) -> None:
+        """The study itself keeps the run ids, unless somebody else was named to."""
+        self._on_run_id = self._on_run_id or note_run
+
     def on_study_start(self, study: StudyRecord) -> None:
         """The search begins or goes on."""
         self._study = study
         self._announced = {t.number: t.mlflow_run_id for t in study.trials if t.mlflow_run_id}
         if study.mlflow_run_id:
             self._announced[None] = study.mlflow_run_id
-        self._append(study_updates.search_started(study, now_ms=_now_ms()))
+        now_ms = _now_ms()
+        self._append(study_updates.search_started(study, now_ms=now_ms))
+        # Trials that a dead driver left behind were ended when the study was opened, unseen by any tracker.
+        for trial in study.trials:
+            if trial.state is TrialState.FAIL:
+                self._append(study_updates.trial_ended(trial, now_ms=now_ms))
         if not self._thread.is_alive() and not self._closing.is_set():
             self._thread.start()
 

@@ -198,7 +198,9 @@ def test_a_resumed_study_goes_on_in_the_same_runs(study, directory, client):
     before.close()
     first = {trial: run.info.run_id for trial, run in by_trial(client, study).items()}
 
+    kept = {}
     after = MlflowTracker(directory)
+    after.on_open(kept.__setitem__)
     after.on_study_start(study)
     after.on_trial_end(study.trials[1])
     after.on_trial_start(study.trials[2])
@@ -206,13 +208,15 @@ def test_a_resumed_study_goes_on_in_the_same_runs(study, directory, client):
     runs = by_trial(client, study)
     assert {trial: runs[trial].info.run_id for trial in first} == first
     assert runs["1"].info.status == "FINISHED"
-    assert set(runs) == {None, "1", "2"}
+    assert set(runs) == {None, "1", "2", "5"}
+    assert kept == {None if trial is None else int(trial): run.info.run_id for trial, run in runs.items()}
+    assert runs["5"].info.status == "FAILED"  # ended by the study when it was opened again
 
 
 def test_a_study_made_anew_under_an_old_name_has_runs_of_its_own(study, directory, client):
     for _ in range(2):
         tracker = MlflowTracker(directory)
-        tracker.on_study_start(study)
+        tracker.on_study_start(replace(study, trials=()))
         tracker.close()
         shutil.rmtree(directory)
     assert len(runs_of(client, study)) == 2
