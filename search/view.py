@@ -27,7 +27,7 @@ def _silently(hook: Callable[Concatenate[TerminalView, P], None]) -> Callable[Co
     """A terminal that went away must not disturb the search."""
 
     @wraps(hook)
-    def guarded(self: TerminalView, *args: P.args, **kwargs: P.kwargs) -> None:
+    def guarded(self: TerminalView, /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             hook(self, *args, **kwargs)
         except Exception:
