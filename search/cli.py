@@ -123,9 +123,7 @@ def _usage_text(error: click.ClickException) -> str:
 
 
 def _bug_text(error: Exception) -> str:
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="spvit-search-", suffix=".log", delete=False, encoding="utf-8"
-    ) as log:
+    with tempfile.NamedTemporaryFile("w", prefix="spvit-search-", suffix=".log", delete=False, encoding="utf-8") as log:
         log.write("".join(traceback.format_exception(error)))
     summary = (str(error).splitlines() or [""])[0]
     return f"unexpected {type(error).__name__}: {summary}. This is a defect; the details are in {log.name}"

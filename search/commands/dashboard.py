@@ -44,7 +44,7 @@ def command(study: str | None, port: int | None, runs_dir: Path, *, no_browser: 
         address = f"{uri.rstrip('/')}/{fragment}"
         _announce(address, no_browser=no_browser, as_json=as_json)
         return
-    with mlflow_server(uri, port or _free_port()) as (process, base):
+    with mlflow_server(uri, port or free_port()) as (process, base):
         _announce(f"{base}/{fragment}", no_browser=no_browser, as_json=as_json)
         click.echo("Ctrl-C ends it.", err=True)
         with contextlib.suppress(KeyboardInterrupt):
@@ -133,7 +133,8 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback interface on which nothing listens now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

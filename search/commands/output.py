@@ -44,7 +44,9 @@ def _plain_scalar(value: object) -> object:
 def columns(rows: list[list[str]]) -> str:
     """Rows as text in columns of equal width, the first row being the heading; numbers to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(_aligned(cell, width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(
+        "  ".join(_aligned(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def _aligned(cell: str, width: int) -> str:

@@ -1,0 +1,43 @@
+import os
+import urllib.request
+
+import pytest
+
+from search.commands.dashboard import mlflow_server
+from spvit.errors import UsageError
+
+pytestmark = pytest.mark.integration
+
+
+def _group_members(group):
+    """Processes of a group that are still running."""
+    members = []
+    for entry in os.scandir("/proc"):
+        try:
+            if entry.name.isdigit() and os.getpgid(int(entry.name)) == group:
+                members.append(int(entry.name))
+        except ProcessLookupError:
+            continue
+    return members
+
+
+def test_the_server_answers_on_loopback_and_leaves_nothing_behind(tmp_path, unused_tcp_port):
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with mlflow_server(uri, unused_tcp_port) as (process, base):
+        assert base == f"http://127.0.0.1:{unused_tcp_port}"
+        with urllib.request.urlopen(f"{base}/health") as answer:
+            assert answer.status == 200
+        with (
+            pytest.raises(UsageError, match=f"Port {unused_tcp_port} on 127.0.0.1 is taken"),
+            mlflow_server(uri, unused_tcp_port),
+        ):
+            pass
+        assert _group_members(process.pid)
+    assert _group_members(process.pid) == []
+
+
+@pytest.fixture
+def unused_tcp_port():
+    from search.commands.dashboard import free_port
+
+    return free_port()
