@@ -71,9 +71,12 @@ def _best_sentence(summary: StudySummary) -> str:
 def _count_lines(summary: StudySummary) -> list[str]:
     counts = summary.counts
     rejected = ", ".join(f"{count} {reason}" for reason, count in summary.rejections.items())
+    ended = (
+        f"{counts[TrialState.COMPLETE]} trials trained in full, {counts[TrialState.PRUNED]} stopped early, "
+        f"{counts[TrialState.FAIL]} failed"
+    )
     return [
-        f"* {counts[TrialState.COMPLETE]} trials trained in full, {counts[TrialState.PRUNED]} stopped early, "
-        f"{counts[TrialState.FAIL]} failed",
+        f"* {ended}",
         f"* proposals rejected before any training: {rejected}",
         f"* {summary.num_epochs_trained} epochs trained, {summary.num_epochs_saved} saved by stopping early",
         f"* hypervolume {summary.hypervolume:.1f} % x ms (over 0 % at {summary.dense_latency_ms:.3g} ms)",
