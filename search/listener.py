@@ -14,10 +14,10 @@ class StudyListener:
     A listener decides nothing and must return at once: slow work (network, disk) belongs on a thread of its own. It
     must not raise; the launcher logs and goes on if it does.
 
-    Life-cycle: `on_open`, `on_study_start`, then for each trial `on_trial_start`, `on_epoch` any number of times (the result as
-    `EpochMetrics.to_dict()` gives it), `on_trial_end`; last `on_study_end`, after which `close` waits for what is
-    still to be written. A resumed study starts again with `on_study_start`; trials that were finished before are in
-    the record and are not announced again.
+    Life-cycle: `on_open`, `on_study_start`, then for each trial `on_trial_start`, `on_epoch` any number of times
+    (the result as `EpochMetrics.to_dict()` gives it), `on_trial_end`; last `on_study_end`, after which `close`
+    waits for what is still to be written. A resumed study starts again with `on_study_start`; trials that were
+    finished before are in the record and are not announced again.
     """
 
     def on_open(self, note_run: Callable[[int | None, str], None]) -> None:

@@ -111,7 +111,9 @@ class PeerPruner:
         if self._rule is PrunerName.MEDIAN:
             rule = f"{max(record.curve):.2f} % is below the median {statistics.median(values):.2f} % of {whom}"
         else:
-            rule = f"{record.curve[-1]:.2f} % is not in the best 1/{REDUCTION_FACTOR} of {whom}: best {max(values):.2f} %"
+            rule = (
+                f"{record.curve[-1]:.2f} % is not in the best 1/{REDUCTION_FACTOR} of {whom}: best {max(values):.2f} %"
+            )
         return f"after epoch {record.num_epochs}: {rule}"
 
 

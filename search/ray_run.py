@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.config import ExperimentConfig
+from search.signals import stop_on_signals
 from spvit.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def run_on_ray(
     """
     with _ray(experiment, driver.directory, address):
         _check_resources(experiment)
-        _fit(driver, experiment, factory)
+        with stop_on_signals(driver.stop):  # once more: ray.init has put handlers of its own in place
+            _fit(driver, experiment, factory)
 
 
 def _fit(driver: SearchDriver, experiment: ExperimentConfig, factory: TrialFactory) -> None:

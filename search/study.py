@@ -222,9 +222,7 @@ def check_exists(directory: Path) -> None:
     raise UsageError(f"no study {directory.name!r} in {directory.parent}; studies there: {known}")
 
 
-def _check_or_write_facts(
-    study: optuna.Study, given: dict[str, Any], facts: StudyFacts, directory: Path
-) -> None:
+def _check_or_write_facts(study: optuna.Study, given: dict[str, Any], facts: StudyFacts, directory: Path) -> None:
     with storage_errors(directory):
         attrs = study.user_attrs
     if names.EXPERIMENT in attrs and names.TABLE_SHA256 in attrs:

@@ -75,9 +75,7 @@ def trial_record(trial: FrozenTrial, mlflow_run_id: str | None = None) -> TrialR
     )
 
 
-def study_record(
-    name: str, directory: str, attrs: Mapping[str, Any], trials: tuple[TrialRecord, ...]
-) -> StudyRecord:
+def study_record(name: str, directory: str, attrs: Mapping[str, Any], trials: tuple[TrialRecord, ...]) -> StudyRecord:
     """A study as it is stored."""
     experiment = attrs[EXPERIMENT]
     return StudyRecord(

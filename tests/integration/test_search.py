@@ -52,7 +52,9 @@ def test_a_killed_driver_loses_and_repeats_no_finished_trial(tmp_path):
     (tmp_path / "toy").mkdir()
     (tmp_path / "toy" / "kill_worker").touch()  # one worker dies as well, and is started again
     driver = _start(tmp_path, num_trials=5, epoch_seconds=0.4)
-    _wait_for(tmp_path, lambda s: len(s.finished) >= 2 and any(t.state is TrialState.RUNNING and t.curve for t in s.trials))
+    _wait_for(
+        tmp_path, lambda s: len(s.finished) >= 2 and any(t.state is TrialState.RUNNING and t.curve for t in s.trials)
+    )
     driver.kill()
     driver.communicate(timeout=30)
     before = read_study(tmp_path / "toy")
@@ -74,7 +76,7 @@ def test_a_stopped_driver_says_how_to_go_on_and_leaves_nothing_running(tmp_path,
     _wait_for(tmp_path, lambda s: any(t.curve for t in s.trials))
     driver.send_signal(number)
     output, _ = driver.communicate(timeout=60)
-    assert driver.returncode == 75
+    assert driver.returncode == 75, output
     assert "StoppedError: the search was stopped after" in output
     assert "spvit-search resume toy" in output
     assert len(output.splitlines()) == 1

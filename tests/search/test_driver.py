@@ -1,8 +1,8 @@
 import math
 
 import pytest
-
 import tabulated
+
 from search.driver import Decision, Failure, Idle, ReportKey
 from search.listener import StudyListener
 from search.records import Origin, TrialState
@@ -100,7 +100,7 @@ def test_a_search_in_which_most_trials_fail_ends(tmp_path):
 def test_a_budget_that_draws_never_meet_ends_the_search_with_a_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr("search.proposer.NUM_RANDOM_DRAWS", 10)
     config = tabulated.experiment(tmp_path)
-    latency = config.latency.model_copy(update={"max_latency_share": 0.44})
+    latency = config.latency.model_copy(update={"max_latency_share": 0.2})
     driver = tabulated.make_driver(config.model_copy(update={"latency": latency}))
     tabulated.run(driver)
     assert isinstance(driver.error, NothingFeasibleError)

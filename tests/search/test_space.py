@@ -1,0 +1,63 @@
+import optuna
+import pytest
+import tabulated
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.budget import LatencyBudget, check_feasible
+from search.config import ExperimentConfig
+from search.space import SearchSpace
+from spvit.errors import ConfigError, NothingFeasibleError
+
+UNIT = st.floats(0.0, 1.0)
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory):
+    return SearchSpace(tabulated.experiment(tmp_path_factory.mktemp("space")), tabulated.GEOMETRY)
+
+
+@settings(max_examples=50, deadline=None)
+@given(keep1=st.floats(0.15, 0.9), shares=st.tuples(UNIT, UNIT), ratio=st.floats(0.1, 4.0))
+def test_every_point_of_the_space_is_a_trial_within_its_bounds(space, keep1, shares, ratio):
+    params = {"keep1": keep1, "keep2_share": shares[0], "keep3_share": shares[1], "ratio": ratio}
+    config = space.trial_config(params)
+    rates = config.pruning.schedule.keep_rates
+    assert rates[0] == keep1
+    assert all(0.15 <= rate <= 0.9 for rate in rates)
+    assert list(rates) == sorted(rates, reverse=True)
+    assert space.suggest(optuna.trial.FixedTrial(params)) == config
+
+
+def test_identity_sees_integer_tokens_and_three_digits(space):
+    params = {"keep1": 0.7, "keep2_share": 0.5, "keep3_share": 0.5, "ratio": 1.0}
+    same = space.identity(space.trial_config(params))
+    assert space.identity(space.trial_config(params | {"keep1": 0.7001, "ratio": 1.0001})) == same
+    assert space.identity(space.trial_config(params | {"keep1": 0.75})) != same
+    assert space.identity(space.trial_config(params | {"ratio": 1.01})) != same
+
+
+def test_bounds_that_no_trial_may_have_are_refused_at_once(tmp_path):
+    values = tabulated.experiment(tmp_path).model_dump(mode="json")
+    values["search"]["space"]["training"] = {"lr": {"low": 1e-6, "high": 1e-3}}
+    with pytest.raises(ConfigError, match=r"lr = 1e-06.*min_lr .* must not exceed lr"):
+        SearchSpace(ExperimentConfig.model_validate(values), tabulated.GEOMETRY)
+
+
+def test_blocks_behind_the_last_one_are_refused(tmp_path):
+    values = tabulated.experiment(tmp_path).model_dump(mode="json")
+    values["pruning"]["blocks"] = [1, 2, 6]
+    with pytest.raises(ConfigError, match=r"pruning\.blocks do not fit the model: .*blocks 0 to 5"):
+        SearchSpace(ExperimentConfig.model_validate(values), tabulated.GEOMETRY)
+
+
+def test_a_budget_admits_by_the_upper_end_of_the_interval(space):
+    latency = tabulated.dense()
+    assert LatencyBudget(max_ms=latency.high_ms, source="here").admits(latency)
+    assert not LatencyBudget(max_ms=latency.mean_ms, source="here").admits(latency)
+
+
+def test_an_impossible_budget_is_named_before_anything_starts(space):
+    with pytest.raises(NothingFeasibleError, match=r"within 3\.000 ms \(here\).*takes 3\.167 ms.*lower `low`"):
+        check_feasible(space, tabulated.price, LatencyBudget(max_ms=3.0, source="here"))
+    check_feasible(space, tabulated.price, LatencyBudget(max_ms=3.3, source="here"))
