@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
-# Of glibc's <malloc.h>: parameter numbers of mallopt(), and the largest values that it takes.
-_MALLOC = {-1: 2**31 - 1, -2: 64 * 2**20, -3: 32 * 2**20}  # trim threshold, top padding, mmap threshold
-
 
 @contextmanager
 def steady_process(num_threads: int, cores: Set[int] | None = None) -> Iterator[None]:
     """Inference mode, a fixed number of torch threads, no garbage collection, and optionally pinned to `cores`.
 
-    All of that is put back afterwards; that memory is kept (see `keep_freed_memory`) lasts as long as the process.
+    Everything is put back afterwards.
     """
     import torch
-
-    keep_freed_memory()
 
     threads_before, collected = torch.get_num_threads(), gc.isenabled()
     torch.set_num_threads(num_threads)
@@ -33,19 +27,6 @@ def steady_process(num_threads: int, cores: Set[int] | None = None) -> Iterator[
         torch.set_num_threads(threads_before)
         if collected:
             gc.enable()
-
-
-def keep_freed_memory() -> bool:
-    """Lets the allocator keep what is freed instead of giving it back to the system; False where it cannot be told.
-
-    Else a block of 3 MB activations takes no page faults or a thousand from one moment to the next, by what happened
-    to be freed before: 4.7 or 5.9 ms for one and the same block (batch 64, 50 tokens, width 64).
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
-    return all(mallopt(parameter, value) for parameter, value in _MALLOC.items())
 
 
 @contextmanager

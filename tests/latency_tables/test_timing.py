@@ -1,12 +1,11 @@
 import os
-import resource
 from collections.abc import Callable
 
 import pytest
 import torch
 
 from latency_tables.clock import ThreadCpuClock, WallClock, clock_for
-from latency_tables.quiet import cpu_pressure_percent, keep_freed_memory, load_average, pinned, steady_process
+from latency_tables.quiet import cpu_pressure_percent, load_average, pinned, steady_process
 from latency_tables.timing import MIN_ROUNDS, compare_models, interleave
 
 
@@ -113,15 +112,3 @@ def test_the_machines_business_is_told_in_sound_numbers() -> None:
     pressure = cpu_pressure_percent()
     assert load_average() >= 0.0
     assert pressure is None or 0.0 <= pressure <= 100.0
-
-
-@pytest.mark.skipif(not keep_freed_memory(), reason="needs glibc's allocator")
-def test_freed_memory_is_used_again_without_page_faults() -> None:
-    def allocate() -> None:
-        torch.ones(4, 1024, 1024)
-
-    allocate()
-    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
-    for _ in range(10):
-        allocate()
-    assert resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before < 1000  # else 4096 each time
