@@ -29,6 +29,9 @@ class Trainee(Protocol):
         """Trains, evaluates and checkpoints one epoch."""
 
 
+CACHE = "shared"
+"""Beside the trials' folders: what they have in common."""
+
 TrialFactory = Callable[[TrialConfig, Path], Trainee]
 """Builds a trial that keeps its checkpoints in a folder, and goes on from what it finds there."""
 
@@ -37,4 +40,4 @@ def fine_tune_trial(config: TrialConfig, directory: Path) -> Trainee:
     """The real thing."""
     from trainers.fine_tune import FineTuner
 
-    return FineTuner(config, directory)
+    return FineTuner(config, directory, cache=directory.parent / CACHE)

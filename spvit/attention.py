@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from timm.models.vision_transformer import ResPostBlock, VisionTransformer
@@ -58,19 +58,51 @@ def class_attentions(backbone: VisionTransformer, images: Tensor, blocks: Collec
 
     Blocks behind the last one asked for are not run. Without gradients.
     """
-    attentions: dict[int, Tensor] = {}
-    if not blocks:
-        return attentions
-    with torch.no_grad():
-        x = embed(backbone, images)
-        for number, block in enumerate(backbone.blocks):
-            if number in blocks:
-                patches = class_attention(block, x)[:, backbone.num_prefix_tokens :]
-                attentions[number] = patches / patches.sum(1, keepdim=True)
-            if number == max(blocks):
-                break
+    examples = _walk(backbone, images, blocks, last=max(blocks, default=-1))
+    return {number: attention for number, (_, attention) in examples.items()}
+
+
+class Lookahead(NamedTuple):
+    """What a selector sees, and what will matter: patch tokens (B, N0, C) and each patch's importance (B, N0)."""
+
+    tokens: Tensor
+    importance: Tensor
+
+
+def lookahead_attentions(backbone: VisionTransformer, images: Tensor, blocks: Collection[int]) -> dict[int, Lookahead]:
+    """For each block: the dense model's patch tokens before it, and the class token's attention from there on.
+
+    Importance is the mean over the block and all behind it, and sums to 1 over patches. The block's own attention is
+    a poor guide in shallow models, whose class token looks around before it looks at the object: on a 6-block model of
+    85.0 % top-1, keeping .34/.24/.14 by it gave 48.9 %, by the attention still to come 80.7 %.
+    """
+    depth = len(backbone.blocks)
+    examples = _walk(backbone, images, range(depth), last=depth - 1) if blocks else {}
+    return {
+        number: Lookahead(
+            tokens=examples[number][0][:, backbone.num_prefix_tokens :],
+            importance=torch.stack([examples[later][1] for later in range(number, depth)]).mean(0),
+        )
+        for number in sorted(blocks)
+    }
+
+
+@torch.no_grad()
+def _walk(
+    backbone: VisionTransformer, images: Tensor, blocks: Collection[int], *, last: int
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """Tokens before each block asked for and its class attention over patches, up to block `last`."""
+    found: dict[int, tuple[Tensor, Tensor]] = {}
+    if last < 0:
+        return found
+    x = embed(backbone, images)
+    for number, block in enumerate(backbone.blocks[: last + 1]):
+        if number in blocks:
+            patches = class_attention(block, x)[:, backbone.num_prefix_tokens :]
+            found[number] = (x, patches / patches.sum(1, keepdim=True))
+        if number < last:
             x = block(x)
-    return attentions
+    return found
 
 
 def embed(backbone: VisionTransformer, images: Tensor) -> Tensor:

@@ -55,14 +55,23 @@ class MultiHeadSelector(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Start near "keep everything": from P(keep) = 0.5 the first steps of a training collapse."""
+        """Start near "keep everything": from P(keep) = 0.5 the first steps of a training collapse.
+
+        Weights start as torch draws them, not from trunc_normal(.02) as in the original: with those, 100 steps of
+        learning a ranking brought .34/.24/.14 to 52 % where these brought it to 71 % (dense: 85 %).
+        """
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                module.reset_parameters()
                 nn.init.zeros_(module.bias)
         half_margin = 0.5 * math.log(INITIAL_KEEP_PROBABILITY / (1 - INITIAL_KEEP_PROBABILITY))
         with torch.no_grad():
             self.out.bias.copy_(torch.tensor([half_margin, -half_margin]))
+
+    @torch.no_grad()
+    def shift_margin(self, shift: float) -> None:
+        """Add `shift` to the margin of every token, which changes how many are wanted but not which."""
+        self.out.bias.add_(torch.tensor([0.5 * shift, -0.5 * shift]).to(self.out.bias))
 
     def forward(self, tokens: Tensor, policy: Tensor | None = None) -> Scores:
         """Score tokens.

@@ -113,15 +113,21 @@ class TrainingConfig(FrozenConfig):
     mixup: NonNegative = 0.0
     cutmix: NonNegative = 0.0
     temperature: Positive = Field(default=1.0, description="Of the Gumbel noise that samples tokens while training.")
-    noise_scale: NonNegative = Field(default=1.0, description="Of the same noise; 0 trains without it.")
+    noise_scale: NonNegative = Field(
+        default=0.3,
+        description="Of the same noise; 0 trains without it, 1 is the paper's, too much for a short gathered training.",
+    )
     form: TokenForm = TokenForm.GATHERED
     freeze_leading: bool = Field(
         default=True, description="Keep what comes before the first selector as it is: pruning cannot reach it."
     )
     selector_warmup_steps: int = Field(
-        default=100, ge=0, description="Steps before the first epoch in which selectors learn the teacher's attention."
+        default=200,
+        ge=0,
+        description="Steps before the first epoch in which selectors learn where the class token will look; "
+        "trials of one study with the same selectors share them.",
     )
-    selector_warmup_lr: Positive = Field(default=2e-2, description="Learning rate of those steps, falling to a tenth.")
+    selector_warmup_lr: Positive = Field(default=5e-3, description="Peak learning rate of those steps.")
     precision: Precision = Precision.FLOAT32
     num_threads: int | None = Field(
         default=None, ge=1, description="CPU threads of a trial; torch's default if absent."

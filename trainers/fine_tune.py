@@ -26,8 +26,8 @@ from trainers.optim import clip, make_optimizer, set_frozen, set_learning_rate, 
 from trainers.preprocessing import preprocessing_of
 from trainers.sampling import Purpose, stream
 from trainers.seeding import torch_seeded
+from trainers.selector_start import start_selectors
 from trainers.teacher import make_teacher
-from trainers.warmup import warm_up_selectors
 from trainers.workers import WorkerGroup, resolve_device
 
 __all__ = ["DivergedError", "FineTuner"]
@@ -42,13 +42,19 @@ class FineTuner:
     """
 
     def __init__(
-        self, config: TrialConfig, directory: Path | None = None, *, workers: WorkerGroup | None = None
+        self,
+        config: TrialConfig,
+        directory: Path | None = None,
+        *,
+        cache: Path | None = None,
+        workers: WorkerGroup | None = None,
     ) -> None:
         """Build model and data, and read the newest checkpoint.
 
         Args:
             config: the trial.
             directory: where checkpoints are; without one nothing is saved or resumed.
+            cache: where trials of one study share what they have in common; nothing is shared without one.
             workers: the processes that train together; this one alone where absent.
 
         Raises:
@@ -58,7 +64,7 @@ class FineTuner:
         """
         if config.training.num_threads is not None:
             torch.set_num_threads(config.training.num_threads)
-        self._config, self._directory = config, directory
+        self._config, self._directory, self._cache = config, directory, cache
         self._workers = workers or WorkerGroup.single()
         self._device = resolve_device(config.training.device)
         self._model = build_model(config).to(self._device)
@@ -141,7 +147,7 @@ class FineTuner:
         set_frozen(self._model, self._config.training, epoch=0)
         self._model.train()
         with torch_seeded(self._noise_seed(Purpose.WARMUP_NOISE)):
-            warm_up_selectors(self._model, self._data.train, self._config.training, workers=self._workers)
+            start_selectors(self._model, self._data.train, self._config, cache=self._cache, workers=self._workers)
 
     def _train(self, progress: Progress | None) -> dict[str, float]:
         set_frozen(self._model, self._config.training, epoch=self.epoch)

@@ -6,7 +6,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from spvit.attention import bool_policy_mask, class_attention, class_attentions, embed, log_policy_mask
+from spvit.attention import (
+    bool_policy_mask,
+    class_attention,
+    class_attentions,
+    embed,
+    log_policy_mask,
+    lookahead_attentions,
+)
 
 
 def softmax_with_policy(logits: Tensor, policy: Tensor, eps: float = 1e-6) -> Tensor:
@@ -74,3 +81,18 @@ def test_class_attentions_cover_patches_and_sum_to_1(make_backbone: Callable[...
 
 def test_no_blocks_no_attentions(make_backbone: Callable[..., Any], images: Tensor) -> None:
     assert class_attentions(make_backbone(), images, ()) == {}
+
+
+def test_lookahead_is_the_mean_over_the_blocks_to_come(make_backbone: Callable[..., Any], images: Tensor) -> None:
+    backbone = make_backbone().eval()
+    depth = len(backbone.blocks)
+    every = class_attentions(backbone, images, range(depth))
+    caught = []
+    handle = backbone.blocks[1].register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+    backbone(images)
+    handle.remove()
+    found = lookahead_attentions(backbone, images, [1, depth - 1])
+    assert torch.equal(found[1].tokens, caught[0][:, backbone.num_prefix_tokens :])
+    torch.testing.assert_close(found[1].importance, sum(every[b] for b in range(1, depth)) / (depth - 1))
+    torch.testing.assert_close(found[depth - 1].importance, every[depth - 1])
+    assert lookahead_attentions(backbone, images, ()) == {}

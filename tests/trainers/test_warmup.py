@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from spvit.attention import class_attentions
+from spvit.attention import lookahead_attentions
 from spvit.factory import create_backbone
 from spvit.model import PrunedViT
 from spvit.schedule import PruningSchedule
+from trainers.calibration import calibrate_margins, shift_for
 from trainers.config import TrainingConfig
-from trainers.warmup import attention_examples, warm_up_selectors
+from trainers.warmup import warm_up_selectors
 
 ARGS = {"img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 4}
 
@@ -43,23 +44,11 @@ def model() -> PrunedViT:
 def rank_correlation(model: PrunedViT, images: torch.Tensor) -> list[float]:
     found = []
     for selector, (tokens, shares) in zip(
-        model.selectors.values(), attention_examples(model.backbone, images, [1, 2]), strict=True
+        model.selectors.values(), lookahead_attentions(model.backbone, images, [1, 2]).values(), strict=True
     ):
         ranks = [values.detach().argsort(1).argsort(1).float() for values in (selector(tokens, None).margin, shares)]
         found.append(float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(*ranks, strict=True)])))
     return found
-
-
-def test_examples_are_the_dense_models_tokens_and_class_attention(model: PrunedViT):
-    images = FixedBatches().images
-    caught = []
-    handle = model.backbone.blocks[2].register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
-    model.backbone.eval()(images)
-    handle.remove()
-    examples = attention_examples(model.backbone, images, [1, 2])
-    assert torch.equal(examples[1][0], caught[0][:, 1:])
-    for (_, shares), expected in zip(examples, class_attentions(model.backbone, images, [1, 2]).values(), strict=True):
-        assert torch.allclose(shares, expected)
 
 
 def test_selectors_learn_to_rank_and_the_backbone_stays(model: PrunedViT):
@@ -74,10 +63,23 @@ def test_selectors_learn_to_rank_and_the_backbone_stays(model: PrunedViT):
     assert all(parameter.grad is None for parameter in model.backbone.parameters())
 
 
-def test_expected_keep_approaches_the_schedule(model: PrunedViT):
-    batches = FixedBatches()
-    warm_up_selectors(model, batches, TrainingConfig(selector_warmup_steps=150))
-    examples = attention_examples(model.backbone, batches.images, [1, 2])
-    pairs = zip(model.selectors.values(), examples, strict=True)
-    kept = [selector(tokens, None).margin.sigmoid().mean().item() for selector, (tokens, _) in pairs]
-    assert kept == pytest.approx([0.6, 0.3], abs=0.15)
+def test_expected_keep_is_what_the_schedule_allows(model: PrunedViT):
+    images = FixedBatches().images
+    calibrate_margins(model.train(), images)
+    assert model.training
+    output = model.eval().run(images)
+    expected = [selection.keep_fraction.mean().item() for selection in output.selections]
+    assert expected == pytest.approx([selection.target_keep_rate for selection in output.selections], abs=1e-4)
+
+
+def test_calibration_changes_no_decision(model: PrunedViT):
+    images = FixedBatches().images
+    before = model.eval().run(images).patch_index
+    calibrate_margins(model, images)
+    assert torch.equal(model.run(images).patch_index, before)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.5, 0.97])
+def test_shift_for_a_keep_rate(rate: float):
+    margin = torch.randn(20, 50, generator=torch.Generator().manual_seed(1)) * 3 - 7
+    assert torch.sigmoid(margin + shift_for(margin, rate)).mean().item() == pytest.approx(rate, abs=1e-5)

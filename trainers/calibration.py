@@ -1,0 +1,43 @@
+"""How many tokens a selector wants to keep, set to what its schedule allows, without changing which ones it prefers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from spvit.model import PrunedViT
+
+NUM_HALVINGS = 40
+WIDEST_SHIFT = 50.0
+"""Margins are logits: beyond this a sigmoid is 0 or 1 in single precision."""
+
+
+@torch.no_grad()
+def calibrate_margins(model: PrunedViT, images: Tensor) -> None:
+    """Shift each selector's margins so that its expected keep on these images is the schedule's.
+
+    One selector after the other, since what a later one sees depends on those before it.
+
+    Args:
+        model: its selectors are changed in place.
+        images: (B, C, H, W); a few hundred are enough.
+    """
+    was_training = model.training
+    model.eval()
+    for number, selection in enumerate(model.plan.selections):
+        margin = model.run(images).selections[number].margin
+        shift = shift_for(margin, selection.num_kept / selection.num_candidates)
+        model.selectors[str(selection.block)].shift_margin(shift)  # type: ignore[operator]  # ModuleDict forgets types
+    model.train(was_training)
+
+
+def shift_for(margin: Tensor, keep_rate: float) -> float:
+    """The shift after which sigmoid(margin) has the mean `keep_rate`, by bisection: the mean rises with the shift."""
+    low, high = -WIDEST_SHIFT, WIDEST_SHIFT
+    for _ in range(NUM_HALVINGS):
+        middle = (low + high) / 2
+        if float(torch.sigmoid(margin + middle).mean()) < keep_rate:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2

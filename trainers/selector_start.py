@@ -1,0 +1,115 @@
+"""Where a trial's selectors start: warmed up once for all trials alike, then set to the trial's schedule."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from spvit.errors import StorageError
+from spvit.model import PrunedViT
+from trainers.calibration import calibrate_margins
+from trainers.config import TrialConfig
+from trainers.data import Batches
+from trainers.safe_folder import DamagedFolderError, set_aside, verify_folder, write_folder
+from trainers.warmup import warm_up_selectors
+from trainers.workers import WorkerGroup
+
+log = logging.getLogger(__name__)
+
+FILE = "selectors.safetensors"
+
+
+def start_selectors(
+    model: PrunedViT, batches: Batches, config: TrialConfig, *, cache: Path | None, workers: WorkerGroup
+) -> None:
+    """Warm the selectors up, or take them from the cache, and calibrate them to the model's schedule.
+
+    Args:
+        model: changed in place; its backbone stays as it is.
+        batches: training images.
+        config: the trial.
+        cache: a folder shared by the trials of a study. The first trial that needs a start makes it, others that need
+            the same wait for it: a warm-up costs as much as half an epoch, and trials that start alike differ by their
+            configurations alone.
+        workers: the processes that train together; more than one make their start themselves.
+
+    Raises:
+        DivergedError: the warm-up's loss is not finite.
+        StorageError: the cache cannot be written.
+    """
+    if not model.plan.selections or not config.training.selector_warmup_steps:
+        return
+    if cache is None or workers.world_size > 1:
+        warm_up_selectors(model, batches, config.training, workers=workers)
+    else:
+        _from_cache(model, batches, config, cache)
+    images, _ = next(iter(batches.epoch(config.training.epochs)))
+    calibrate_margins(model, images)
+
+
+def start_key(model: PrunedViT, config: TrialConfig) -> str:
+    """A hash of everything that a warm-up depends on: not the keep rates, nor the losses that trials explore."""
+    training = config.training
+    facts = {
+        "model": config.model.model_dump(mode="json"),
+        "data": config.data.model_dump(mode="json", exclude={"num_workers"}),
+        "blocks": [selection.block for selection in model.plan.selections],
+        "selector": [config.pruning.selector.value, config.pruning.head_weighting.value],
+        "training": training.model_dump(
+            mode="json",
+            include={
+                "seed",
+                "epochs",
+                "batch_size",
+                "images_per_epoch",
+                "clip_grad_norm",
+                "selector_warmup_steps",
+                "selector_warmup_lr",
+            },
+        ),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _from_cache(model: PrunedViT, batches: Batches, config: TrialConfig, cache: Path) -> None:
+    folder = cache / start_key(model, config)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with _locked(folder.with_suffix(".lock")):
+            if not _read(model, folder):
+                warm_up_selectors(model, batches, config.training)
+                write_folder(folder, {FILE: partial(save_file, model.selectors.state_dict())})
+    except OSError as error:
+        raise StorageError(
+            f"Cannot keep the selectors' start in {cache}: {error}. Free space or rights there."
+        ) from error
+
+
+def _read(model: PrunedViT, folder: Path) -> bool:
+    """Load the start from a folder that is whole; a damaged one is set aside."""
+    if not folder.exists():
+        return False
+    try:
+        verify_folder(folder)
+    except DamagedFolderError as error:
+        log.warning("The selectors' start in %s is damaged (%s); it is made again.", folder, error)
+        set_aside(folder)
+        return False
+    model.selectors.load_state_dict(load_file(folder / FILE))
+    return True
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that ends with the process."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
