@@ -18,15 +18,14 @@ class Spool:
 
     One thread may append while another reads. A line is flushed to the operating system at once, so it survives the
     end of the process, however it ends. Reading starts behind the last acknowledged line: an event is delivered at
-    least once, and whoever applies events must be able to apply one twice.
+    least once, and whoever applies events must be able to apply one twice. Nothing is written before the first event.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset_path = path.with_name(path.name + ".offset")
         self._lock = threading.Lock()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._end_torn_line()
+        self._is_prepared = False
         self._offset = self._read_offset()
 
     def append(self, event: Mapping[str, Any]) -> None:
@@ -36,13 +35,17 @@ class Spool:
             OSError: it could not be written.
         """
         line = json.dumps(dict(event), separators=(",", ":"), allow_nan=False) + "\n"
-        with self._lock, self._path.open("a", encoding="utf-8") as file:
-            file.write(line)
+        with self._lock:
+            self._prepare()
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(line)
 
     def read(self, limit: int = 500) -> tuple[list[dict[str, Any]], int]:
         """Up to `limit` events that were not acknowledged, and the offset that acknowledges them."""
         events: list[dict[str, Any]] = []
         offset = self._offset
+        if self._size() <= offset:
+            return events, offset
         with self._path.open("rb") as file:
             file.seek(offset)
             for line in file:
@@ -62,7 +65,10 @@ class Spool:
     @property
     def is_drained(self) -> bool:
         """Whether every event was acknowledged."""
-        return self._offset >= self._path.stat().st_size
+        return self._offset >= self._size()
+
+    def _size(self) -> int:
+        return self._path.stat().st_size if self._path.exists() else 0
 
     def _parsed(self, line: bytes) -> list[dict[str, Any]]:
         try:
@@ -70,6 +76,12 @@ class Spool:
         except ValueError:
             LOGGER.warning("%s: a damaged line was skipped: %.80r", self._path, line)
             return []
+
+    def _prepare(self) -> None:
+        if not self._is_prepared:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._end_torn_line()
+            self._is_prepared = True
 
     def _end_torn_line(self) -> None:
         """A process killed while writing leaves half a line; close it so that the next event stands by itself."""
@@ -86,4 +98,4 @@ class Spool:
         except (FileNotFoundError, ValueError):
             return 0
         # A spool that was deleted or replaced is shorter than what was acknowledged: start it anew.
-        return offset if 0 <= offset <= self._path.stat().st_size else 0
+        return offset if 0 <= offset <= self._size() else 0

@@ -57,6 +57,7 @@ class TerminalView(StudyListener):
         self._clock = clock
         self._state: ProgressState | None = None
         self._live: Live | None = None
+        self._has_trials = False
 
     @_silently
     def on_study_start(self, study: StudyRecord) -> None:
@@ -92,15 +93,20 @@ class TerminalView(StudyListener):
         self._stop()
         if self._state is not None:
             last = ProgressState(study=study, started_s=self._state.started_s)
-            elapsed = duration(self._clock() - last.started_s)
-            self._say(f"search ended after {elapsed}: {_counts(last)}; best {_best(last)}")
+            self._say(f"{self._how_it_ended(last)}: {_counts(last)}; best {_best(last)}")
 
     @_silently
     def close(self) -> None:
         """Give the terminal back."""
         self._stop()
 
+    def _how_it_ended(self, last: ProgressState) -> str:
+        if not self._has_trials and last.num_ended >= last.study.num_trials:
+            return "nothing was left to do, the study is finished (a larger search.num_trials adds trials)"
+        return f"search ended after {duration(self._clock() - last.started_s)}"
+
     def _update(self, trial: TrialRecord) -> None:
+        self._has_trials = True
         if self._state is not None:
             self._state = self._state.with_trial(trial)
 

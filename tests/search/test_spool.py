@@ -67,3 +67,11 @@ def test_a_damaged_offset_delivers_again_rather_than_never(tmp_path, offset):
 def test_numbers_that_json_has_not_are_refused(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         Spool(tmp_path / "s.jsonl").append({"loss": float("nan")})
+
+
+def test_nothing_is_written_before_the_first_event(tmp_path):
+    spool = Spool(tmp_path / "new" / "s.jsonl")
+    assert (spool.read(), spool.is_drained) == (([], 0), True)
+    assert list(tmp_path.iterdir()) == []
+    spool.append({"n": 1})
+    assert not spool.is_drained

@@ -72,3 +72,13 @@ def test_trials_of_an_earlier_session_do_not_count_into_the_pace(study):
 @pytest.mark.parametrize(("seconds", "text"), [(45.4, "45 s"), (185, "3 min 05 s"), (7810, "2 h 10 min")])
 def test_durations_read_well(seconds, text):
     assert duration(seconds) == text
+
+
+def test_a_study_that_was_finished_before_is_said_to_be(study):
+    buffer = io.StringIO()
+    view = TerminalView(Console(file=buffer, force_terminal=False))
+    finished = replace(study, num_trials=4)
+    view.on_study_start(finished)
+    view.on_study_end(finished)
+    assert "nothing was left to do, the study is finished" in buffer.getvalue()
+    assert "search.num_trials" in buffer.getvalue()

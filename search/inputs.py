@@ -1,0 +1,26 @@
+"""Looks at what a search is to be made from, so that it fails in seconds and not once per trial."""
+
+from __future__ import annotations
+
+from search.config import ExperimentConfig
+
+
+def check_inputs(experiment: ExperimentConfig) -> None:
+    """Refuses an experiment that no trial could be trained with. Reads the weights, the labels and one split's images.
+
+    Raises:
+        ConfigError: the model cannot be made, or [pruning] does not fit it.
+        CheckpointError: its weights are missing, damaged, or another model's.
+        DataError: images or labels are missing, damaged, or do not fit the model.
+    """
+    from search.model_facts import trial_of
+    from spvit.factory import create_backbone
+    from trainers.data import Loading, Split, describe_data, open_split
+    from trainers.preprocessing import preprocessing_of
+
+    trial_of(experiment)
+    model, data = experiment.model, experiment.data
+    backbone = create_backbone(model.name, args=model.args, checkpoint=model.checkpoint, pretrained=model.pretrained)
+    preprocessing = preprocessing_of(backbone)
+    describe_data(data, num_classes=preprocessing.num_classes)
+    open_split(data, Split.VAL, preprocessing, Loading(batch_size=1, training=False))
