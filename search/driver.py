@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -45,6 +45,7 @@ class ReportKey:
 
     FAILURE = "failure"
     REASON = "reason"
+    WARNINGS = "warnings"
 
 
 class Failure(Enum):
@@ -99,6 +100,7 @@ class SearchDriver:
         self._is_exhausted = False
         self._num_ended = 0
         self._num_failed = 0
+        self._warnings: set[str] = set()
         self.error: SpvitError | None = None
 
     @property
@@ -153,7 +155,8 @@ class SearchDriver:
         return self._start(proposal)
 
     def on_result(self, number: int, report: Mapping[str, Any]) -> Decision:
-        """Takes a report: one epoch's `EpochMetrics.to_dict()`, or a failure and its reason."""
+        """Takes a report: one epoch's `EpochMetrics.to_dict()`, or a failure and its reason; warnings with either."""
+        self._pass_on(report.get(ReportKey.WARNINGS, ()))
         if self._store.trial(number).state.is_finished:
             return Decision.STOP
         if ReportKey.FAILURE in report:
@@ -178,6 +181,13 @@ class SearchDriver:
         if self._store.trial(number).state.is_finished or self.is_stopping:
             return
         self._on_failure(number, Failure.INFRASTRUCTURE, text)
+
+    def _pass_on(self, warnings: Iterable[str]) -> None:
+        """Tells each warning once: every trial reads the same data."""
+        for text in warnings:
+            if text not in self._warnings:
+                self._warnings.add(text)
+                logger.warning("%s", text)
 
     def _next_proposal(self) -> Proposal | None:
         trials = self._store.trials

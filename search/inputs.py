@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from search.config import ExperimentConfig
+from trainers.config import DataFormat
 
 
 def check_inputs(experiment: ExperimentConfig) -> None:
-    """Refuses an experiment that no trial could be trained with. Reads the weights, the labels and one split's images.
+    """Refuses an experiment that no trial could be trained with. Reads the weights and what a trial reads of its data.
 
     Raises:
         ConfigError: the model cannot be made, or [pruning] does not fit it.
@@ -23,4 +24,6 @@ def check_inputs(experiment: ExperimentConfig) -> None:
     backbone = create_backbone(model.name, args=model.args, checkpoint=model.checkpoint, pretrained=model.pretrained)
     preprocessing = preprocessing_of(backbone)
     describe_data(data, num_classes=preprocessing.num_classes)
-    open_split(data, Split.VAL, preprocessing, Loading(batch_size=1, training=False))
+    if data.format is DataFormat.NPZ:  # a folder's images are made to fit, and a damaged one is left out by name
+        for split in (Split.TRAIN, Split.VAL):
+            open_split(data, split, preprocessing, Loading(batch_size=1, training=False))

@@ -10,6 +10,7 @@ from ray.tune import Trainable
 from search.driver import Failure, ReportKey
 from search.ray_border import TrialTask
 from search.trial_factory import Trainee, TrialFactory, fine_tune_trial
+from search.worker_warnings import WarningCollector
 from spvit.errors import DataError, StorageError
 
 ERROR_FILE = "error.txt"
@@ -25,6 +26,7 @@ class SearchTrainable(Trainable):  # type: ignore[misc]  # Ray has no types
     def setup(self, config: dict[str, Any], factory: TrialFactory = fine_tune_trial) -> None:
         """Called by Tune once per process."""
         self._factory = factory
+        self._warnings = WarningCollector.installed()
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -35,9 +37,10 @@ class SearchTrainable(Trainable):  # type: ignore[misc]  # Ray has no types
     def step(self) -> dict[str, Any]:
         """Called by Tune until the driver says stop: the next epoch's report."""
         try:
-            return self._next_report()
+            report = self._next_report()
         except Exception as error:  # whatever a configuration can cause is a result, not an accident
-            return self._failure(error)
+            report = self._failure(error)
+        return report | {ReportKey.WARNINGS: self._warnings.take()}
 
     def cleanup(self) -> None:
         """Called by Tune before the process ends."""

@@ -58,7 +58,8 @@ def _read(path: Path, key: str) -> NDArray[Any]:
     if not path.is_file():
         raise DataError(f"{path} is missing. data.format = 'npz' needs one file per split, train.npz and val.npz.")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # NumPy leaves a file that it cannot read open, unless it was opened for it.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             if key in arrays:
                 array: NDArray[Any] = arrays[key]
                 return array

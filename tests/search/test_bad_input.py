@@ -1,0 +1,210 @@
+"""Every kind of bad input through the command line: its exit code, one clear message, and nothing written by halves."""
+
+import hashlib
+import json
+import re
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from safetensors.torch import save_file
+
+from latency_tables.device import DeviceFingerprint
+from latency_tables.key import SelectorOptions, TableKey
+from latency_tables.measurement import Measurement
+from latency_tables.parts import shape_of
+from latency_tables.table import Conditions, EndToEndCheck, LatencyTable
+from search.cli import run
+from search.experiment import load_experiment
+from search.inputs import check_inputs
+from spvit.errors import ExitCode
+from spvit.factory import create_backbone
+
+NAME = "vit_tiny_patch16_224"
+ARGS = {"img_size": 16, "patch_size": 4, "in_chans": 1, "embed_dim": 32, "depth": 3, "num_heads": 2, "num_classes": 4}
+EXPERIMENT = f"""
+[study]
+name = "mine"
+[model]
+name = "{NAME}"
+checkpoint = "weights.safetensors"
+[model.args]
+{chr(10).join(f"{key} = {value}" for key, value in ARGS.items())}
+[data]
+format = "npz"
+path = "data"
+augmentation = "none"
+[pruning]
+blocks = [1, 2]
+[latency]
+table = "table.json"
+batch_size = 4
+max_latency_share = 0.9
+[search.space]
+stage_keep_rates = {{ low = 0.2, high = 0.9 }}
+"""
+
+
+def _row(ms):
+    return Measurement(median_ms=ms, low_ms=0.98 * ms, high_ms=1.02 * ms, num_samples=9)
+
+
+def _table(backbone):
+    device = DeviceFingerprint.detect()
+    errors = {f"{kind}_error_percent": 1.0 for kind in ("median", "p90", "max")}
+    return LatencyTable(
+        key=TableKey(device_id=device.id, backbone=NAME, shape=shape_of(backbone), batch_size=4),
+        device=device,
+        selector=SelectorOptions(),
+        stem=_row(0.4),
+        head=_row(0.1),
+        dense=_row(5.6),
+        reference=_row(2.0),
+        blocks={n: _row(0.1 * n) for n in (2, 10, 17)},
+        selections={n: _row(0.01 * n) for n in (3, 10, 17)},
+        end_to_end=EndToEndCheck(scale=1.0, num_fitted=5, num_checked=5, **errors),
+        conditions=Conditions(
+            created_at=datetime(2026, 1, 2, tzinfo=UTC),
+            load_average=0.1,
+            cpu_pressure_percent=None,
+            reference_spread_percent=5.0,
+        ),
+    )
+
+
+def _split(path, *, size=16, num_classes=4):
+    rng = np.random.default_rng(0)
+    np.savez(path, images=rng.integers(0, 256, (12, size, size), np.uint8), labels=np.arange(12) % num_classes)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An experiment with nothing wrong, its data, weights and table, and an empty runs folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPVIT_RUNS_DIR", str(tmp_path / "runs"))
+    backbone = create_backbone(NAME, args=ARGS)
+    save_file(backbone.state_dict(), tmp_path / "weights.safetensors")
+    _table(backbone).save(tmp_path / "table.json")
+    for name in ("data", "runs"):
+        (tmp_path / name).mkdir()
+    for split in ("train", "val"):
+        _split(tmp_path / "data" / f"{split}.npz")
+    (tmp_path / "mine.toml").write_text(EXPERIMENT)
+    return tmp_path
+
+
+def _listing(folder):
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        for path in folder.rglob("*")
+    }
+
+
+def _truncate(path, share=0.5):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+
+
+def _flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def _tampered(path):
+    document = json.loads(path.read_text())
+    document["dense"]["median_ms"] *= 2
+    path.write_text(json.dumps(document))
+
+
+SET = "--set"
+MATRIX = {
+    "unknown key": ([SET, "training.epoch=3"], None, 3, r"unknown key `training\.epoch`; did.*`training\.epochs`"),
+    "unknown table": ([SET, "trainig.epochs=3"], None, 3, r"unknown .*`trainig.*did you mean `training"),
+    "wrong type": ([SET, "training.epochs=many"], None, 3, r"`training\.epochs`: a whole number was required.*'many'"),
+    "out of range": ([SET, "training.epochs=0"], None, 3, r"`training\.epochs`: 1 or more was required, but got 0"),
+    "study name leads elsewhere": ([SET, "study.name=../x"], None, 3, r"`study\.name`.*but got '\.\./x'"),
+    "not TOML": ([], lambda f: (f / "mine.toml").write_text("[study\n"), 3, r"mine\.toml: not valid TOML"),
+    "missing file": ([], lambda f: (f / "mine.toml").unlink(), 3, r"mine\.toml: no such experiment file"),
+    "unknown model": ([SET, "model.name=vit_tiny_patch16_225"], None, 3, r"model\.name.*'vit_tiny_patch16_225' came"),
+    "blocks too deep": ([SET, "pruning.blocks=[1,9]"], None, 3, r"block 9 needs a deeper model.*blocks 0 to 2"),
+    "missing checkpoint": ([], lambda f: (f / "weights.safetensors").unlink(), 3, r"weights\.safetensors"),
+    "damaged checkpoint": ([], lambda f: _truncate(f / "weights.safetensors"), 3, r"weights\.safetensors.*Copy it"),
+    "empty checkpoint": ([], lambda f: _truncate(f / "weights.safetensors", 0), 3, r"weights\.safetensors"),
+    "another model's checkpoint": ([SET, "model.args.embed_dim=64"], None, 3, r"weights\.safetensors"),
+    "missing table": ([], lambda f: (f / "table.json").unlink(), 4, r"table\.json: there is no such file.*profile"),
+    "truncated table": ([], lambda f: _truncate(f / "table.json"), 4, r"table\.json: it is not JSON.*profile"),
+    "changed table": ([], lambda f: _tampered(f / "table.json"), 4, r"table\.json"),
+    "another batch's table": ([SET, "latency.batch_size=8"], None, 4, r"batch_size is 4 in the table but 8 here"),
+    "missing data folder": ([SET, "data.path=nowhere"], None, 5, r"data\.path must be a folder.*nowhere"),
+    "missing split": ([], lambda f: (f / "data" / "val.npz").unlink(), 5, r"val\.npz is missing"),
+    "damaged split": ([], lambda f: _truncate(f / "data" / "train.npz"), 5, r"train\.npz is damaged"),
+    "flipped byte in a split": ([], lambda f: _flip_a_byte(f / "data" / "val.npz"), 5, r"val\.npz is damaged"),
+    "flipped byte in train": ([], lambda f: _flip_a_byte(f / "data" / "train.npz"), 5, r"train\.npz is damaged"),
+    "images of another size": (
+        [], lambda f: _split(f / "data" / "val.npz", size=20), 5, r"\(16, 16, 1\).*\(20, 20, 1\)",
+    ),
+    "more classes than outputs": (
+        [], lambda f: _split(f / "data" / "train.npz", num_classes=7), 5, r"7 classes, but the model has 4 outputs",
+    ),
+    "budget below the minimum": (
+        [SET, "latency.max_latency_share=0.01"], None, 11,
+        r"within 0\.\d+ ms \(latency\.max_latency_share = 0\.01.*at its lowest the model takes",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["launch", "run"])
+@pytest.mark.parametrize("case", MATRIX)
+def test_a_search_that_cannot_be_is_refused_before_anything_is_written(folder, capsys, command, case):
+    options, damage, code, text = MATRIX[case]
+    if damage is not None:
+        damage(folder)
+    before = _listing(folder)
+    assert run([command, "mine.toml", *options]) == code
+    told = capsys.readouterr()
+    message = "\n".join(line for line in told.err.splitlines() if not line.startswith("measuring"))
+    assert message.startswith("error: ")
+    assert re.search(text, message, re.DOTALL)
+    assert "Traceback" not in told.err
+    assert len(message.splitlines()) <= 10
+    assert (told.out, _listing(folder)) == ("", before)
+
+
+def test_with_nothing_wrong_the_inputs_are_accepted(folder):
+    check_inputs(load_experiment(folder / "mine.toml"))
+
+
+@pytest.mark.parametrize("command", ["status", "pareto", "trials", "export", "resume", "dashboard"])
+@pytest.mark.parametrize(("name", "text"), [("../x", "a study's name has letters"), ("nope", "no study 'nope'")])
+def test_a_study_that_cannot_be_is_refused(folder, capsys, command, name, text):
+    before = _listing(folder)
+    assert run([command, name]) == ExitCode.USAGE
+    assert text in capsys.readouterr().err
+    assert _listing(folder) == before
+
+
+@pytest.mark.parametrize("command", ["status", "pareto", "trials", "export", "resume"])
+@pytest.mark.parametrize("damaged", ["study.json", "study.db"])
+def test_a_damaged_study_is_a_storage_error_that_names_the_file(folder, capsys, command, damaged):
+    study = folder / "runs" / "old"
+    study.mkdir()
+    (study / "study.json").write_text(json.dumps({"name": "old", "storage": None}))
+    (study / damaged).write_bytes(b"\x00 no such thing")
+    before = _listing(folder)
+    assert run([command, "old"]) == ExitCode.STORAGE
+    told = capsys.readouterr().err
+    assert str(study) in told
+    assert "Traceback" not in told
+    assert _listing(folder) == before
+
+
+def test_what_is_no_export_is_not_evaluated(folder, capsys):
+    assert run(["evaluate", "data"]) == ExitCode.CONFIG
+    assert re.search(r"data: a folder written by `spvit-search export` was required", capsys.readouterr().err)
+
+
+def test_fine_tuning_without_data_names_the_folder_and_writes_no_checkpoint(folder, capsys):
+    assert run(["fine-tune", "mine.toml", "--set", "data.path=nowhere"]) == ExitCode.DATA
+    assert "nowhere" in capsys.readouterr().err
+    assert not list((folder / "runs").rglob("checkpoint-*"))
