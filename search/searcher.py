@@ -8,7 +8,7 @@ from ray.tune.search.searcher import Searcher
 
 from search.driver import Idle, SearchDriver
 from search.ray_border import OfTheDriver, TrialTask
-from search.study import trial_directory
+from search.study_files import trial_directory
 from trainers.config import TrialConfig
 
 

@@ -17,7 +17,7 @@ from search import study_attrs as names
 from search.config import ExperimentConfig
 from search.proposer import Proposal
 from search.records import Latency, Rejection, StudyRecord, TrialRecord, TrialState
-from search.retries import INTERRUPTED, root_of
+from search.retries import INTERRUPTED
 from search.space import SearchSpace
 from search.storage import create_or_load, load, reading, storage_errors
 from search.study_files import STUDY_FILE, StudyFile, read_study_file, sqlite_url, write_study_file
@@ -181,11 +181,6 @@ class StudyStore:
 def study_directory(experiment: ExperimentConfig) -> Path:
     """Where an experiment's study is kept; absolute, since workers run elsewhere."""
     return experiment.study.directory.resolve() / experiment.study.name
-
-
-def trial_directory(study_directory: Path, trial: TrialRecord) -> Path:
-    """Where a trial's checkpoints are. A retry goes on in the folder of the trial that it repeats."""
-    return study_directory / "trials" / str(root_of(trial))
 
 
 def read_study(directory: Path) -> StudyRecord:

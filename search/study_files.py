@@ -1,4 +1,4 @@
-"""The small file that says where a study's storage is, so that its name is enough to find it."""
+"""Where things are in a study's folder, and the small file that says where its storage is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from search.records import TrialRecord
+from search.retries import root_of
 from spvit.errors import StorageError
 
 STUDY_FILE = "study.json"
@@ -24,6 +26,11 @@ class StudyFile:
 def sqlite_url(directory: Path) -> str:
     """The storage in a study's own folder."""
     return f"sqlite:///{directory.resolve() / DATABASE_FILE}"
+
+
+def trial_directory(study_directory: Path, trial: TrialRecord) -> Path:
+    """Where a trial's checkpoints are. A retry goes on in the folder of the trial that it repeats."""
+    return study_directory / "trials" / str(root_of(trial))
 
 
 def write_study_file(directory: Path, file: StudyFile) -> None:

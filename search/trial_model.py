@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from search.experiment import validate
 from search.records import StudyRecord, TrialRecord
-from search.retries import root_of
+from search.study_files import trial_directory
 from spvit.errors import CheckpointError
 from trainers.config import TrialConfig
 
@@ -31,8 +31,8 @@ def load_trial_model(study: StudyRecord, trial: TrialRecord) -> PrunedViT:
     from trainers.build import build_model
     from trainers.checkpoint import latest_checkpoint
 
-    directory = Path(study.directory) / "trials" / str(root_of(trial))
-    saved = latest_checkpoint(directory)
+    directory = trial_directory(Path(study.directory), trial)
+    saved = latest_checkpoint(directory, is_owner=False)
     if saved is None:
         raise CheckpointError(f"{directory}: no whole checkpoint of trial {trial.number} is left; train it again")
     config = trial_config(trial)

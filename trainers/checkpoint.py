@@ -72,7 +72,7 @@ def save_checkpoint(
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if target.exists():
-            set_aside(target)
+            set_aside(target, "replaced")
         write_folder(
             target,
             {
@@ -91,37 +91,51 @@ def save_checkpoint(
     return target
 
 
-def latest_checkpoint(directory: Path, *, identity: str | None = None) -> SavedCheckpoint | None:
-    """The newest checkpoint that is whole. Damaged ones are renamed to `*.damaged`, and the one before is used.
+class _ForeignError(Exception):
+    """A checkpoint is whole, but belongs to another configuration."""
+
+
+def latest_checkpoint(directory: Path, *, identity: str | None = None, is_owner: bool = True) -> SavedCheckpoint | None:
+    """The newest checkpoint that is whole and belongs to this configuration; others are passed over with a warning.
 
     Args:
         directory: a trial's folder; it need not exist.
-        identity: if given, `meta["identity"]` must equal it, else the checkpoint is another trial's: set aside too.
+        identity: if given, `meta["identity"]` must equal it, else the checkpoint is another configuration's.
+        is_owner: rename what cannot be used, to `*.damaged` or `*.foreign`, so that it is not in the way of training.
+            Whoever only reads leaves everything as it is.
 
     Raises:
-        StorageError: a damaged checkpoint could not be renamed.
+        StorageError: a checkpoint that cannot be used could not be renamed.
     """
     for step, folder in reversed(_found(directory)):
         try:
             verify_folder(folder)
             return _read(folder, step, identity)
         except DamagedFolderError as reason:
-            _put_away(folder, reason)
+            _pass_over(folder, f"it is damaged, {reason}", "damaged" if is_owner else None)
+        except _ForeignError:
+            _pass_over(folder, "its configuration differs from this trial's", "foreign" if is_owner else None)
     return None
 
 
 def _read(folder: Path, step: int, identity: str | None) -> SavedCheckpoint:
     meta = json.loads((folder / META).read_text())
     if identity is not None and meta.get("identity") != identity:
-        raise DamagedFolderError("it belongs to a trial of another configuration")
+        raise _ForeignError
     return SavedCheckpoint(directory=folder, step=step, meta=meta)
 
 
-def _put_away(folder: Path, reason: Exception) -> None:
+def _pass_over(folder: Path, reason: str, new_name: str | None) -> None:
+    if new_name is None:
+        log.warning("Checkpoint %s is not used: %s.", folder, reason)
+        return
     try:
-        aside = set_aside(folder)
+        aside = set_aside(folder, new_name)
     except OSError as error:
-        raise StorageError(f"{folder} is damaged ({reason}) and could not be set aside: {error}.") from error
+        raise StorageError(
+            f"Checkpoint {folder} cannot be used ({reason}) and could not be set aside: {error}. "
+            f"Make the folder writable, or move the checkpoint away."
+        ) from error
     log.warning("Checkpoint %s is not used: %s. It is kept as %s.", folder, reason, aside.name)
 
 

@@ -65,10 +65,10 @@ def verify_folder(folder: Path) -> None:
         _verify_file(folder / name, expected)
 
 
-def set_aside(folder: Path) -> Path:
-    """Rename a folder to a free `NAME.damaged`, `NAME.damaged-2`, ...; nothing is deleted. Returns the new path."""
+def set_aside(folder: Path, why: str = "damaged") -> Path:
+    """Rename a folder to a free `NAME.WHY`, `NAME.WHY-2`, ...; nothing is deleted. Returns the new path."""
     number = 1
-    while (aside := folder.with_name(f"{folder.name}.damaged{f'-{number}' if number > 1 else ''}")).exists():
+    while (aside := folder.with_name(f"{folder.name}.{why}{f'-{number}' if number > 1 else ''}")).exists():
         number += 1
     os.replace(folder, aside)  # noqa: PTH105
     return aside

@@ -7,7 +7,8 @@ from search.driver import Decision, Failure, Idle, ReportKey
 from search.listener import StudyListener
 from search.records import Origin, TrialState
 from search.retries import INTERRUPTED, MAX_LOSSES
-from search.study import read_study, trial_directory
+from search.study import read_study
+from search.study_files import trial_directory
 from spvit.errors import NothingFeasibleError, TooManyFailuresError
 
 
@@ -128,3 +129,10 @@ def test_a_listener_that_fails_does_not_stop_the_search_and_hears_things_in_orde
     tabulated.run(driver)
     assert [what for what, number in listener.heard if number == 0] == ["start", 1, 2, 3, 4, "COMPLETE"]
     assert driver.is_finished
+
+
+def test_a_workers_warning_is_told_once_however_many_trials_report_it(tmp_path, caplog):
+    driver = tabulated.make_driver(tabulated.experiment(tmp_path, num_trials=3))
+    warned = {ReportKey.WARNINGS: ["Damaged image left out: 07.jpg"]}
+    tabulated.run(driver, report=lambda trial, epoch: tabulated.metrics(epoch, 50.0) | warned)
+    assert caplog.messages.count("Damaged image left out: 07.jpg") == 1

@@ -65,10 +65,25 @@ def test_damaged_one_is_set_aside_by_name_and_the_previous_used(
     assert (tmp_path / "checkpoint-000002.damaged").is_dir()
 
 
-def test_checkpoint_of_another_trial_is_not_used(tmp_path: Path):
+def test_checkpoint_of_another_configuration_is_set_aside_as_what_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     save(tmp_path, 1, identity="other")
-    assert latest_checkpoint(tmp_path, identity="me") is None
-    assert (tmp_path / "checkpoint-000001.damaged").is_dir()
+    with caplog.at_level(logging.WARNING):
+        assert latest_checkpoint(tmp_path, identity="me") is None
+    assert "its configuration differs from this trial's. It is kept as checkpoint-000001.foreign" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-000001.foreign"]
+
+
+def test_whoever_only_reads_passes_over_what_is_no_use_and_renames_nothing(tmp_path: Path):
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    (tmp_path / "checkpoint-000002" / "meta.json").write_text("{}")
+    found = latest_checkpoint(tmp_path, identity="me", is_owner=False)
+    assert found is not None
+    assert found.step == 1
+    assert latest_checkpoint(tmp_path, identity="other", is_owner=False) is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-000001", "checkpoint-000002"]
 
 
 def fail_at(monkeypatch: pytest.MonkeyPatch, call: int, error: BaseException) -> Callable[[], int]:
