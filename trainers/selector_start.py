@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from spvit.errors import StorageError
@@ -87,7 +88,7 @@ def _from_cache(model: PrunedViT, batches: Batches, config: TrialConfig, cache: 
             if not _read(model, folder):
                 warm_up_selectors(model, batches, config.training)
                 write_folder(folder, {FILE: partial(save_file, model.selectors.state_dict())})
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors wraps a full disk
         raise StorageError(
             f"Cannot keep the selectors' start in {cache}: {error}. Free space or rights there."
         ) from error

@@ -1,11 +1,13 @@
 """One warm-up serves all trials with the same selectors, whatever their schedules, and survives damage."""
 
+import resource
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from spvit.errors import StorageError
 from spvit.schedule import PruningSchedule
 from trainers.build import build_model
 from trainers.config import DataConfig, ModelConfig, PruningConfig, TrainingConfig, TrialConfig
@@ -85,3 +87,14 @@ def test_damaged_start_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert "is damaged" in caplog.text
     assert all(torch.equal(good[name], again[name]) for name in good)
     assert load_file(file)
+
+
+def test_a_start_that_the_system_refuses_is_a_storage_error(tmp_path: Path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+    try:
+        with pytest.raises(StorageError, match="Cannot keep the selectors' start"):
+            start(trial([0.6, 0.3]), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.glob("**/*.safetensors"))
