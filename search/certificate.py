@@ -90,7 +90,7 @@ def certify(
             progress(0.6 * number / len(trained), f"evaluating {name} on {split}")
             top1s[name, split] = _top1(models[name], data, split, preprocessing)
     progress(0.6, "timing the models side by side")
-    timed = _time(models, preprocessing, latency, time_limit_s)
+    timed = time_side_by_side(models, preprocessing, latency, time_limit_s=time_limit_s)
     progress(1.0, "done")
     return {
         name: Certificate(
@@ -119,9 +119,23 @@ def _top1(model: nn.Module, data: DataConfig, split: Split, preprocessing: Prepr
     return evaluate(model, open_split(data, split, preprocessing, loading).epoch(0)).top1
 
 
-def _time(
-    models: Mapping[str, nn.Module], preprocessing: Preprocessing, latency: LatencyConfig, time_limit_s: float
+def time_side_by_side(
+    models: Mapping[str, nn.Module],
+    preprocessing: Preprocessing,
+    latency: LatencyConfig,
+    *,
+    time_limit_s: float = 60.0,
+    on_round: Callable[[float], None] = lambda _share: None,
 ) -> Mapping[str, Comparison]:
+    """Time copies of the models in evaluation mode, on the device and in the number format that the latency is for.
+
+    Args:
+        models: by name; the unpruned one is called `dense`.
+        preprocessing: the shape of their images.
+        latency: device, threads, batch size and number format.
+        time_limit_s: bound on the timing.
+        on_round: told the finished share after every round.
+    """
     import torch
 
     from latency_tables.timing import compare_models
@@ -139,4 +153,5 @@ def _time(
             num_threads=latency.num_threads,
             device=latency.device,
             time_limit_s=time_limit_s,
+            on_round=on_round,
         )

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.config import ExperimentConfig, LatencyConfig
+from search.certificate import DENSE, time_side_by_side
+from search.config import ExperimentConfig
 from search.experiment import load_experiment
 from trainers.metrics import Evaluation
+from trainers.preprocessing import preprocessing_of
 
 if TYPE_CHECKING:
-    from latency_tables.timing import Comparison
     from spvit.model import PrunedViT
 
 EXPORTED_EXPERIMENT = "config.toml"
@@ -66,27 +67,35 @@ class ModelReport:
 def evaluate_experiment(experiment: ExperimentConfig, folder: Path, progress: Progress) -> ModelReport:
     """Evaluates the schedule of an experiment, with the weights of its `fine-tune` run as far as that went.
 
+    Checkpoints are only read: those of other settings stay where they are.
+
     Raises:
         SpvitError: model, weights or data are wrong.
     """
     from search.model_facts import trial_of
-    from trainers.fine_tune import FineTuner
+    from trainers.build import build_model, identity_of
+    from trainers.checkpoint import latest_checkpoint
 
-    tuner = FineTuner(trial_of(experiment), folder / "fine_tune")
-    source = f"{experiment.study.name}, after {tuner.epoch} of {experiment.training.epochs} epochs of fine-tuning"
-    return _report(tuner.model, experiment, source, progress)
+    trial = trial_of(experiment)
+    model = build_model(trial)
+    saved = latest_checkpoint(folder / "fine_tune", identity=identity_of(trial), is_owner=False)
+    if saved is not None:
+        model.load_state_dict(saved.weights())
+    num_epochs = 0 if saved is None else saved.step
+    source = f"{experiment.study.name}, after {num_epochs} of {experiment.training.epochs} epochs of fine-tuning"
+    return _report(model, experiment, source, progress)
 
 
 def evaluate_export(directory: Path, progress: Progress) -> ModelReport:
     """Evaluates an exported model from its folder alone.
 
     Raises:
-        SpvitError: the folder is damaged, or the data that it names is missing.
+        SpvitError: the folder is no export or damaged, or the data that it names is missing.
     """
     from spvit.exported import load_exported
 
-    experiment = load_experiment(directory / EXPORTED_EXPERIMENT)
-    return _report(load_exported(directory), experiment, str(directory), progress)
+    model = load_exported(directory)
+    return _report(model, load_experiment(directory / EXPORTED_EXPERIMENT), str(directory), progress)
 
 
 def _report(model: PrunedViT, experiment: ExperimentConfig, source: str, progress: Progress) -> ModelReport:
@@ -94,8 +103,13 @@ def _report(model: PrunedViT, experiment: ExperimentConfig, source: str, progres
     progress(0.1, "accuracy")
     evaluation = _evaluate(model, experiment)
     progress(0.5, "latency")
-    timed = _compare(model, experiment, lambda share: progress(0.5 + 0.5 * share, "latency"))
-    pruned, dense = timed["pruned"], timed["dense"]
+    timed = time_side_by_side(
+        {DENSE: model.backbone, "pruned": model},
+        preprocessing_of(model.backbone),
+        experiment.latency,
+        on_round=lambda share: progress(0.5 + 0.5 * share, "latency"),
+    )
+    pruned, dense = timed["pruned"], timed[DENSE]
     return ModelReport(
         source=source,
         evaluation=evaluation,
@@ -114,29 +128,12 @@ def _report(model: PrunedViT, experiment: ExperimentConfig, source: str, progres
 def _evaluate(model: PrunedViT, experiment: ExperimentConfig) -> Evaluation:
     from trainers.data import Loading, Split, open_split
     from trainers.evaluate import evaluate
-    from trainers.preprocessing import preprocessing_of
     from trainers.workers import resolve_device
 
     device = resolve_device(experiment.training.device)
     loading = Loading(batch_size=experiment.training.batch_size, training=False, device=str(device))
     batches = open_split(experiment.data, Split.VAL, preprocessing_of(model.backbone), loading)
     return evaluate(model.to(device), batches.epoch(0), device=device)
-
-
-def _compare(
-    model: PrunedViT, experiment: ExperimentConfig, on_round: Callable[[float], None]
-) -> dict[str, Comparison]:
-    from latency_tables.timing import compare_models
-    from trainers.data import Loading, Split, open_split
-    from trainers.preprocessing import preprocessing_of
-
-    latency: LatencyConfig = experiment.latency
-    loading = Loading(batch_size=latency.batch_size, training=False, device=latency.device)
-    batches = open_split(experiment.data, Split.VAL, preprocessing_of(model.backbone), loading)
-    images, _ = next(iter(batches.epoch(0)))
-    model.to(latency.device)
-    models = {"dense": model.backbone, "pruned": model}
-    return compare_models(models, images, num_threads=latency.num_threads, device=latency.device, on_round=on_round)
 
 
 def _gmacs(model: PrunedViT, experiment: ExperimentConfig, *, is_dense: bool) -> float:
