@@ -157,8 +157,12 @@ class PruningSchedule:
 
 
 def default_blocks(depth: int, num_stages: int = 3) -> tuple[int, ...]:
-    """Blocks that cut the model into equal parts: 3, 6, 9 of 12 (SPViT, section 4.1), 4, 8, 12 of 16."""
-    return tuple(sorted({max(1, depth * (s + 1) // (num_stages + 1)) for s in range(num_stages)}))
+    """Blocks that cut the model into equal parts: 3, 6, 9 of 12 (SPViT, section 4.1), 4, 8, 12 of 16.
+
+    Block 0 is among them only where the model has no other.
+    """
+    equal_parts = (depth * (s + 1) // (num_stages + 1) for s in range(num_stages))
+    return tuple(sorted({min(max(1, block), depth - 1) for block in equal_parts}))
 
 
 def _packages_after(packages: int, mode: PackageMode) -> int:

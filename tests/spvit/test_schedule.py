@@ -38,7 +38,7 @@ def test_stages_that_drop_nothing_cost_nothing() -> None:
     assert idle.plan(DEIT) == PruningSchedule.from_keep_rates([0.5], (6,)).plan(DEIT)
 
 
-@pytest.mark.parametrize(("depth", "blocks"), [(12, (3, 6, 9)), (16, (4, 8, 12)), (4, (1, 2, 3)), (2, (1,))])
+@pytest.mark.parametrize(("depth", "blocks"), [(12, (3, 6, 9)), (16, (4, 8, 12)), (4, (1, 2, 3)), (2, (1,)), (1, (0,))])
 def test_default_blocks(depth: int, blocks: tuple[int, ...]) -> None:
     assert default_blocks(depth) == blocks
 
