@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -71,7 +71,14 @@ def launch(
         StoppedError: SIGINT or SIGTERM ended it; what was running goes on when it is resumed.
         StorageError, ClusterError, ConfigError: what their names say.
     """
-    return search(experiment, Device.from_table(table), listeners=listeners, resume=resume, address=address)
+    return search(
+        experiment,
+        Device.from_table(table),
+        listeners=listeners,
+        resume=resume,
+        address=address,
+        dense_top1=lambda: _dense_top1(experiment),
+    )
 
 
 def search(
@@ -82,8 +89,9 @@ def search(
     resume: bool = False,
     address: str | None = None,
     trial_factory: TrialFactory = fine_tune_trial,
+    dense_top1: Callable[[], float | None] = lambda: None,
 ) -> StudyRecord:
-    """As `launch`, with any source of latencies and any kind of trial."""
+    """As `launch`, with any source of latencies and of the dense model's top-1 (percent), and any kind of trial."""
     space = SearchSpace(experiment, device.geometry)
     dense = device.price(PruningSchedule().plan(device.geometry))
     budget = LatencyBudget.from_config(experiment.latency, dense)
@@ -91,7 +99,8 @@ def search(
     facts = StudyFacts(dense_latency=dense, max_latency_ms=budget.max_ms, table_sha256=device.table_sha256)
     with _closing(listeners), _locked_store(experiment, facts, space, resume=resume) as store:
         for listener in listeners:
-            listener.on_open(store.set_mlflow_run)
+            listener.on_open(store.set_mlflow_run, store.set_mlflow_experiment)
+        note_dense_top1(store, dense_top1)
         proposer = Proposer(
             space, price=device.price, budget=budget, config=experiment.search, seed=experiment.study.seed
         )
@@ -128,6 +137,19 @@ def _run(
             f"on from their checkpoints: `spvit-search resume {experiment.study.name}`"
         )
     return store.record()
+
+
+def note_dense_top1(store: StudyStore, dense_top1: Callable[[], float | None]) -> None:
+    """Evaluates the dense model once per study."""
+    if store.record().dense_top1 is None and (top1 := dense_top1()) is not None:
+        store.set_dense_top1(top1)
+
+
+def _dense_top1(experiment: ExperimentConfig) -> float | None:
+    from trainers.dense import evaluate_dense
+
+    evaluation = evaluate_dense(experiment.model, experiment.data, experiment.training)
+    return None if evaluation is None else evaluation.top1
 
 
 @contextmanager

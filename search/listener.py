@@ -20,10 +20,11 @@ class StudyListener:
     finished before are in the record and are not announced again.
     """
 
-    def on_open(self, note_run: Callable[[int | None, str], None]) -> None:
-        """Before everything else: `note_run(number, run_id)` keeps the MLflow run of a trial in the study.
+    def on_open(self, note_run: Callable[[int | None, str], None], note_experiment: Callable[[str], None]) -> None:
+        """Before everything else: how to keep in the study where MLflow has it.
 
-        `number` is None for the run of the whole search. May be called from any thread until `close` returns.
+        `note_run(number, run_id)` keeps the run of a trial, or of the whole search where `number` is None;
+        `note_experiment(experiment_id)` keeps the experiment. Both may be called from any thread until `close` returns.
         """
 
     def on_study_start(self, study: StudyRecord) -> None:

@@ -62,6 +62,8 @@ class MlflowTracker(StudyListener):
         self._close_timeout_s = close_timeout_s
         self._spool = Spool(directory / "tracking.jsonl")
         self._study: StudyRecord | None = None
+        self._note_experiment: Callable[[str], None] | None = None
+        self._announced_experiment: str | None = None
         self._announced: dict[int | None, str] = {}
         self._writer: MlflowWriter | None = None
         self._has_failed = False
@@ -74,9 +76,10 @@ class MlflowTracker(StudyListener):
         """The study's experiment in MLflow, once it is known."""
         return None if self._writer is None else self._writer.experiment_id
 
-    def on_open(self, note_run: OnRunId) -> None:
-        """The study itself keeps the run ids, unless somebody else was named to."""
+    def on_open(self, note_run: OnRunId, note_experiment: Callable[[str], None]) -> None:
+        """The study itself keeps the ids; those of runs not where somebody else was named to."""
         self._on_run_id = self._on_run_id or note_run
+        self._note_experiment = note_experiment
 
     def on_study_start(self, study: StudyRecord) -> None:
         """The search begins or goes on."""
@@ -84,12 +87,12 @@ class MlflowTracker(StudyListener):
         self._announced = {t.number: t.mlflow_run_id for t in study.trials if t.mlflow_run_id}
         if study.mlflow_run_id:
             self._announced[None] = study.mlflow_run_id
+        self._announced_experiment = study.mlflow_experiment_id
         now_ms = _now_ms()
         self._append(study_updates.search_started(study, now_ms=now_ms))
-        # Trials that a dead driver left behind were ended when the study was opened, unseen by any tracker.
         for trial in study.trials:
-            if trial.state is TrialState.FAIL:
-                self._append(study_updates.trial_ended(trial, now_ms=now_ms))
+            if trial.state.is_finished:
+                self._append_past(trial, study, now_ms)
         if not self._thread.is_alive() and not self._closing.is_set():
             self._thread.start()
 
@@ -120,7 +123,7 @@ class MlflowTracker(StudyListener):
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(self._close_timeout_s)
-        self._announce_runs()
+        self._announce()
         if not self._spool.is_drained:
             LOGGER.warning(
                 "MLflow at %s has not got everything yet; the rest is kept in %s and written when the study is next "
@@ -129,13 +132,30 @@ class MlflowTracker(StudyListener):
                 self._directory / "tracking.jsonl",
             )
 
+    def _append_past(self, trial: TrialRecord, study: StudyRecord, now_ms: int) -> None:
+        """A driver that dies ends trials unseen, and a study may have begun without a tracker; twice does no harm."""
+        if trial.mlflow_run_id is None:
+            self._append(study_updates.trial_started(trial, study, now_ms=now_ms))
+        self._append(study_updates.trial_ended(trial, now_ms=now_ms))
+
     def _append(self, update: RunUpdate) -> None:
         try:
             self._spool.append(update.to_dict())
         except OSError as error:
             self._note_failure(f"an event could not be written to {self._directory / 'tracking.jsonl'}: {error}")
         self._wake.set()
+        self._announce()
+
+    def _announce(self) -> None:
+        self._announce_experiment()
         self._announce_runs()
+
+    def _announce_experiment(self) -> None:
+        known = self.experiment_id
+        if known is None or self._note_experiment is None or known == self._announced_experiment:
+            return
+        self._note_experiment(known)
+        self._announced_experiment = known
 
     def _announce_runs(self) -> None:
         known = {} if self._writer is None else dict(self._writer.run_ids)
@@ -221,7 +241,9 @@ def _study_id(directory: Path) -> str:
     path = directory / "tracking.id"
     if not path.is_file():
         directory.mkdir(parents=True, exist_ok=True)
-        path.write_text(uuid.uuid4().hex, encoding="ascii")
+        temporary = path.with_suffix(".id.new")
+        temporary.write_text(uuid.uuid4().hex, encoding="ascii")
+        temporary.replace(path)
     return path.read_text(encoding="ascii").strip()
 
 

@@ -198,9 +198,9 @@ def test_a_resumed_study_goes_on_in_the_same_runs(study, directory, client):
     before.close()
     first = {trial: run.info.run_id for trial, run in by_trial(client, study).items()}
 
-    kept = {}
+    kept, experiments = {}, []
     after = MlflowTracker(directory)
-    after.on_open(kept.__setitem__)
+    after.on_open(kept.__setitem__, experiments.append)
     after.on_study_start(study)
     after.on_trial_end(study.trials[1])
     after.on_trial_start(study.trials[2])
@@ -208,7 +208,9 @@ def test_a_resumed_study_goes_on_in_the_same_runs(study, directory, client):
     runs = by_trial(client, study)
     assert {trial: runs[trial].info.run_id for trial in first} == first
     assert runs["1"].info.status == "FINISHED"
-    assert set(runs) == {None, "1", "2", "5"}
+    assert set(runs) == {None, *(str(trial.number) for trial in study.trials)}  # also those that nobody told it of
+    assert runs["3"].data.params == {"keep1": "0.8", "keep2": "0.5", "ratio": "4.5"}
+    assert experiments == [runs[None].info.experiment_id]
     assert kept == {None if trial is None else int(trial): run.info.run_id for trial, run in runs.items()}
     assert runs["5"].info.status == "FAILED"  # ended by the study when it was opened again
 

@@ -1,0 +1,32 @@
+"""What the unpruned model reaches before any training: what pruned ones are compared with."""
+
+from __future__ import annotations
+
+import torch
+
+from spvit.factory import create_backbone
+from trainers.config import DataConfig, ModelConfig, TrainingConfig
+from trainers.data import Loading, Split, open_split
+from trainers.evaluate import evaluate
+from trainers.metrics import Evaluation
+from trainers.preprocessing import preprocessing_of
+from trainers.workers import resolve_device
+
+
+def evaluate_dense(model: ModelConfig, data: DataConfig, training: TrainingConfig) -> Evaluation | None:
+    """The unpruned model on the validation split; None where it has no trained weights, so that nothing is known.
+
+    Runs where trials do, on the CPU if this process has no GPU.
+
+    Raises:
+        ConfigError: the model cannot be made.
+        CheckpointError: its weights cannot be read or do not fit.
+        DataError: the validation split is missing, damaged, or does not fit the model.
+    """
+    if model.checkpoint is None and not model.pretrained:
+        return None
+    backbone = create_backbone(model.name, args=model.args, checkpoint=model.checkpoint, pretrained=model.pretrained)
+    device = resolve_device(training.device) if torch.cuda.is_available() else torch.device("cpu")
+    loading = Loading(batch_size=training.batch_size, training=False, device=str(device))
+    batches = open_split(data, Split.VAL, preprocessing_of(backbone), loading)
+    return evaluate(backbone.to(device), batches.epoch(0), device=device)
