@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from search.console import LastingConsole
 from search.listener import StudyListener
 from search.progress_state import ProgressState, duration, planned_epochs
 from search.records import StudyRecord, TrialRecord, TrialState
@@ -34,14 +35,6 @@ def _silently(hook: Callable[Concatenate[TerminalView, P], None]) -> Callable[Co
             LOGGER.debug("the display failed", exc_info=True)
 
     return guarded
-
-
-class LastingConsole(Console):
-    """A console whose reader may go away: rich's own would then end the program and close its standard output."""
-
-    def on_broken_pipe(self) -> None:
-        """Fall silent."""
-        self.quiet = True
 
 
 class TerminalView(StudyListener):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 
@@ -24,12 +24,14 @@ def progress_bar(title: str) -> Iterator[Progress]:
 
 @contextmanager
 def _bar(title: str) -> Iterator[Progress]:
-    from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as RichProgress
 
+    from search.console import LastingConsole
+
     columns = (TextColumn(title), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
-    with RichProgress(*columns, TextColumn("{task.description}"), console=Console(stderr=True), transient=True) as bar:
+    console = LastingConsole(stderr=True)
+    with RichProgress(*columns, TextColumn("{task.description}"), console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0)
 
         def report(share: float, text: str) -> None:
@@ -46,6 +48,7 @@ def _plain_lines(title: str) -> Progress:
         if share < next_share:
             return
         next_share = share + STEP_OF_PLAIN_LINES
-        click.echo(f"{title}: {share:.0%} {text}".rstrip(), err=True)
+        with suppress(BrokenPipeError):  # nobody reads any more; the work itself goes on
+            click.echo(f"{title}: {share:.0%} {text}".rstrip(), err=True)
 
     return report

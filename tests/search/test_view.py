@@ -4,9 +4,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from search.console import LastingConsole
 from search.progress_state import ProgressState, duration
 from search.records import TrialState
-from search.view import LastingConsole, TerminalView, status_lines
+from search.view import TerminalView, status_lines
 
 
 def play(view, study):
