@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from search.config import SearchConfig
 from search.listener import StudyListener
@@ -21,6 +21,8 @@ from spvit.errors import SpvitError, TooManyFailuresError
 from trainers.metrics import EpochMetrics
 
 logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 MIN_ENDED = 6
 """Trials that must have ended before their failures say something about the rest."""
@@ -140,22 +142,43 @@ class SearchDriver:
 
     def suggest(self) -> TrialRecord | Idle:
         """Starts the next trial, if one is due and there is room for it."""
+        return self._guarded(self._suggest, otherwise=Idle.FINISHED)
+
+    def on_result(self, number: int, report: Mapping[str, Any]) -> Decision:
+        """Takes a report: one epoch's `EpochMetrics.to_dict()`, or a failure and its reason; warnings with either."""
+        return self._guarded(lambda: self._on_result(number, report), otherwise=Decision.STOP)
+
+    def on_complete(self, number: int) -> None:
+        """A trial's worker has nothing more to say. Nothing to do unless it fell silent before its last epoch."""
+        reason = f"ended after epoch {self._store.trial(number).num_epochs} without a reason"
+        self.on_error(number, reason)
+
+    def on_error(self, number: int, text: str) -> None:
+        """A trial's worker was lost for good."""
+        if self._store.trial(number).state.is_finished or self.is_stopping:
+            return
+        self._guarded(lambda: self._on_failure(number, Failure.INFRASTRUCTURE, text), otherwise=None)
+
+    def _guarded(self, action: Callable[[], Answer], *, otherwise: Answer) -> Answer:
+        """Ends the search on an error for the user; Tune would bury it in a traceback of its own."""
+        try:
+            return action()
+        except SpvitError as error:
+            self.error = self.error or error
+            return otherwise
+
+    def _suggest(self) -> TrialRecord | Idle:
         if self.is_stopping:
             return Idle.FINISHED
         if len(self._running()) >= self._limits.num_concurrent:
             return Idle.WAIT
-        try:
-            proposal = self._next_proposal()
-        except SpvitError as error:
-            self.error = error
-            return Idle.FINISHED
+        proposal = self._next_proposal()
         if proposal is None:
             # A running trial may still be lost and have to be run again.
             return Idle.WAIT if self._running() else Idle.FINISHED
         return self._start(proposal)
 
-    def on_result(self, number: int, report: Mapping[str, Any]) -> Decision:
-        """Takes a report: one epoch's `EpochMetrics.to_dict()`, or a failure and its reason; warnings with either."""
+    def _on_result(self, number: int, report: Mapping[str, Any]) -> Decision:
         self._pass_on(report.get(ReportKey.WARNINGS, ()))
         if self._store.trial(number).state.is_finished:
             return Decision.STOP
@@ -168,19 +191,6 @@ class SearchDriver:
             self._on_failure(number, Failure.CONFIGURATION, reason)
             return Decision.STOP
         return self._on_epoch(number, metrics)
-
-    def on_complete(self, number: int) -> None:
-        """A trial's worker has nothing more to say. Nothing to do unless it fell silent before its last epoch."""
-        trial = self._store.trial(number)
-        if trial.state.is_finished or self.is_stopping:
-            return
-        self._on_failure(number, Failure.INFRASTRUCTURE, f"ended after epoch {trial.num_epochs} without a reason")
-
-    def on_error(self, number: int, text: str) -> None:
-        """A trial's worker was lost for good."""
-        if self._store.trial(number).state.is_finished or self.is_stopping:
-            return
-        self._on_failure(number, Failure.INFRASTRUCTURE, text)
 
     def _pass_on(self, warnings: Iterable[str]) -> None:
         """Tells each warning once: every trial reads the same data."""

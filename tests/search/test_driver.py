@@ -1,4 +1,5 @@
 import math
+import sqlite3
 
 import pytest
 import tabulated
@@ -9,7 +10,7 @@ from search.records import Origin, TrialState
 from search.retries import INTERRUPTED, MAX_LOSSES
 from search.study import read_study
 from search.study_files import trial_directory
-from spvit.errors import NothingFeasibleError, TooManyFailuresError
+from spvit.errors import NothingFeasibleError, StorageError, TooManyFailuresError
 
 
 def _failed(failure, reason="broken"):
@@ -136,3 +137,17 @@ def test_a_workers_warning_is_told_once_however_many_trials_report_it(tmp_path, 
     warned = {ReportKey.WARNINGS: ["Damaged image left out: 07.jpg"]}
     tabulated.run(driver, report=lambda trial, epoch: tabulated.metrics(epoch, 50.0) | warned)
     assert caplog.messages.count("Damaged image left out: 07.jpg") == 1
+
+
+def test_a_storage_that_breaks_ends_the_search_with_its_own_error(tmp_path):
+    driver = tabulated.make_driver(tabulated.experiment(tmp_path))
+    first, second = driver.suggest().number, driver.suggest().number
+    with sqlite3.connect(tmp_path / "toy" / "study.db") as database:
+        database.execute("DROP TABLE trial_user_attributes")
+    assert driver.on_result(first, tabulated.metrics(1, 60.0)) is Decision.STOP
+    assert isinstance(driver.error, StorageError)
+    driver.on_complete(first)
+    driver.on_error(second, "gone")
+    assert driver.suggest() is Idle.FINISHED
+    with pytest.raises(StorageError, match="spvit-search resume toy"):
+        driver.finish()
