@@ -1,0 +1,294 @@
+"""The main job with real parts: profile, search, export, and what every view then says about it."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+from command_line import ROOT, call, call_here, call_json, start, wait_for, write_experiment
+
+from latency_tables.table import LatencyTable
+from search.export import export
+from search.records import Origin, TrialState
+from search.retries import root_of
+from search.run_update import RunStatus
+from search.selection import choose_trial
+from search.study import read_study
+from search.study_updates import STATUS_OF
+from search.tracking import default_tracking_uri
+from search.trial_model import load_trial_model
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(280)]
+REPORT_FILES = {"pareto.png", "pareto.html", "pareto.table.json", "trials.csv", "experiment.toml", "summary.md"}
+
+
+class Job:
+    """A study that the command line has run to its end, and the same seen through Optuna and MLflow themselves."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        from mlflow import MlflowClient
+
+        self.runs = folder / "runs"
+        self.directory = self.runs / name
+        self.name = name
+        self.optuna = optuna.load_study(study_name=name, storage=f"sqlite:///{self.directory / 'study.db'}")
+        self.mlflow = MlflowClient(tracking_uri=default_tracking_uri(self.runs))
+        experiment = self.mlflow.get_experiment_by_name(f"spvit/{name}")
+        self.mlflow_runs = self.mlflow.search_runs([experiment.experiment_id], max_results=1000)
+
+    def command(self, *arguments):
+        return json.loads(call_here(*arguments, "--runs-dir", self.runs, "--json")[0])
+
+    @property
+    def parent(self):
+        (parent,) = [run for run in self.mlflow_runs if "mlflow.parentRunId" not in run.data.tags]
+        return parent
+
+    @property
+    def children(self):
+        children = [run for run in self.mlflow_runs if run.info.run_id != self.parent.info.run_id]
+        assert {run.data.tags["mlflow.parentRunId"] for run in children} == {self.parent.info.run_id}
+        by_number = {int(run.data.tags["spvit.trial"]): run for run in children}
+        assert len(by_number) == len(children)
+        return by_number
+
+    def points(self, run, key):
+        return [(point.step, point.value) for point in self.mlflow.get_metric_history(run.info.run_id, key)]
+
+
+def check_views_agree(job):
+    """`trials`, `pareto`, `status`, the Optuna storage and MLflow, trial by trial."""
+    stored = job.optuna.trials
+    rows = job.command("trials", job.name)["trials"]
+    assert [row["number"] for row in rows] == [trial.number for trial in stored]
+    assert set(job.children) == {trial.number for trial in stored}
+    for row, trial in zip(rows, stored, strict=True):
+        _check_row(row, trial)
+        _check_run(job, job.children[trial.number], trial)
+    front = job.command("pareto", job.name)["front"]
+    assert {row["number"] for row in front} == {trial.number for trial in job.optuna.best_trials}
+    assert [row["latency_ms"] for row in front] == sorted(row["latency_ms"] for row in front)
+    _check_status(job, job.command("status", job.name))
+
+
+def _check_row(row, trial):
+    assert row["state"] == trial.state.name
+    assert {key: row[key] for key in trial.params if not key.startswith("keep")} == {
+        key: value for key, value in trial.params.items() if not key.startswith("keep")
+    }
+    assert [row[f"keep{stage}"] for stage in (1, 2, 3)] == trial.user_attrs["keep_rates"]
+    assert row["reason"] == trial.user_attrs.get("reason", "")
+    assert row["num_epochs"] == len(trial.user_attrs["curve"])
+    if trial.state is optuna.trial.TrialState.COMPLETE:
+        assert [row["top1"], row["latency_ms"]] == trial.values
+        assert row["top1"] == trial.user_attrs["curve"][-1]
+    else:
+        assert row["top1"] is None
+        assert row["reason"]
+
+
+def _check_run(job, run, trial):
+    state = TrialState(trial.state.name)
+    tags, attrs = run.data.tags, trial.user_attrs
+    assert run.info.status == str(STATUS_OF[state])
+    assert (tags["spvit.state"], tags["spvit.origin"]) == (str(state), attrs["origin"])
+    assert tags.get("spvit.reason", "") == attrs.get("reason", "")
+    assert tags["spvit.keep_counts"] == ", ".join(map(str, attrs["keep_counts"]))
+    for key, value in trial.params.items():
+        if key != "keep1":
+            assert float(run.data.params[key]) == pytest.approx(value, rel=1e-5)
+    assert run.data.metrics["latency_ms"] == pytest.approx(attrs["latency"]["mean_ms"], rel=1e-5)
+    known = _epochs_before(job.optuna, trial)
+    curve = list(enumerate(attrs["curve"], start=1))
+    assert job.points(run, "top1") == [(epoch, pytest.approx(top1, rel=1e-5)) for epoch, top1 in curve[known:]]
+    for key in ("loss_total", "val_loss", "lr", "images_per_second"):
+        assert [step for step, _ in job.points(run, key)] == [epoch for epoch, _ in curve[known:]]
+
+
+def _epochs_before(study, trial):
+    """Epochs that an earlier attempt trained; they are in that attempt's run."""
+    earlier = [study.trials[trial.user_attrs["retry_of"]]] if trial.user_attrs["retry_of"] is not None else []
+    return max((len(other.user_attrs["curve"]) for other in earlier), default=0)
+
+
+def _check_status(job, status):
+    stored = job.optuna.trials
+    counts = Counter(trial.state.name for trial in stored)
+    assert {state: count for state, count in status["counts"].items() if count} == dict(counts)
+    assert status["num_epochs_trained"] == sum(len(trial.user_attrs["curve"]) for trial in stored)
+    assert status["rejections"] == {"too_slow": 0, "duplicate": 0} | job.optuna.user_attrs["rejections"]
+    within = [
+        trial.values[0]
+        for trial in stored
+        if trial.values and trial.user_attrs["latency"]["high_ms"] <= status["max_latency_ms"]
+    ]
+    assert status["best"]["top1"] == max(within)
+    assert not status["is_running"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("job")
+
+
+@pytest.fixture(scope="module")
+def experiment(folder):
+    return write_experiment(folder, "tiny")
+
+
+@pytest.fixture(scope="module")
+def report(experiment):
+    """What `run` printed."""
+    return call_json("run", experiment)
+
+
+@pytest.fixture(scope="module")
+def job(folder, report):
+    return Job(folder, "tiny")
+
+
+def test_every_view_says_the_same_trial_by_trial(job):
+    check_views_agree(job)
+
+
+def test_the_search_holds_the_trials_asked_for_and_none_over_the_cap(job, report):
+    trials = read_study(job.directory).trials
+    assert [trial.origin for trial in trials] == [Origin.BASELINE, *[Origin.SAMPLER] * 8]
+    assert all(trial.latency.high_ms <= report["summary"]["max_latency_ms"] for trial in trials[1:])
+    assert report["summary"]["rejections"]["too_slow"] > 0
+    assert job.parent.data.tags["spvit.rejected"] == str(sum(report["summary"]["rejections"].values()))
+
+
+def test_pruned_trials_are_visible_as_such_in_mlflow(job):
+    pruned = [run for run in job.children.values() if run.data.tags["spvit.state"] == "PRUNED"]
+    assert pruned
+    assert {run.info.status for run in pruned} == {str(RunStatus.KILLED)}
+    assert all(run.data.tags["spvit.reason"] for run in pruned)
+
+
+def test_the_parent_run_holds_the_report(job):
+    assert job.parent.info.status == "FINISHED"
+    assert job.parent.data.tags["spvit.role"] == "search"
+    assert float(job.parent.data.tags["spvit.max_latency_ms"]) == pytest.approx(
+        job.optuna.user_attrs["max_latency_ms"], rel=1e-5
+    )
+    assert {file.path for file in job.mlflow.list_artifacts(job.parent.info.run_id)} == REPORT_FILES
+    assert [step for step, _ in job.points(job.parent, "hypervolume")] == list(
+        range(1, len(read_study(job.directory).finished) + 1)
+    )
+
+
+def test_the_study_knows_its_runs_in_mlflow(job):
+    study = read_study(job.directory)
+    assert study.mlflow_run_id == job.parent.info.run_id
+    assert {t.number: t.mlflow_run_id for t in study.trials} == {n: r.info.run_id for n, r in job.children.items()}
+
+
+def test_the_export_is_the_trained_model_in_a_fresh_process(job, report, tmp_path):
+    exported = Path(report["export_directory"])
+    document = json.loads((exported / "report.json").read_text())
+    study = read_study(job.directory)
+    trial = study.trials[document["trial"]]
+    assert trial.number == report["summary"]["best"]["number"]
+    images = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    torch.save(images, tmp_path / "images.pt")
+    code = (
+        "import sys, torch, spvit\n"
+        "with torch.inference_mode():\n"
+        "    torch.save(spvit.load_exported(sys.argv[1])(torch.load(sys.argv[2])), sys.argv[3])\n"
+        "sys.exit(any(name in sys.modules for name in ('ray', 'optuna', 'mlflow')))\n"
+    )
+    files = [str(exported), str(tmp_path / "images.pt"), str(tmp_path / "logits.pt")]
+    subprocess.run([sys.executable, "-c", code, *files], check=True, cwd=ROOT)
+    with torch.inference_mode():
+        expected = load_trial_model(study, trial)(images)
+    torch.testing.assert_close(torch.load(tmp_path / "logits.pt"), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_evaluating_the_export_gives_the_accuracy_of_the_search(job, report):
+    evaluated = call_json("evaluate", report["export_directory"])
+    assert evaluated["evaluation"]["top1"] == report["summary"]["best"]["top1"]
+    assert evaluated["evaluation"]["num_images"] == 100
+    assert evaluated["gmacs"] < evaluated["dense_gmacs"]
+
+
+@pytest.mark.parametrize("command", ["resume", "launch"])
+def test_a_finished_study_is_left_as_it_is(job, experiment, command):
+    before = read_study(job.directory)
+    arguments = ["resume", "tiny", "--runs-dir", job.runs] if command == "resume" else ["launch", experiment]
+    _, err = call_here(*arguments)
+    assert "nothing was left to do, the study is finished" in err
+    assert read_study(job.directory) == before
+    check_views_agree(Job(job.runs.parent, "tiny"))
+
+
+def test_a_changed_experiment_is_refused_with_the_key_that_changed(job, experiment):
+    before = read_study(job.directory)
+    _, err = call_here("launch", experiment, "--set", "training.epochs=4", code=7)
+    assert "training.epochs: 3 in the study, 4 now" in err
+    assert read_study(job.directory) == before
+
+
+def _history(directory, number):
+    """Every epoch's report as the trial's newest checkpoint holds it, with the seconds it took."""
+    checkpoints = sorted((directory / "trials" / str(number)).glob("checkpoint-??????"))
+    return json.loads((checkpoints[-1] / "meta.json").read_text())["history"] if checkpoints else []
+
+
+def test_a_driver_killed_while_training_loses_and_repeats_nothing(folder, job):
+    table = job.directory / "latency_table.json"
+    experiment = write_experiment(
+        folder,
+        "killed",
+        ("[latency]", f'[latency]\ntable = "{table}"'),
+        ("epochs = 3", "epochs = 5"),
+        ("num_trials = 8", "num_trials = 3"),
+    )
+    directory = folder / "runs" / "killed"
+    driver = start("launch", experiment)
+    wait_for(
+        directory,
+        lambda s: s.finished and any(t.state is TrialState.RUNNING and 1 <= t.num_epochs <= 3 for t in s.trials),
+    )
+    driver.kill()
+    driver.communicate(timeout=30)
+    before = read_study(directory)
+    trained = {trial.number: _history(directory, trial.number) for trial in before.trials}
+    call("resume", "killed", "--runs-dir", folder / "runs")
+    after = read_study(directory)
+
+    finished = {t.number: t for t in before.trials if t.state.is_finished}
+    assert {number: _without_run(after.trials[number]) for number in finished} == {
+        number: _without_run(trial) for number, trial in finished.items()
+    }
+    interrupted = [t for t in before.trials if not t.state.is_finished]
+    assert any(t.num_epochs for t in interrupted)
+    for trial in interrupted:
+        assert after.trials[trial.number].state is TrialState.FAIL
+        (retry,) = [t for t in after.trials if t.retry_of == trial.number]
+        assert retry.state in {TrialState.COMPLETE, TrialState.PRUNED}
+        assert retry.curve[: trial.num_epochs] == trial.curve
+        # The very same epochs, seconds included: none was trained again.
+        assert _history(directory, trial.number)[: len(trained[trial.number])] == trained[trial.number]
+    for number in finished:
+        assert _history(directory, number) == trained[number]
+    roots = {root_of(t) for t in after.trials if t.state is not TrialState.FAIL}
+    assert len(roots) == 1 + 3  # the baseline, and the trials asked for
+
+    again = Job(folder, "killed")
+    check_views_agree(again)
+    assert again.parent.info.status == "FINISHED"
+    assert {again.children[t.number].info.status for t in interrupted} == {str(RunStatus.FAILED)}
+    best = choose_trial(after)
+    report = export(after, best, folder / "export", table=LatencyTable.load(table), time_limit_s=0.5)
+    assert report.measured.val_top1 == best.top1
+
+
+def _without_run(trial):
+    """A trial's record but for its run in MLflow, which may have become known only later."""
+    return replace(trial, mlflow_run_id=None)
