@@ -142,7 +142,8 @@ class SearchDriver:
 
     def suggest(self) -> TrialRecord | Idle:
         """Starts the next trial, if one is due and there is room for it."""
-        return self._guarded(self._suggest, otherwise=Idle.FINISHED)
+        nothing: TrialRecord | Idle = Idle.FINISHED
+        return self._guarded(self._suggest, otherwise=nothing)
 
     def on_result(self, number: int, report: Mapping[str, Any]) -> Decision:
         """Takes a report: one epoch's `EpochMetrics.to_dict()`, or a failure and its reason; warnings with either."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from search.records import Origin, StudyRecord, TrialRecord, TrialState
+from search.records import StudyRecord, TrialRecord, TrialState
 from search.selection import best_trial
+from search.summary import num_counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +23,7 @@ class ProgressState:
     @classmethod
     def begin(cls, study: StudyRecord, now_s: float) -> ProgressState:
         """At the start of a session."""
-        return cls(study=study, started_s=now_s, num_ended_before=_num_ended(study))
+        return cls(study=study, started_s=now_s, num_ended_before=num_counted(study))
 
     def with_trial(self, trial: TrialRecord) -> ProgressState:
         """After an event of a trial."""
@@ -38,7 +39,7 @@ class ProgressState:
     @property
     def num_ended(self) -> int:
         """Trials, other than baselines, that count towards the study's number and have ended."""
-        return _num_ended(self.study)
+        return num_counted(self.study)
 
     @property
     def best(self) -> TrialRecord | None:
@@ -70,8 +71,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def _num_ended(study: StudyRecord) -> int:
-    counted = {TrialState.COMPLETE, TrialState.PRUNED}
-    return sum(t.state in counted and t.origin is not Origin.BASELINE for t in study.trials)

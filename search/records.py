@@ -27,8 +27,8 @@ class Origin(StrEnum):
     """Who asked for a trial."""
 
     SAMPLER = "sampler"
-    BASELINE = "baseline"   # a fixed schedule to compare with: trained in full, exempt from the budget and the pruner
-    RETRY = "retry"         # an interrupted trial, run again from its checkpoint
+    BASELINE = "baseline"  # a fixed schedule to compare with: trained in full, exempt from the budget and the pruner
+    RETRY = "retry"  # an interrupted trial, run again from its checkpoint
 
 
 class Rejection(StrEnum):

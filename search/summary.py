@@ -9,6 +9,7 @@ from typing import Any
 
 from search.pareto import ParetoPoint, hypervolume, pareto_front
 from search.records import Origin, Rejection, StudyRecord, TrialRecord, TrialState
+from search.retries import root_of
 from search.selection import best_trial, trial_points
 
 
@@ -16,6 +17,8 @@ from search.selection import best_trial, trial_points
 class StudySummary:
     """A study's counts, its best trial under the budget, and its front.
 
+    `num_counted` of the `num_trials` asked for have ended; baselines, lost and interrupted trials do not count.
+    `num_epochs_trained` counts an epoch once, however often its trial was interrupted.
     `num_epochs_saved` is what early stopping saved: epochs that the complete and pruned trials would have taken in
     full, less those trained. Rejected proposals are not in it; they were never trained at all.
     `hypervolume` (percent x ms) is taken over 0 % at the dense model's latency.
@@ -23,6 +26,7 @@ class StudySummary:
 
     name: str
     num_trials: int
+    num_counted: int
     counts: Mapping[TrialState, int]
     rejections: Mapping[Rejection, int]
     num_epochs_trained: int
@@ -59,9 +63,10 @@ def summarise(study: StudyRecord) -> StudySummary:
     return StudySummary(
         name=study.name,
         num_trials=study.num_trials,
+        num_counted=num_counted(study),
         counts={state: counts[state] for state in TrialState},
         rejections={reason: study.rejections.get(reason, 0) for reason in Rejection},
-        num_epochs_trained=sum(trial.num_epochs for trial in study.trials),
+        num_epochs_trained=_num_epochs_trained(study),
         num_epochs_saved=in_full - trained,
         max_latency_ms=study.max_latency_ms,
         dense_latency_ms=study.dense_latency.mean_ms,
@@ -80,6 +85,21 @@ def study_hypervolume(study: StudyRecord) -> float:
 def baseline_trial(study: StudyRecord) -> TrialRecord | None:
     """The fixed schedule that the search is compared with, if it was trained to the end."""
     return next((trial for trial in study.finished if trial.origin is Origin.BASELINE), None)
+
+
+def num_counted(study: StudyRecord) -> int:
+    """Trials that have ended and count towards the number that was asked for."""
+    counted = {TrialState.COMPLETE, TrialState.PRUNED}
+    return sum(trial.state in counted and trial.origin is not Origin.BASELINE for trial in study.trials)
+
+
+def _num_epochs_trained(study: StudyRecord) -> int:
+    """A retry's curve begins with that of the trial that it goes on with."""
+    longest: dict[int, int] = {}
+    for trial in study.trials:
+        root = root_of(trial)
+        longest[root] = max(longest.get(root, 0), trial.num_epochs)
+    return sum(longest.values())
 
 
 def _epochs(study: StudyRecord) -> tuple[int, int]:

@@ -15,7 +15,7 @@ def emit_summary(study: StudyRecord, *, as_json: bool) -> None:
 
     summary = summarise(study)
     emit(
-        summary.to_dict() | {"directory": study.directory},
+        summary.to_dict() | {"directory": study.directory, "is_running": False},
         lambda: f"{summary_text(summary, is_running=False)}\nfolder    {study.directory}",
         as_json=as_json,
     )

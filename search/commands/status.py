@@ -28,7 +28,7 @@ def command(study: str, runs_dir: Path, *, as_json: bool) -> None:
     summary = summarise(read_study(folder))
     is_running = is_locked(folder)
     emit(
-        summary.to_dict() | {"is_running": is_running},
+        summary.to_dict() | {"directory": folder, "is_running": is_running},
         lambda: summary_text(summary, is_running=is_running),
         as_json=as_json,
     )
@@ -40,13 +40,13 @@ def summary_text(summary: StudySummary, *, is_running: bool) -> str:
     rejected = ", ".join(f"{count} {reason.value.replace('_', ' ')}" for reason, count in summary.rejections.items())
     lines = [
         f"study     {summary.name} ({'running' if is_running else 'not running'})",
-        f"trials    {counts or 'none yet'} (asked for: {summary.num_trials})",
+        f"trials    {counts or 'none yet'}; {summary.num_counted} of the {summary.num_trials} asked for",
         f"rejected  {rejected} (before any training)",
         f"epochs    {summary.num_epochs_trained} trained, {summary.num_epochs_saved} saved by stopping early",
         f"budget    {summary.max_latency_ms:.3f} ms (dense model: {summary.dense_latency_ms:.3f} ms)",
         f"best      {_best(summary)}",
     ]
-    if not is_running and sum(summary.counts.values()) < summary.num_trials:
+    if not is_running and summary.num_counted < summary.num_trials:
         lines.append(f"continue  spvit-search resume {summary.name}")
     return "\n".join(lines)
 

@@ -3,7 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from search.records import Rejection, TrialState
+from search.commands import status
+from search.records import Origin, Rejection, TrialState
 from search.summary import baseline_trial, summarise
 
 
@@ -20,6 +21,32 @@ def test_epochs_saved_are_those_that_pruned_trials_did_not_train(study):
     summary = summarise(study)
     assert summary.num_epochs_trained == 4 * 3 + 1
     assert summary.num_epochs_saved == 3 - 1
+
+
+def test_an_epoch_counts_once_however_often_its_trial_was_interrupted(study, make_trial):
+    lost = make_trial(6, 0.0, 5.0, state=TrialState.FAIL, curve=(60.0, 61.0))
+    again = make_trial(7, 0.0, 5.0, state=TrialState.FAIL, curve=(60.0, 61.0), origin=Origin.RETRY, retry_of=6)
+    whole = make_trial(8, 62.0, 5.0, curve=(60.0, 61.0, 62.0), origin=Origin.RETRY, retry_of=6)
+    before = summarise(study)
+    after = summarise(replace(study, trials=(*study.trials, lost, again, whole)))
+    assert after.num_epochs_trained == before.num_epochs_trained + 3
+    assert after.num_epochs_saved == before.num_epochs_saved
+
+
+def test_neither_baselines_nor_failures_count_towards_the_trials_asked_for(study, make_trial):
+    assert summarise(study).num_counted == 4  # of six: one baseline, one failure
+    retry = make_trial(6, 62.0, 5.0, origin=Origin.RETRY, retry_of=5)
+    assert summarise(replace(study, trials=(*study.trials, retry))).num_counted == 5
+
+
+def test_status_says_how_to_go_on_exactly_while_trials_are_missing(study, make_trial):
+    unfinished = status.summary_text(summarise(study), is_running=False)
+    assert "; 4 of the 5 asked for" in unfinished
+    assert unfinished.endswith("spvit-search resume small")
+    assert "resume" not in status.summary_text(summarise(study), is_running=True)
+    retry = make_trial(6, 62.0, 5.0, origin=Origin.RETRY, retry_of=5)
+    finished = summarise(replace(study, trials=(*study.trials, retry)))
+    assert "resume" not in status.summary_text(finished, is_running=False)
 
 
 def test_hypervolume_is_the_area_over_zero_at_the_dense_latency(study):
