@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from search.config import ExperimentConfig
     from search.experiment import load_experiment
+    from search.known_latency import KnownLatencySampler
     from search.launcher import launch
     from search.listener import StudyListener
     from search.records import StudyRecord, TrialRecord
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ExperimentConfig",
+    "KnownLatencySampler",
     "StudyListener",
     "StudyRecord",
     "StudyStore",
@@ -28,6 +30,7 @@ __all__ = [
 
 _HOMES = {
     "ExperimentConfig": "config",
+    "KnownLatencySampler": "known_latency",
     "StudyListener": "listener",
     "StudyRecord": "records",
     "StudyStore": "study",

@@ -81,9 +81,17 @@ class KnownLatencySampler(BaseSampler):  # type: ignore[misc]  # Optuna is not f
         self._num_candidates = num_candidates
         self._check()
 
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Refuses studies of another kind.
+
+        Raises:
+            ValueError: the directions are not (maximise, minimise).
+        """
+        del trial
+        _check_directions(study)
+
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Every parameter seen so far, conditional ones included."""
-        _check_directions(study)
         space = self._space(_others(study, trial))
         return {} if space is None else space.distributions
 

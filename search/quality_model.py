@@ -15,8 +15,29 @@ from search.parameters import ParameterSpace
 from search.shortfall import ShortfallScale
 
 Array = NDArray[np.float64]
-PriorMean = Callable[[Mapping[str, Any]], float]
+Params = Mapping[str, Any]
+PriorMean = Callable[[Params], float]
 """A guess of a configuration's quality; only its order and its proportions count."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Guess:
+    """A prior mean, shifted and stretched to the qualities that trials had."""
+
+    prior_mean: PriorMean
+    slope: float
+    offset: float
+
+    @classmethod
+    def calibrated(cls, prior_mean: PriorMean, configurations: Sequence[Params], qualities: Array) -> Guess:
+        """The guess with the mean and the spread of these trials' qualities."""
+        guesses = np.array([prior_mean(params) for params in configurations], dtype=float)
+        slope = float(np.std(qualities) / np.std(guesses)) if np.std(guesses) > 0 and np.std(qualities) > 0 else 1.0
+        return cls(prior_mean=prior_mean, slope=slope, offset=float(np.mean(qualities) - slope * np.mean(guesses)))
+
+    def qualities(self, configurations: Sequence[Params]) -> Array:
+        """Guessed quality of configurations, (num_configurations,)."""
+        return self.offset + self.slope * np.array([self.prior_mean(params) for params in configurations], dtype=float)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +46,7 @@ class QualityModel:
 
     space: ParameterSpace
     scale: ShortfallScale
-    prior_mean: PriorMean | None
+    guess: Guess | None
     process: GaussianProcess
 
     @classmethod
@@ -35,24 +56,25 @@ class QualityModel:
         Args:
             space: what configurations are made of.
             known: trials, at least one of them with a quality.
-            prior_mean: enters the mean with a weight that is learned, so it needs no calibration.
+            prior_mean: enters the mean, calibrated to the trials, with a weight that is learned.
         """
         finished = [outcome.params for outcome in known if outcome.quality is not None]
         pending = [outcome.params for outcome in known if outcome.quality is None]
         qualities = np.array([outcome.quality for outcome in known if outcome.quality is not None], dtype=float)
         scale = ShortfallScale.of(qualities)
-        process = fit(_inputs(space, finished, scale, prior_mean), scale.standardised(qualities))
+        guess = None if prior_mean is None else Guess.calibrated(prior_mean, finished, qualities)
+        process = fit(_inputs(space, finished, scale, guess), scale.standardised(qualities))
         if pending:
-            process = process.believing(_inputs(space, pending, scale, prior_mean))
-        return cls(space=space, scale=scale, prior_mean=prior_mean, process=process)
+            process = process.believing(_inputs(space, pending, scale, guess))
+        return cls(space=space, scale=scale, guess=guess, process=process)
 
-    def predict(self, configurations: Sequence[Mapping[str, Any]]) -> tuple[Array, Array]:
+    def predict(self, configurations: Sequence[Params]) -> tuple[Array, Array]:
         """Mean and standard deviation of the log shortfall without noise, each (num_configurations,)."""
-        mean, std = self.process.predict(_inputs(self.space, configurations, self.scale, self.prior_mean))
+        mean, std = self.process.predict(_inputs(self.space, configurations, self.scale, self.guess))
         return self.scale.log_shortfalls(mean), self.scale.spread * std
 
 
-def inputs(space: ParameterSpace, configurations: Sequence[Mapping[str, Any]], *features: Array) -> Inputs:
+def inputs(space: ParameterSpace, configurations: Sequence[Params], *features: Array) -> Inputs:
     """Configurations as a process sees them, with a constant and the given features as its mean."""
     return Inputs(
         columns=space.encode(configurations),
@@ -62,12 +84,8 @@ def inputs(space: ParameterSpace, configurations: Sequence[Mapping[str, Any]], *
 
 
 def _inputs(
-    space: ParameterSpace,
-    configurations: Sequence[Mapping[str, Any]],
-    scale: ShortfallScale,
-    prior_mean: PriorMean | None,
+    space: ParameterSpace, configurations: Sequence[Params], scale: ShortfallScale, guess: Guess | None
 ) -> Inputs:
-    if prior_mean is None:
+    if guess is None:
         return inputs(space, configurations)
-    guesses = np.array([prior_mean(params) for params in configurations], dtype=float)
-    return inputs(space, configurations, scale.standardised(guesses))
+    return inputs(space, configurations, scale.standardised(guess.qualities(configurations)))
