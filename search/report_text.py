@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from search.records import TrialState
 from search.report import FinalReport
+from search.report_files import FOLDER
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,7 +78,7 @@ def _lines(report: FinalReport) -> list[str]:
         f"Trials     {ended}",
         f"Rejected   {rejected} (before any training)",
         f"Epochs     {summary.num_epochs_trained} trained, {summary.num_epochs_saved} saved by stopping early",
-        f"Files      {report.directory}/report: pareto.html, pareto.png, trials.csv, summary.md",
+        f"Files      {report.directory}/{FOLDER}: pareto.html, pareto.png, trials.csv, summary.md",
     ]
     if report.export_directory is not None:
         lines.append(f"Model      {report.export_directory} (load it with spvit.load_exported)")

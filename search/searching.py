@@ -10,6 +10,7 @@ from search.config import ExperimentConfig
 from search.experiment import validate
 from search.listener import StudyListener
 from search.records import StudyRecord
+from search.report_files import ReportFiles
 
 if TYPE_CHECKING:
     from search.tracking import MlflowTracker
@@ -33,7 +34,7 @@ def _listeners(experiment: ExperimentConfig, folder: Path) -> list[StudyListener
     from search.view import TerminalView
 
     view: list[StudyListener] = [TerminalView()]
-    return [*view, _tracker(experiment, folder)] if experiment.tracking.enabled else view
+    return [*view, _tracker(experiment, folder) if experiment.tracking.enabled else ReportFiles()]
 
 
 def _tracker(experiment: ExperimentConfig, folder: Path) -> MlflowTracker:

@@ -14,6 +14,7 @@ from typing import Any
 from search import study_updates
 from search.listener import StudyListener
 from search.records import StudyRecord, TrialRecord, TrialState
+from search.report_files import FOLDER
 from search.run_update import RunUpdate, merge_by_run
 from search.spool import Spool
 from search.study_report import study_note, write_study_files
@@ -230,7 +231,7 @@ def sync(study: StudyRecord, *, uri: str | None = None) -> dict[int | None, str]
 
 
 def _ended(study: StudyRecord, directory: Path, *, now_ms: int) -> RunUpdate:
-    files = write_study_files(study, directory / "report")
+    files = write_study_files(study, directory / FOLDER)
     return study_updates.search_ended(
         study, note=study_note(study), artifacts=[str(path.resolve()) for path in files], now_ms=now_ms
     )
