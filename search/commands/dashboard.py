@@ -44,11 +44,14 @@ def command(study: str | None, port: int | None, runs_dir: Path, *, no_browser: 
         address = f"{uri.rstrip('/')}/{fragment}"
         _announce(address, no_browser=no_browser, as_json=as_json)
         return
-    with mlflow_server(uri, port or free_port()) as (process, base):
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        _sigterm_as_interrupt(),
+        mlflow_server(uri, port or free_port()) as (process, base),
+    ):
         _announce(f"{base}/{fragment}", no_browser=no_browser, as_json=as_json)
         click.echo("Ctrl-C ends it.", err=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            process.wait()
+        process.wait()
 
 
 @contextmanager
@@ -79,6 +82,16 @@ def mlflow_server(uri: str, port: int) -> Iterator[tuple[subprocess.Popen[bytes]
         yield process, base
     finally:
         _end_group(process)
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM would end us without ending the server, which is in a process group of its own."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _tracked_at(runs_dir: Path, study: str | None) -> tuple[str, str]:

@@ -1,4 +1,8 @@
 import os
+import signal
+import subprocess
+import sys
+import urllib.error
 import urllib.request
 
 import pytest
@@ -34,6 +38,21 @@ def test_the_server_answers_on_loopback_and_leaves_nothing_behind(tmp_path, unus
             pass
         assert _group_members(process.pid)
     assert _group_members(process.pid) == []
+
+
+def test_a_dashboard_that_is_terminated_takes_its_server_along(tmp_path):
+    (tmp_path / "mlflow.db").touch()
+    arguments = ["dashboard", "--no-browser", "--runs-dir", str(tmp_path)]
+    dashboard = subprocess.Popen(
+        [sys.executable, "-m", "search.cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    address = dashboard.stdout.readline().strip()
+    assert address.startswith("http://127.0.0.1:")
+    dashboard.send_signal(signal.SIGTERM)
+    dashboard.communicate(timeout=60)
+    assert dashboard.returncode == 0
+    with pytest.raises(urllib.error.URLError, match="refused"):
+        urllib.request.urlopen(address)  # noqa: S310 - our own server
 
 
 @pytest.fixture
