@@ -17,8 +17,13 @@ LOCK_FILE = "driver.lock"
 
 
 @contextmanager
-def study_lock(study_directory: Path) -> Iterator[None]:
-    """Holds the study's lock while the block runs.
+def study_lock(study_directory: Path, *, what: str | None = None, again: str | None = None) -> Iterator[None]:
+    """Holds a folder's lock while the block runs.
+
+    Args:
+        study_directory: the study's folder, or one inside it for other work than its search.
+        what: is being done, for the message; the study's search if absent.
+        again: the command that goes on with it; `resume` if absent.
 
     Raises:
         StudyLockedError: another driver holds it; says which.
@@ -26,7 +31,8 @@ def study_lock(study_directory: Path) -> Iterator[None]:
     """
     descriptor = _open(study_directory)
     try:
-        _acquire(descriptor, study_directory)
+        name = study_directory.name
+        _acquire(descriptor, what or f"study {name!r}", again or f"spvit-search resume {name}")
         _write_holder(descriptor)
         yield
     finally:
@@ -59,13 +65,13 @@ def _open(study_directory: Path) -> int:
         ) from None
 
 
-def _acquire(descriptor: int, study_directory: Path) -> None:
+def _acquire(descriptor: int, what: str, again: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise StudyLockedError(
-            f"study {study_directory.name!r} is being run by {_holder(descriptor)}; wait for it, or stop it with "
-            f"SIGTERM, after which `spvit-search resume {study_directory.name}` goes on"
+            f"{what} is being run by {_holder(descriptor)}; wait for it, or stop it with SIGTERM, after which "
+            f"`{again}` goes on"
         ) from None
 
 

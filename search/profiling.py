@@ -25,10 +25,16 @@ def study_table(experiment: ExperimentConfig, folder: Path, *, may_measure: bool
     """The table that prices a study's models, measured now if there is none yet and that is allowed.
 
     Raises:
-        LatencyTableError: there is none, or it was measured on another device or for another model.
+        LatencyTableError: there is none, the study's own is gone, or it was measured on another device or for another
+            model.
     """
     path = experiment.latency.table or folder / TABLE_FILE
     if experiment.latency.table is None and not path.exists():
+        if (folder / STUDY_FILE).exists():
+            raise LatencyTableError(
+                f"The latency table that study {folder.name!r} was searched with, {path}, is gone. Put it back from a "
+                "copy; a new one would price trials differently, so it needs a study of another name (study.name)."
+            )
         if not may_measure:
             raise LatencyTableError(
                 f"No latency table: {path} does not exist and the experiment sets no latency.table. "
@@ -68,7 +74,7 @@ def measure_study_table(experiment: ExperimentConfig, folder: Path, *, progress:
     """
     if (folder / STUDY_FILE).exists():
         raise UsageError(
-            f"The study in {folder} was searched with the table that is there, so it cannot be measured anew. "
+            f"The trials of the study in {folder} were priced with its latency table, so it cannot be measured anew. "
             "Give the new study another name: --set study.name=NAME."
         )
     from latency_tables.key import DType, SelectorOptions

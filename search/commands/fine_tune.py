@@ -46,7 +46,7 @@ def command(experiment: Path, overrides: tuple[str, ...], runs_dir: Path | None,
     from search.model_facts import trial_of
     from trainers.fine_tune import FineTuner
 
-    with study_lock(folder):
+    with study_lock(folder, what=f"the fine-tuning in {folder}", again=f"spvit-search fine-tune {experiment}"):
         tuner = FineTuner(trial_of(config), folder)
         _announce(tuner, config.training.epochs)
         while not tuner.is_done:

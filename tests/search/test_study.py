@@ -5,9 +5,10 @@ import tabulated
 
 from search.config import ExperimentConfig
 from search.lock import is_locked, study_lock
+from search.profiling import study_table
 from search.records import Rejection
 from search.study import check_exists, read_study
-from spvit.errors import StorageError, StudyLockedError, StudyMismatchError, UsageError
+from spvit.errors import LatencyTableError, StorageError, StudyLockedError, StudyMismatchError, UsageError
 
 
 def test_what_the_driver_holds_is_what_another_process_reads(tmp_path):
@@ -95,3 +96,23 @@ def test_a_second_driver_is_refused_by_name_and_the_lock_ends_with_its_holder(tm
     assert not is_locked(tmp_path / "toy")
     with study_lock(tmp_path / "toy"):
         assert is_locked(tmp_path / "toy")
+
+
+def test_a_lock_on_other_work_names_that_work_and_its_command(tmp_path):
+    other = {"what": "the fine-tuning in x", "again": "spvit-search fine-tune x.toml"}
+    with (
+        study_lock(tmp_path, **other),
+        pytest.raises(StudyLockedError, match=r"fine-tuning in x is being run by .*`spvit-search fine-tune x\.toml`"),
+        study_lock(tmp_path, **other),
+    ):
+        pass
+
+
+def test_a_study_whose_latency_table_is_gone_says_that_no_new_one_will_do(tmp_path):
+    config = tabulated.experiment(tmp_path)
+    tabulated.make_store(config)
+    for may_measure in (True, False):
+        with pytest.raises(
+            LatencyTableError, match=r"'toy' was searched with, .*latency_table\.json, is gone\. Put it"
+        ):
+            study_table(config, tmp_path / "toy", may_measure=may_measure, progress=lambda _share, _text: None)
