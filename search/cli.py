@@ -123,10 +123,20 @@ def _usage_text(error: click.ClickException) -> str:
 
 
 def _bug_text(error: Exception) -> str:
-    with tempfile.NamedTemporaryFile("w", prefix="spvit-search-", suffix=".log", delete=False, encoding="utf-8") as log:
-        log.write("".join(traceback.format_exception(error)))
     summary = (str(error).splitlines() or [""])[0]
-    return f"unexpected {type(error).__name__}: {summary}. This is a defect; the details are in {log.name}"
+    return f"unexpected {type(error).__name__}: {summary}. This is a defect; {_kept_details(error)}"
+
+
+def _kept_details(error: Exception) -> str:
+    text = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="spvit-search-", suffix=".log", delete=False, encoding="utf-8"
+        ) as log:
+            log.write(text)
+    except OSError as refused:  # a full disk may be what the defect is about
+        return f"the details could not be kept ({refused}): {' | '.join(text.splitlines()[-3:])}"
+    return f"the details are in {log.name}"
 
 
 if __name__ == "__main__":

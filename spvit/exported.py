@@ -49,7 +49,10 @@ def save_exported(
         OSError: the folder cannot be written.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    save_file(tensors, directory / WEIGHTS)
+    try:
+        save_file(tensors, directory / WEIGHTS)
+    except SafetensorError as error:  # which wraps what the file system refused
+        raise OSError(f"{directory / WEIGHTS} could not be written: {error}") from error
     description = {
         "format": FORMAT,
         "backbone": {"name": name, "args": dict(args)},

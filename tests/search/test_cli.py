@@ -111,6 +111,18 @@ def test_a_defect_names_a_log_with_the_traceback(monkeypatch, capsys):
     log.unlink()
 
 
+def test_a_defect_on_a_full_disk_is_told_without_a_traceback(monkeypatch, capsys):
+    def full(**_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_command("status"), "callback", full)
+    monkeypatch.setattr("search.cli.tempfile.NamedTemporaryFile", lambda *_, **options: full(**options))
+    assert run(["status", "demo"]) == ExitCode.BUG
+    told = capsys.readouterr().err
+    assert "the details could not be kept ([Errno 28] No space left on device)" in told
+    assert len(told.splitlines()) == 1
+
+
 def test_a_keyboard_interrupt_is_a_stop_that_can_be_resumed(monkeypatch, capsys):
     def interrupted(**_):
         raise KeyboardInterrupt

@@ -1,4 +1,5 @@
 import json
+import resource
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -154,6 +155,17 @@ def test_a_failure_leaves_neither_half_an_export_nor_the_old_one_damaged(trained
         export(trained, trained.trials[0], destination, table=table, force=True, time_limit_s=0.2)
     assert (destination / "report.json").read_bytes() == before
     assert [path.name for path in destination.parent.iterdir()] == ["model"]
+
+
+def test_weights_that_the_system_refuses_are_a_storage_error(trained, table, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+    try:
+        with pytest.raises(StorageError, match=r"model\.safetensors could not be written.*free space or give --output"):
+            export(trained, trained.trials[1], tmp_path / "out" / "model", table=table)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_trial_without_checkpoint_says_so(trained, table, tmp_path):
