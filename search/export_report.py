@@ -54,13 +54,14 @@ class ExportReport:
         top1 = f"{_percent(own.val_top1)} val, {_percent(own.test_top1)} test, from the exported file"
         dense_top1 = f"{_percent(dense.val_top1)} val, {_percent(dense.test_top1)} test"
         time = f"{own.ratio:.3f} of the dense model's ({own.ratio_low:.3f} to {own.ratio_high:.3f})"
+        rates = " ".join(f"{rate:.3f}" for rate in self.keep_rates) or "none (dense)"
         lines = (
-            f"exported   trial {self.trial} of study {self.study} to {self.directory}",
+            f"exported   trial {self.trial} of study {self.study}, keep rates {rates}, to {self.directory}",
             f"top-1      {top1} (dense model: {dense_top1})",
             f"time       {time}: {own.speed_up:.2f} times as fast",
             f"latency    {own.p50_ms:.3f} ms measured, {self.predicted.mean_ms:.3f} ms predicted",
             f"budget     {self.max_latency_ms:.3f} ms: {self.verdict}",
-            "load it    spvit.load_exported(...); README.md and report.json in the folder say more",
+            f"load it    spvit.load_exported({self.directory!r}); README.md and report.json there say more",
         )
         return "\n".join(lines)
 

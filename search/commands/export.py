@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -11,9 +10,6 @@ from search.commands.options import epilog, existing_study, json_option, runs_di
 from search.commands.output import emit
 from search.commands.progress import progress_bar
 from spvit.errors import UsageError
-
-if TYPE_CHECKING:
-    from search.export_report import ExportReport
 
 EPILOG = epilog(
     "spvit-search export demo --max-latency-ms 12 --output my-model", "usage", "table", "data", "storage", "feasible"
@@ -61,25 +57,4 @@ def command(
             force=force,
             progress=progress,
         )
-    emit(report.to_dict(), lambda: _text(report), as_json=as_json)
-
-
-def _text(report: ExportReport) -> str:
-    measured = report.measured
-    accuracy = (
-        "not measured" if measured.val_top1 is None else f"{measured.val_top1:.2f} % top-1 on the validation images"
-    )
-    rates = " ".join(f"{rate:.3f}" for rate in report.keep_rates)
-    return "\n".join(
-        [
-            f"exported  trial {report.trial} of {report.study}, keep rates {rates}",
-            f"accuracy  {accuracy}, from the written file",
-            (
-                f"latency   {measured.ratio:.3f} of the dense model's time (90 % interval {measured.ratio_low:.3f} to "
-                f"{measured.ratio_high:.3f}): {measured.speed_up:.2f} times as fast"
-            ),
-            f"budget    {report.max_latency_ms:.3f} ms for a batch of {report.batch_size}: {report.verdict}",
-            f"folder    {report.directory}",
-            f"load      spvit.exported.load_exported({report.directory!r})",
-        ]
-    )
+    emit(report.to_dict(), report.to_text, as_json=as_json)
