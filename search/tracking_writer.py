@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search.run_update import MetricPoint, RunStatus, RunUpdate
+from search.tracking_database import make_database
 
 LOGGER = logging.getLogger(__name__)
 # What MLflow answers to a request that no repetition makes valid.
@@ -30,6 +31,7 @@ class MlflowWriter:
 
         for name in ("alembic", "mlflow.store.db.utils"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        make_database(uri)
         self._client = MlflowClient(tracking_uri=uri)
         self._study_id = study_id
         artifacts = artifact_directory.resolve().as_uri() if "://" in uri and not uri.startswith("http") else None
