@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from contextlib import suppress
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PREFIX = "sqlite:///"
@@ -22,14 +22,28 @@ def make_database(uri: str) -> None:
     path = sqlite_path(uri)
     if path is None or path.exists():
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(path.with_name(f".{path.name}.lock")):
+        if not path.exists():  # else another study made it meanwhile
+            _make(path)
+
+
+def _make(path: Path) -> None:
     from mlflow import MlflowClient
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
-        new = Path(folder) / path.name
-        MlflowClient(tracking_uri=f"{PREFIX}{new}").search_experiments(max_results=1)
-        with suppress(FileExistsError):  # another study made it meanwhile, and may have written to it
-            os.link(new, path)
+    new = path.with_name(f".{path.name}.new")
+    for left_behind in (new, new.with_name(f"{new.name}-journal")):
+        left_behind.unlink(missing_ok=True)
+    MlflowClient(tracking_uri=f"{PREFIX}{new}").search_experiments(max_results=1)
+    new.rename(path)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Holds a lock that the operating system drops when its holder dies."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def sqlite_path(uri: str) -> Path | None:

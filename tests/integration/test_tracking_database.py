@@ -21,7 +21,8 @@ def test_a_process_killed_while_it_makes_the_database_leaves_nothing_that_is_in_
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "MLFLOW_DISABLE_TELEMETRY": "true"},
         stderr=subprocess.DEVNULL,
     )
-    while not any(file.stat().st_size for file in tmp_path.glob(".mlflow-*/mlflow.db")):
+    new = tmp_path / ".mlflow.db.new"
+    while not (new.exists() and new.stat().st_size):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
@@ -30,6 +31,7 @@ def test_a_process_killed_while_it_makes_the_database_leaves_nothing_that_is_in_
     make_database(f"sqlite:///{path}")
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT name FROM experiments").fetchall() == [("Default",)]
+    assert {file.name for file in tmp_path.iterdir()} == {"mlflow.db", ".mlflow.db.lock"}
 
 
 def test_a_database_that_is_there_is_left_alone(tmp_path):
