@@ -180,12 +180,13 @@ class SpaceConfig(FrozenConfig):
 
 
 class SamplerName(StrEnum):
-    """Optuna's samplers by name."""
+    """Optuna's samplers by name, and ours, which models quality alone since latency is known."""
 
     TPE = "tpe"
     NSGA2 = "nsga2"
     GP = "gp"
     RANDOM = "random"
+    KNOWN_LATENCY = "known_latency"
 
 
 class PrunerName(StrEnum):
@@ -214,6 +215,14 @@ class SearchConfig(FrozenConfig):
         default=0.02, description="A trial is compared with those at most this much slower than itself."
     )
     max_failed_share: Share = 0.5
+    warm_starts: bool = Field(
+        default=True,
+        description="Try first the stage keep rates with most tokens within the budget, and r, r^2, ... that just fit.",
+    )
+    widen: bool = Field(
+        default=True,
+        description="Keep as many tokens as cost no more than what was drawn; for stage keep rates.",
+    )
     space: SpaceConfig = SpaceConfig()
 
 

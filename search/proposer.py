@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import optuna
@@ -13,16 +14,21 @@ from optuna.trial import create_trial
 
 from search.budget import LatencyBudget, Price
 from search.config import SamplerName, SearchConfig
+from search.outcomes import CURVE
 from search.records import Latency, Origin, Rejection, TrialRecord, TrialState
-from search.sampler import draw_seed, make_sampler
+from search.sampler import Knowledge, draw_seed, make_sampler
 from search.space import SearchSpace
+from search.staircase import widen
+from search.warm_starts import WarmStart, warm_starts
 from spvit.errors import NothingFeasibleError
-from spvit.schedule import TokenPlan
+from spvit.schedule import PruningSchedule, TokenPlan
 from trainers.config import TrialConfig
 
 DIRECTIONS = ("maximize", "minimize")
 NUM_MODEL_DRAWS = 64
 """Draws made with the chosen sampler; what its model keeps proposing beyond that is no use, and it is slow."""
+NUM_INFORMED_DRAWS = 8
+"""The same for the sampler that knows latency, whose draws can be nothing worse than duplicates."""
 NUM_RANDOM_DRAWS = 2000
 """Further draws at random: enough to hit a feasible share of 0.2 % with 98 % probability."""
 
@@ -54,13 +60,19 @@ class Proposer:
         self, space: SearchSpace, *, price: Price, budget: LatencyBudget, config: SearchConfig, seed: int
     ) -> None:
         self._space = space
-        self._price = price
+        self._price = cache(price)  # widening asks for the same networks again and again
         self._budget = budget
         self._config = config
         self._seed = seed
         self._shadow = _new_shadow()
         self._shadow_numbers: dict[int, int] = {}
         self._seen: set[str] = set()
+        self._warm_starts: list[WarmStart] | None = None
+        self._knowledge = Knowledge(  # before widening, which is never slower and too slow to try on every candidate
+            latency_ms=lambda params: self._price(space.network_of(space.trial_config(params))).mean_ms,
+            max_latency_ms=budget.max_ms,
+            accepts=lambda params: isinstance(self._judge(space.trial_config(params), params), Proposal),
+        )
         self.rejections: Counter[Rejection] = Counter()
 
     def restore(self, records: Iterable[TrialRecord], rejections: Mapping[Rejection, int]) -> None:
@@ -76,14 +88,14 @@ class Proposer:
         Raises:
             NothingFeasibleError: nothing within the budget was found at all.
         """
+        if start := self._next_warm_start(number):
+            return start
         drawn: Counter[Rejection] = Counter()
         for draw in range(NUM_MODEL_DRAWS + NUM_RANDOM_DRAWS):
             trial = self._ask(number, draw)
-            verdict = self._judge(self._space.suggest(trial), trial.params)
+            verdict = self._judge(self._widened(self._space.suggest(trial)), trial.params)
             if isinstance(verdict, Proposal):
-                self._seen.add(self._space.identity(verdict.config))
-                self._shadow_numbers[number] = trial.number
-                return verdict
+                return self._accept(verdict, number, trial)
             self._shadow.tell(trial, state=OptunaState.FAIL)
             self.rejections[verdict] += 1
             drawn[verdict] += 1
@@ -98,6 +110,7 @@ class Proposer:
             return None
         rates = ", ".join(f"{rate:.3g}".removeprefix("0") for rate in config.pruning.schedule.keep_rates)
         plan = self._space.network_of(config)
+        self._seen.add(self._space.identity(config))
         return Proposal(
             config=config,
             plan=plan,
@@ -137,15 +150,65 @@ class Proposer:
         shadow_number = self._shadow_numbers.pop(record.number, None)
         if shadow_number is None:
             return
+        trial_id = self._shadow.get_trials(deepcopy=False)[shadow_number]._trial_id
+        optuna.trial.Trial(self._shadow, trial_id).set_user_attr(CURVE, list(record.curve))
         if record.state is TrialState.COMPLETE and record.top1 is not None:
             self._shadow.tell(shadow_number, values=[record.top1, record.latency.mean_ms])
         else:
             self._shadow.tell(shadow_number, state=OptunaState[record.state.name])
 
+    def _next_warm_start(self, number: int) -> Proposal | None:
+        """The next schedule to try before the sampler is asked, among those that were not tried yet."""
+        if self._warm_starts is None:
+            self._warm_starts = self._find_warm_starts()
+        while self._warm_starts:
+            start = self._warm_starts.pop(0)
+            self._shadow.enqueue_trial(self._space.params_of(start.schedule))
+            trial = self._ask(number, draw=0)
+            verdict = self._judge(self._widened(self._space.suggest(trial)), trial.params)
+            if isinstance(verdict, Proposal):
+                named = replace(verdict, origin=Origin.WARM_START, label=start.label)
+                return self._accept(named, number, trial)
+            self._shadow.tell(trial, state=OptunaState.FAIL)  # tried before this search was resumed, or too slow
+        return None
+
+    def _find_warm_starts(self) -> list[WarmStart]:
+        rates = self._space.stage_rates
+        if rates is None or not self._config.warm_starts:
+            return []
+        pruning = self._space.default.pruning
+
+        def plan(schedule: PruningSchedule) -> TokenPlan:
+            return schedule.plan(self._space.geometry, pruning.package)
+
+        return list(warm_starts(rates, fits=lambda s: self._budget.admits(self._price(plan(s))), plan=plan))
+
+    def _accept(self, proposal: Proposal, number: int, trial: optuna.Trial) -> Proposal:
+        self._seen.add(self._space.identity(proposal.config))
+        self._shadow_numbers[number] = trial.number
+        return proposal
+
+    def _widened(self, config: TrialConfig) -> TrialConfig:
+        """The trial with every token that costs nothing, if its stage keep rates are what is explored."""
+        if self._space.stage_rates is None or not self._config.widen:
+            return config
+        package = config.pruning.package
+        schedule = widen(
+            config.pruning.schedule,
+            num_patches=self._space.geometry.num_patches,
+            plan=lambda schedule: schedule.plan(self._space.geometry, package),
+            cost=lambda plan: self._price(plan).high_ms,  # what the budget is held against
+        )
+        return config.model_copy(update={"pruning": config.pruning.model_copy(update={"schedule": schedule})})
+
     def _ask(self, number: int, draw: int) -> optuna.Trial:
-        name = self._config.sampler if draw < NUM_MODEL_DRAWS else SamplerName.RANDOM
+        name = self._config.sampler
+        num_model_draws = NUM_INFORMED_DRAWS if name is SamplerName.KNOWN_LATENCY else NUM_MODEL_DRAWS
         self._shadow.sampler = make_sampler(
-            name, seed=draw_seed(self._seed, number, draw), num_startup_trials=self._config.num_startup_trials
+            name if draw < num_model_draws else SamplerName.RANDOM,
+            seed=draw_seed(self._seed, number, draw),
+            num_startup_trials=self._config.num_startup_trials,
+            knowledge=self._knowledge,
         )
         return self._shadow.ask()
 
@@ -167,6 +230,7 @@ class Proposer:
             values=[record.top1, record.latency.mean_ms] if is_complete else None,
             params=dict(record.params),
             distributions=fixed.distributions,
+            user_attrs={CURVE: list(record.curve)},
         )
 
     def _nothing_found(self, num_draws: int) -> str:

@@ -27,6 +27,7 @@ class Origin(StrEnum):
     """Who asked for a trial."""
 
     SAMPLER = "sampler"
+    WARM_START = "warm_start"
     BASELINE = "baseline"  # a fixed schedule to compare with: trained in full, exempt from the budget and the pruner
     RETRY = "retry"  # an interrupted trial, run again from its checkpoint
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from itertools import islice, product
+from itertools import islice, pairwise, product
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from search.config import Choice, Domain, ExperimentConfig, FloatRange, IntRange
+from search.warm_starts import Rates
 from spvit.errors import ConfigError
 from spvit.schedule import PruningSchedule, TokenGeometry, TokenPlan
 from trainers.config import TrialConfig
@@ -67,6 +68,33 @@ class SearchSpace:
             name: 0.0 if name.endswith("_share") else _extremes(domain)[0] for name, domain in self._domains.items()
         }
         return self.trial_config(lowest)
+
+    @property
+    def stage_rates(self) -> Rates | None:
+        """What stage keep rates may be; None where the search does not explore them."""
+        rates = self._space.stage_keep_rates
+        return None if rates is None else Rates(blocks=self._blocks, low=rates.low, high=rates.high)
+
+    def params_of(self, schedule: PruningSchedule) -> dict[str, Any]:
+        """Parameters that mean this schedule, with everything else as the file says; for spaces of stage keep rates.
+
+        Raises:
+            ValueError: the schedule lies outside of the space.
+        """
+        rates, bounds = schedule.keep_rates, self._space.stage_keep_rates
+        if (
+            bounds is None
+            or schedule.blocks != self._blocks
+            or not bounds.low <= min(rates) <= max(rates) <= bounds.high
+        ):
+            raise ValueError(f"{schedule} lies outside of the search space.")
+        params: dict[str, Any] = {"keep1": rates[0]}
+        for stage, (before, rate) in enumerate(pairwise(rates), start=2):
+            params[f"keep{stage}_share"] = (rate - bounds.low) / (before - bounds.low) if before > bounds.low else 1.0
+        values = self._default.to_dict()
+        for section, domains in (("losses", self._space.losses), ("training", self._space.training)):
+            params |= {key: _nearest(values[section][key], domain) for key, domain in domains.items()}
+        return params
 
     def network_of(self, config: TrialConfig) -> TokenPlan:
         """The network of a trial, in integer token counts."""
@@ -137,6 +165,13 @@ def _suggest(trial: BaseTrial, name: str, domain: Domain) -> Any:
             return trial.suggest_int(name, domain.low, domain.high, log=domain.log)
         case Choice():
             return trial.suggest_categorical(name, domain.choices)
+
+
+def _nearest(value: Any, domain: Domain) -> Any:
+    """The value itself, or what the domain has nearest to it."""
+    if isinstance(domain, Choice):
+        return value if value in domain.choices else domain.choices[0]
+    return domain.low if value is None else min(max(value, domain.low), domain.high)
 
 
 def _extremes(domain: Domain) -> tuple[Any, ...]:

@@ -23,9 +23,9 @@ def test_a_search_holds_exactly_the_trials_asked_for_and_one_baseline(tmp_path):
     driver.finish()
     study = read_study(tmp_path / "toy")
     assert driver.is_finished
-    assert [t.origin for t in study.trials] == [Origin.BASELINE] + [Origin.SAMPLER] * 12
+    assert [t.origin for t in study.trials] == [Origin.BASELINE] + [Origin.WARM_START] * 2 + [Origin.SAMPLER] * 10
     assert all(t.state in {TrialState.COMPLETE, TrialState.PRUNED} for t in study.trials)
-    assert all(t.latency.high_ms <= study.max_latency_ms for t in study.trials if t.origin is Origin.SAMPLER)
+    assert all(t.latency.high_ms <= study.max_latency_ms for t in study.trials if t.origin is not Origin.BASELINE)
     assert all(t.top1 == t.curve[-1] and t.num_epochs == 4 for t in study.finished)
     assert all(t.reason and t.num_epochs < 4 for t in study.trials if t.state is TrialState.PRUNED)
 
@@ -80,7 +80,7 @@ def test_a_lost_trial_is_run_again_but_not_for_ever(tmp_path):
         attempts.append(driver.suggest())
     assert [t.retry_of for t in attempts] == [None, *[0] * (MAX_LOSSES - 1), None]
     assert attempts[1].origin is Origin.BASELINE
-    assert attempts[-1].origin is Origin.SAMPLER
+    assert attempts[-1].origin is Origin.WARM_START
 
 
 def test_a_lost_report_of_a_restarted_worker_is_taken_once(tmp_path):

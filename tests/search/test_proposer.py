@@ -15,7 +15,7 @@ def _ended(store, proposer, number):
     return record
 
 
-@pytest.mark.parametrize("sampler", [SamplerName.TPE, SamplerName.RANDOM])
+@pytest.mark.parametrize("sampler", [SamplerName.TPE, SamplerName.RANDOM, SamplerName.KNOWN_LATENCY])
 def test_a_proposer_rebuilt_from_the_study_proposes_the_same(tmp_path, sampler):
     config = tabulated.experiment(tmp_path, sampler=sampler)
     store, proposer = tabulated.make_store(config), tabulated.make_proposer(config)

@@ -1,0 +1,37 @@
+"""Warm starts: within the budget, within the space, and using the budget up."""
+
+from search.warm_starts import Rates, warm_starts
+from spvit.schedule import PruningSchedule, TokenGeometry, TokenPlan
+
+GEOMETRY = TokenGeometry(depth=12, num_patches=196)
+RATES = Rates(blocks=(3, 6, 9), low=0.2, high=0.9)
+
+
+def plan(schedule: PruningSchedule) -> TokenPlan:
+    return schedule.plan(GEOMETRY)
+
+
+def tokens(schedule: PruningSchedule) -> int:
+    return sum(plan(schedule).block_tokens)
+
+
+def test_use_the_budget_up() -> None:
+    budget = 0.7 * 12 * 197
+    starts = list(warm_starts(RATES, fits=lambda s: tokens(s) <= budget, plan=plan))
+    assert [start.label for start in starts] == ["most tokens within the budget", "geometric, just within the budget"]
+    for start in starts:
+        assert 0.97 * budget < tokens(start.schedule) <= budget
+        assert all(RATES.low <= rate <= RATES.high for rate in start.schedule.keep_rates)
+    geometric = starts[1].schedule.keep_rates
+    assert abs(geometric[1] - geometric[0] ** 2) < 1e-9
+
+
+def test_nothing_fits() -> None:
+    assert list(warm_starts(RATES, fits=lambda _: False, plan=plan)) == []
+
+
+def test_the_same_each_time() -> None:
+    def fits(schedule: PruningSchedule) -> bool:
+        return tokens(schedule) <= 1500
+
+    assert list(warm_starts(RATES, fits=fits, plan=plan)) == list(warm_starts(RATES, fits=fits, plan=plan))
