@@ -205,7 +205,7 @@ class SearchConfig(FrozenConfig):
     num_concurrent: int = Field(default=2, ge=1)
     cpus_per_trial: Positive = 1.0
     gpus_per_trial: float = Field(default=0.0, ge=0.0)
-    sampler: SamplerName = SamplerName.TPE
+    sampler: SamplerName = SamplerName.KNOWN_LATENCY
     num_startup_trials: int = Field(default=8, ge=1)
     pruner: PrunerName = PrunerName.MEDIAN
     grace_epochs: int | None = Field(
@@ -217,7 +217,7 @@ class SearchConfig(FrozenConfig):
     max_failed_share: Share = 0.5
     warm_starts: bool = Field(
         default=True,
-        description="Try first the stage keep rates with most tokens within the budget, and r, r^2, ... that just fit.",
+        description="Try first what uses the budget up: one stage, r, r^2, ..., and the rates with most tokens.",
     )
     widen: bool = Field(
         default=True,

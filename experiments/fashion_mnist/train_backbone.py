@@ -64,7 +64,8 @@ def augment(images: torch.Tensor, shift: int = 2, erase: float = 0.1) -> torch.T
 def accuracy(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
     """Top-1 in percent."""
     model.eval()
-    right = sum((model(normalise(x)).argmax(1) == y).sum() for x, y in zip(images.split(1000), labels.split(1000)))
+    batches = zip(images.split(1000), labels.split(1000), strict=True)
+    right = sum((model(normalise(x)).argmax(1) == y).sum() for x, y in batches)
     return 100.0 * float(right) / len(labels)
 
 

@@ -23,7 +23,7 @@ def test_a_search_holds_exactly_the_trials_asked_for_and_one_baseline(tmp_path):
     driver.finish()
     study = read_study(tmp_path / "toy")
     assert driver.is_finished
-    assert [t.origin for t in study.trials] == [Origin.BASELINE] + [Origin.WARM_START] * 2 + [Origin.SAMPLER] * 10
+    assert [t.origin for t in study.trials] == [Origin.BASELINE] + [Origin.WARM_START] * 3 + [Origin.SAMPLER] * 9
     assert all(t.state in {TrialState.COMPLETE, TrialState.PRUNED} for t in study.trials)
     assert all(t.latency.high_ms <= study.max_latency_ms for t in study.trials if t.origin is not Origin.BASELINE)
     assert all(t.top1 == t.curve[-1] and t.num_epochs == 4 for t in study.finished)

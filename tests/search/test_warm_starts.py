@@ -18,10 +18,15 @@ def tokens(schedule: PruningSchedule) -> int:
 def test_use_the_budget_up() -> None:
     budget = 0.7 * 12 * 197
     starts = list(warm_starts(RATES, fits=lambda s: tokens(s) <= budget, plan=plan))
-    assert [start.label for start in starts] == ["most tokens within the budget", "geometric, just within the budget"]
+    assert [start.label for start in starts] == [
+        "one stage, just within the budget",
+        "geometric, just within the budget",
+        "most tokens within the budget",
+    ]
     for start in starts:
         assert 0.97 * budget < tokens(start.schedule) <= budget
         assert all(RATES.low <= rate <= RATES.high for rate in start.schedule.keep_rates)
+    assert len(set(starts[0].schedule.keep_rates)) == 1
     geometric = starts[1].schedule.keep_rates
     assert abs(geometric[1] - geometric[0] ** 2) < 1e-9
 
@@ -35,3 +40,12 @@ def test_the_same_each_time() -> None:
         return tokens(schedule) <= 1500
 
     assert list(warm_starts(RATES, fits=fits, plan=plan)) == list(warm_starts(RATES, fits=fits, plan=plan))
+
+
+def test_finds_a_step_of_the_staircase_above_one_that_does_not_fit() -> None:
+    def fits(schedule: PruningSchedule) -> bool:
+        kept = {stage.num_kept(196) for stage in schedule.stages}
+        return kept == {126} or max(kept) <= 100
+
+    single = next(start for start in warm_starts(RATES, fits=fits, plan=plan) if start.label.startswith("one stage"))
+    assert {stage.num_kept(196) for stage in single.schedule.stages} == {126}
