@@ -75,6 +75,12 @@ def test_a_model_of_a_tenth_of_the_work_is_seen_to_be_faster() -> None:
     assert compared["small"].ratio.high < compared["same"].ratio.low
     assert compared["small"].speedup > 1.0
     assert compared["dense"].p50_ms <= compared["dense"].p95_ms
+    assert compared["dense"].ratio.num_samples == 2 * 15 - 1
+
+
+def test_a_dense_model_alone_is_compared_with_itself() -> None:
+    x = torch.randn(100, 100)
+    assert set(compare_models({"dense": lambda y: x @ y}, x, num_rounds=5)) == {"dense"}
 
 
 def test_models_without_a_dense_one_cannot_be_compared() -> None:
