@@ -60,6 +60,8 @@ max_latency_share = 0.8
 [search]
 num_trials = 8
 num_concurrent = 2
+sampler = "tpe"
+warm_starts = false
 num_startup_trials = 4
 grace_epochs = 1
 latency_tolerance = 1.0
@@ -70,7 +72,8 @@ ratio = {{ low = 0.1, high = 4.0, log = true }}
 [search.space.training]
 lr = {{ choices = [5e-4, 100.0] }}
 """
-"""Half of the learning rates ruin a model, so that there is something to prune."""
+"""Half of the learning rates ruin a model, so that there is something to prune; a sampler that does not know latency
+proposes what is too slow, so that there is something to reject."""
 
 
 def write_experiment(folder: Path, name: str, *changes: tuple[str, str]) -> Path:

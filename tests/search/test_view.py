@@ -35,7 +35,7 @@ def test_elsewhere_than_on_a_terminal_each_ended_trial_is_one_plain_line(study):
 
 def test_on_a_terminal_the_display_is_closed_and_lines_stay(study):
     buffer = io.StringIO()
-    console = Console(file=buffer, force_terminal=True, width=120)
+    console = Console(file=buffer, force_terminal=True, width=120, _environ={"TERM": "xterm"})
     play(TerminalView(console), study)
     assert buffer.getvalue().count("trained in full") >= 4
     assert "\x1b[?25h" in buffer.getvalue()  # the cursor is shown again
