@@ -115,6 +115,7 @@ class SearchDriver:
         self._store.reconcile()
         trials = self._store.trials
         self._proposer.restore(trials, self._store.record().rejections)
+        self._store.set_rejections(self._proposer.rejections)  # none so far is a count too
         self._pruner.restore(trials)
         self._tell(lambda listener: listener.on_study_start(self._store.record()))
 

@@ -1,6 +1,7 @@
 import math
 import sqlite3
 
+import optuna
 import pytest
 import tabulated
 
@@ -23,6 +24,7 @@ def test_a_search_holds_exactly_the_trials_asked_for_and_one_baseline(tmp_path):
     driver.finish()
     study = read_study(tmp_path / "toy")
     assert driver.is_finished
+    assert "rejections" in optuna.load_study(study_name="toy", storage=f"sqlite:///{tmp_path}/toy/study.db").user_attrs
     assert [t.origin for t in study.trials] == [Origin.BASELINE] + [Origin.WARM_START] * 3 + [Origin.SAMPLER] * 9
     assert all(t.state in {TrialState.COMPLETE, TrialState.PRUNED} for t in study.trials)
     assert all(t.latency.high_ms <= study.max_latency_ms for t in study.trials if t.origin is not Origin.BASELINE)
