@@ -18,7 +18,6 @@ from spvit.model import PrunedViT
 from spvit.packaging import no_packages
 from spvit.schedule import PackageMode, PruningSchedule, Selection, TokenGeometry
 from spvit.selection import select_gathered
-from spvit.selector import MultiHeadSelector
 
 SELECTION_KEEP_RATE = 0.7
 """Of the tokens that reach the selector; what it keeps decides only the gather, a small part of its cost."""
@@ -55,7 +54,7 @@ class Parts:
         self._images = self._random_images(batch_size)
         model = self._model(_every_block(geometry_of(backbone)))
         self._layout = model.layout
-        self._selectors = [cast("MultiHeadSelector", module) for module in model.selectors.values()]
+        self._selectors = [(model.selector(s.block), model.backbone.blocks[s.block]) for s in model.plan.selections]
         with torch.inference_mode():
             self._tokens = self._stem()
 
@@ -85,7 +84,14 @@ class Parts:
         )
         selectors, tokens = cycle(self._selectors), self._first(num_tokens)
         mass = no_packages(tokens).mass
-        return lambda: select_gathered(tokens, mass, selector=next(selectors), selection=selection, layout=self._layout)
+
+        def select() -> object:
+            selector, block = next(selectors)
+            return select_gathered(
+                tokens, mass, selector=selector, block=block, selection=selection, layout=self._layout
+            )
+
+        return select
 
     def dense(self) -> Work:
         """The unpruned model."""

@@ -149,6 +149,8 @@ def _gmacs(model: PrunedViT, experiment: ExperimentConfig, *, is_dense: bool) ->
         patch_size=int(patch.patch_size[0]),
         in_chans=shape.num_patch_inputs // int(patch.patch_size[0]) ** 2,
         num_classes=shape.num_classes,
+        num_prefix_tokens=shape.num_prefix_tokens,
+        selector=experiment.pruning.selector,
         weighting=experiment.pruning.head_weighting,
     )
     plan = PruningSchedule().plan(shape.geometry) if is_dense else model.plan

@@ -12,23 +12,27 @@ if TYPE_CHECKING:
     from spvit.exported import load_exported
     from spvit.factory import create_backbone, geometry_of
     from spvit.model import PrunedOutput, PrunedViT, SelectionOutput, dense_tokens
+    from spvit.multi_head_selector import MultiHeadSelector
     from spvit.options import HeadWeighting, SelectorKind, TokenForm
     from spvit.schedule import PackageMode, PruningSchedule, Stage, TokenGeometry, TokenPlan
-    from spvit.selector import MultiHeadSelector
+    from spvit.selector import LearnedSelector, Scores, TokenSelector
 
 __all__ = [
     "HeadWeighting",
+    "LearnedSelector",
     "MultiHeadSelector",
     "PackageMode",
     "PrunedOutput",
     "PrunedViT",
     "PruningSchedule",
+    "Scores",
     "SelectionOutput",
     "SelectorKind",
     "Stage",
     "TokenForm",
     "TokenGeometry",
     "TokenPlan",
+    "TokenSelector",
     "create_backbone",
     "dense_tokens",
     "geometry_of",
@@ -41,7 +45,8 @@ _HOMES = {
     "model": ("PrunedOutput", "PrunedViT", "SelectionOutput", "dense_tokens"),
     "options": ("HeadWeighting", "SelectorKind", "TokenForm"),
     "schedule": ("PackageMode", "PruningSchedule", "Stage", "TokenGeometry", "TokenPlan"),
-    "selector": ("MultiHeadSelector",),
+    "multi_head_selector": ("MultiHeadSelector",),
+    "selector": ("LearnedSelector", "Scores", "TokenSelector"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from timm.models.vision_transformer import ResPostBlock, VisionTransformer
 from torch import Tensor, nn
+from torch.nn import functional
 
 EPS = 1e-6
 
@@ -32,25 +33,36 @@ def bool_policy_mask(policy: Tensor) -> Tensor:
     return (policy > 0.5)[:, None, None, :]
 
 
-def class_attention(block: Any, tokens: Tensor) -> Tensor:
+def class_attention(block: Any, tokens: Tensor, policy: Tensor | None = None) -> Tensor:
     """How the class token spreads its attention in a timm block: (B, N), the mean over heads, summing to 1.
 
     Args:
         block: a timm block with a plain `attn`; where its norm follows the attention, tokens enter as they are.
         tokens: (B, N, C) as they enter the block, the class token first.
+        policy: (B, N), 1 for tokens that may be seen; all where it is None.
     """
-    attn = block.attn
     x = tokens if isinstance(block, ResPostBlock) else block.norm1(tokens)
-    query_rows, key_rows = attn.attn_dim, 2 * attn.attn_dim
-    weight, bias = attn.qkv.weight, attn.qkv.bias
-    query = nn.functional.linear(x[:, :1], weight[:query_rows], None if bias is None else bias[:query_rows])
-    keys = nn.functional.linear(x, weight[query_rows:key_rows], None if bias is None else bias[query_rows:key_rows])
-    heads = (attn.num_heads, attn.head_dim)
-    query = attn.q_norm(query.reshape(*query.shape[:2], *heads).transpose(1, 2))
-    keys = attn.k_norm(keys.reshape(*keys.shape[:2], *heads).transpose(1, 2))
-    logits = (query @ keys.transpose(2, 3)) * attn.scale
-    spread: Tensor = logits.float().softmax(-1).mean(1).squeeze(1)
+    logits = _class_logits(block.attn, x).float()
+    if policy is not None:
+        logits = logits.masked_fill(policy[:, None] < 0.5, -torch.inf)
+    spread: Tensor = logits.softmax(-1).mean(1)
     return spread
+
+
+def _class_logits(attn: Any, x: Tensor) -> Tensor:
+    """The class token's attention logits (B, H, N) over normed tokens (B, N, C), up to a constant for each head."""
+    rows, num_heads, width = attn.attn_dim, attn.num_heads, attn.head_dim
+    weight, bias = attn.qkv.weight, attn.qkv.bias
+    query = functional.linear(x[:, 0], weight[:rows], None if bias is None else bias[:rows])
+    query = attn.q_norm(query.view(-1, num_heads, width)) * attn.scale
+    to_keys = weight[rows : 2 * rows]
+    if isinstance(attn.k_norm, nn.Identity):
+        # q . (W x) = (W' q) . x: one product per head and token, not all keys: 1.5 % of a DeiT-S block, not 8 %. The
+        # keys' bias adds the same to all of a head's logits, which softmax ignores.
+        absorbed = torch.einsum("bhd,hdc->bhc", query, to_keys.view(num_heads, width, -1))
+        return torch.bmm(absorbed, x.transpose(1, 2))
+    keys = functional.linear(x, to_keys, None if bias is None else bias[rows : 2 * rows])
+    return torch.einsum("bhd,bnhd->bhn", query, attn.k_norm(keys.view(*keys.shape[:2], num_heads, width)))
 
 
 def class_attentions(backbone: VisionTransformer, images: Tensor, blocks: Collection[int]) -> dict[int, Tensor]:

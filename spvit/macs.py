@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from spvit.options import HeadWeighting
+from spvit.options import HeadWeighting, SelectorKind
 from spvit.schedule import Selection, TokenPlan
 
 
@@ -18,6 +18,8 @@ class ModelWidths:
     patch_size: int = 16
     in_chans: int = 3
     num_classes: int = 1000
+    num_prefix_tokens: int = 1
+    selector: SelectorKind = SelectorKind.MULTI_HEAD
     weighting: HeadWeighting = HeadWeighting.SENET
 
     def __post_init__(self) -> None:
@@ -52,6 +54,19 @@ def block_macs(num_tokens: int, widths: ModelWidths) -> int:
 def selector_macs(selection: Selection, widths: ModelWidths) -> int:
     """One selector, over the candidates and the packages before it."""
     num_tokens = selection.num_candidates + selection.num_packages_before
+    match widths.selector:
+        case SelectorKind.LIGHT:
+            return num_tokens * widths.dim
+        case SelectorKind.CLASS_ATTENTION:  # the query, the keys' map absorbed into it, and a product with every token
+            seen = widths.num_prefix_tokens + num_tokens
+            return 2 * widths.dim**2 + seen * widths.dim * widths.num_heads
+        case SelectorKind.SINGLE_HEAD:
+            return _mlp_macs(num_tokens, replace(widths, num_heads=1, weighting=HeadWeighting.MEAN))
+        case SelectorKind.MULTI_HEAD | SelectorKind.PER_HEAD:
+            return _mlp_macs(num_tokens, widths)
+
+
+def _mlp_macs(num_tokens: int, widths: ModelWidths) -> int:
     head_dim = widths.dim // widths.num_heads
     half, quarter = head_dim // 2, head_dim // 4
     per_head = head_dim**2 + head_dim * half + half * quarter + quarter * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import cast
@@ -16,7 +17,8 @@ from spvit.options import HeadWeighting, SelectorKind, TokenForm
 from spvit.packaging import Packages, no_packages
 from spvit.schedule import PackageMode, PruningSchedule, Selection
 from spvit.selection import Gathered, Layout, Masked, Sampling, select_gathered, select_masked
-from spvit.selector import MultiHeadSelector
+from spvit.selector import TokenSelector
+from spvit.selector_kinds import make_selector
 
 TRAILING = ("blocks.", "norm.", "fc_norm.", "head.", "head_dist.", "attn_pool.")
 
@@ -93,12 +95,15 @@ class PrunedViT(nn.Module):
         )
         self._selections = {selection.block: selection for selection in self.plan.selections}
         self.selectors = nn.ModuleDict(
-            {str(block): _make_selector(backbone, block, selector, head_weighting) for block in self._selections}
+            {
+                str(block): make_selector(selector, backbone, block, weighting=head_weighting)
+                for block in self._selections
+            }
         )
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, 3, H, W): gathered, deterministic, with static token counts."""
-        x, _ = self._run_gathered(images, None)
+        x, _ = self._run_gathered(self.leading_tokens(images), None)
         return self._classify(self.backbone.norm(x[:, : self.layout.num_prefix]))
 
     def run(
@@ -109,6 +114,7 @@ class PrunedViT(nn.Module):
         sample: bool = False,
         temperature: float = 1.0,
         noise_scale: float = 1.0,
+        leading_tokens: Tensor | None = None,
     ) -> PrunedOutput:
         """Run the model and tell what its selectors did.
 
@@ -119,13 +125,36 @@ class PrunedViT(nn.Module):
                 largest margins stay, and both forms give the same logits.
             temperature: of the gradient of sampled decisions.
             noise_scale: 0 for sampled decisions without noise.
+            leading_tokens: what `leading_tokens(images)` gave, where the caller has it already.
         """
         sampling = Sampling(temperature=temperature, noise_scale=noise_scale) if sample else None
+        x = self.leading_tokens(images) if leading_tokens is None else leading_tokens
         if form is TokenForm.MASKED:
-            x, steps = self._run_masked(images, sampling)
+            x, steps = self._run_masked(x, sampling)
             return self._masked_output(self.backbone.norm(x), steps)
-        x, gathered = self._run_gathered(images, sampling)
+        x, gathered = self._run_gathered(x, sampling)
         return self._gathered_output(self.backbone.norm(x), gathered)
+
+    @property
+    def num_leading_blocks(self) -> int:
+        """Blocks before the first selector: they see all tokens."""
+        return min(self._selections, default=len(self.backbone.blocks))
+
+    def leading_tokens(self, images: Tensor) -> Tensor:
+        """Tokens (B, N, C) that reach the first selector, or the end where there is none."""
+        x = embed(self.backbone, images)
+        for block in self.backbone.blocks[: self.num_leading_blocks]:
+            x = block(x)
+        return x
+
+    def selector(self, block: int) -> TokenSelector:
+        """The selector before a block."""
+        return cast("TokenSelector", self.selectors[str(block)])
+
+    @property
+    def has_learned_selectors(self) -> bool:
+        """Whether there is any selector to be taught."""
+        return any(self.selector(block).is_learned for block in self._selections)
 
     def backbone_parameters(self) -> list[nn.Parameter]:
         """Parameters of the timm model."""
@@ -137,19 +166,19 @@ class PrunedViT(nn.Module):
 
     def leading_parameters(self) -> list[nn.Parameter]:
         """The backbone's parameters before the first selector: the embedding and the blocks that see all tokens."""
-        first = min(self._selections, default=len(self.backbone.blocks))
+        first = self.num_leading_blocks
         stem = [p for name, p in self.backbone.named_parameters() if not name.startswith(TRAILING)]
         return stem + list(chain.from_iterable(block.parameters() for block in self.backbone.blocks[:first]))
 
-    def _run_gathered(self, images: Tensor, sampling: Sampling | None) -> tuple[Tensor, list[Gathered]]:
-        x = embed(self.backbone, images)
+    def _run_gathered(self, x: Tensor, sampling: Sampling | None) -> tuple[Tensor, list[Gathered]]:
         mass, steps = no_packages(x).mass, []
-        for number, block in enumerate(self.backbone.blocks):
+        for number, block in self._trailing_blocks():
             if number in self._selections:
                 step = select_gathered(
                     x,
                     mass,
-                    selector=self._selector(number),
+                    selector=self.selector(number),
+                    block=block,
                     selection=self._selections[number],
                     layout=self.layout,
                     sampling=sampling,
@@ -159,17 +188,17 @@ class PrunedViT(nn.Module):
             x = block(x)
         return x, steps
 
-    def _run_masked(self, images: Tensor, sampling: Sampling | None) -> tuple[Tensor, list[Masked]]:
-        x = embed(self.backbone, images)
+    def _run_masked(self, x: Tensor, sampling: Sampling | None) -> tuple[Tensor, list[Masked]]:
         keep = x.new_ones(len(x), self.layout.num_patches, dtype=torch.float32)
         mass, mask, steps = no_packages(x).mass, None, []
-        for number, block in enumerate(self.backbone.blocks):
+        for number, block in self._trailing_blocks():
             if number in self._selections:
                 step = select_masked(
                     x,
                     mass,
                     keep,
-                    selector=self._selector(number),
+                    selector=self.selector(number),
+                    block=block,
                     selection=self._selections[number],
                     layout=self.layout,
                     sampling=sampling,
@@ -180,8 +209,9 @@ class PrunedViT(nn.Module):
             x = block(x, attn_mask=mask)
         return x, steps
 
-    def _selector(self, number: int) -> MultiHeadSelector:
-        return cast("MultiHeadSelector", self.selectors[str(number)])
+    def _trailing_blocks(self) -> Iterator[tuple[int, nn.Module]]:
+        first = self.num_leading_blocks
+        return enumerate(self.backbone.blocks[first:], start=first)
 
     def _mask(self, step: Masked, sampling: Sampling | None) -> Tensor:
         prefix = step.keep.new_ones(len(step.keep), self.layout.num_prefix)
@@ -217,8 +247,11 @@ class PrunedViT(nn.Module):
         )
 
     def _describe_gathered(self, selection: Selection, step: Gathered) -> SelectionOutput:
-        expected = torch.sigmoid(step.margin).sum(1) / self.layout.num_patches
         counts = torch.full((len(step.kept),), step.kept.shape[1], device=step.kept.device)
+        if self.selector(selection.block).is_learned:
+            expected = torch.sigmoid(step.margin).sum(1) / self.layout.num_patches
+        else:
+            expected = counts / self.layout.num_patches
         return self._describe(selection, expected, step.margin, counts)
 
     def _describe_masked(self, selection: Selection, step: Masked) -> SelectionOutput:
@@ -240,10 +273,3 @@ def dense_tokens(backbone: VisionTransformer, images: Tensor) -> tuple[Tensor, T
     """Logits (B, classes) and normed patch tokens (B, N0, C) of the dense model: what a teacher gives."""
     features = backbone.forward_features(images)
     return backbone.forward_head(features), features[:, backbone.num_prefix_tokens :]
-
-
-def _make_selector(
-    backbone: VisionTransformer, block: int, kind: SelectorKind, weighting: HeadWeighting
-) -> MultiHeadSelector:
-    heads = 1 if kind is SelectorKind.SINGLE_HEAD else backbone.blocks[block].attn.num_heads
-    return MultiHeadSelector(backbone.embed_dim, heads, weighting=weighting)

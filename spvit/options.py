@@ -6,12 +6,18 @@ from enum import StrEnum
 class SelectorKind(StrEnum):
     """How a token's score is computed.
 
-    MULTI_HEAD: one small MLP, shared by the heads, scores every head's slice of a token (SPViT).
+    MULTI_HEAD: one small MLP, shared by the heads, scores every head's slice of a token (SPViT's code).
+    PER_HEAD: the same, but each head has an MLP of its own (SPViT's text).
     SINGLE_HEAD: one MLP over the token's full width (DynamicViT's predictor).
+    LIGHT: a norm and one linear map: a tenth of the cost.
+    CLASS_ATTENTION: what the class token attends to in the block to come; nothing to learn.
     """
 
     MULTI_HEAD = "multi_head"
+    PER_HEAD = "per_head"
     SINGLE_HEAD = "single_head"
+    LIGHT = "light"
+    CLASS_ATTENTION = "class_attention"
 
 
 class HeadWeighting(StrEnum):

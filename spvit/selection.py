@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from spvit.decision import perturb, sample_keep, straight_through, top_k_indices, top_k_keep
 from spvit.packaging import Packages, add_package, pack
 from spvit.schedule import PackageMode, Selection
-from spvit.selector import MultiHeadSelector, Scores, perturb, sample_keep, straight_through, top_k_indices, top_k_keep
+from spvit.selector import Scores, TokenSelector
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,18 +61,20 @@ def select_gathered(
     tokens: Tensor,
     mass: Tensor,
     *,
-    selector: MultiHeadSelector,
+    selector: TokenSelector,
+    block: nn.Module,
     selection: Selection,
     layout: Layout,
     sampling: Sampling | None = None,
 ) -> Gathered:
     """Remove tokens: of M candidates exactly K stay, in their order.
 
-    With sampling the K largest margins after noise stay, and survivors are multiplied by 1 with the gradient of their
-    keep probability, so that the loss can tell the selector which of them mattered.
+    With sampling the K largest margins of a learned selector after noise stay, and survivors are multiplied by 1 with
+    the gradient of their keep probability, so that the loss can tell the selector which of them mattered.
     """
     start, end = layout.num_prefix, layout.num_prefix + selection.num_candidates
-    scores = _of_patches(selector(tokens[:, start:]), selection.num_candidates)
+    scores = _of_patches(selector.score(tokens, num_prefix=start, block=block), selection.num_candidates)
+    sampling = sampling if selector.is_learned else None
     noisy = scores.margin if sampling is None else perturb(scores.margin, sampling.noise_scale)
     kept = top_k_indices(noisy, selection.num_kept)
     survivors = take(tokens, kept + start)
@@ -91,19 +94,23 @@ def select_masked(
     mass: Tensor,
     keep: Tensor,
     *,
-    selector: MultiHeadSelector,
+    selector: TokenSelector,
+    block: nn.Module,
     selection: Selection,
     layout: Layout,
     sampling: Sampling | None = None,
 ) -> Masked:
     """Leave all tokens in place and narrow the policy (B, N0).
 
-    With sampling each token is drawn by itself, so that images keep different numbers; without, exactly K stay.
+    With sampling a learned selector draws each token by itself, so that images keep different numbers; without,
+    exactly K stay.
     """
     start, end = layout.num_prefix, layout.num_prefix + layout.num_patches
     packages = Packages(tokens[:, end:], mass)
-    scores = selector(tokens[:, start:], torch.cat((keep, packages.policy), dim=1))
+    policy = torch.cat((keep, packages.policy), dim=1)
+    scores = selector.score(tokens, num_prefix=start, block=block, policy=policy)
     scores = _of_patches(scores, layout.num_patches)
+    sampling = sampling if selector.is_learned else None
     still = keep * _decide(scores.margin, keep, selection, sampling)
     if layout.package_mode is not PackageMode.NONE:
         dropped = pack(tokens[:, start:end], scores.keep_probability * (keep - still))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from spvit.model import PrunedViT
+from spvit.selector import LearnedSelector
 
 NUM_HALVINGS = 40
 WIDEST_SHIFT = 50.0
@@ -25,9 +26,12 @@ def calibrate_margins(model: PrunedViT, images: Tensor) -> None:
     was_training = model.training
     model.eval()
     for number, selection in enumerate(model.plan.selections):
+        selector = model.selector(selection.block)
+        if not isinstance(selector, LearnedSelector):
+            continue
         margin = model.run(images).selections[number].margin
         shift = shift_for(margin, selection.num_kept / selection.num_candidates)
-        model.selectors[str(selection.block)].shift_margin(shift)  # type: ignore[operator]  # ModuleDict forgets types
+        selector.shift_margin(shift)
     model.train(was_training)
 
 

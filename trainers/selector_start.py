@@ -46,7 +46,7 @@ def start_selectors(
         DivergedError: the warm-up's loss is not finite.
         StorageError: the cache cannot be written.
     """
-    if not model.plan.selections or not config.training.selector_warmup_steps:
+    if not model.has_learned_selectors or not config.training.selector_warmup_steps:
         return
     if cache is None or workers.world_size > 1:
         warm_up_selectors(model, batches, config.training, workers=workers)

@@ -39,7 +39,7 @@ def warm_up_selectors(
         DivergedError: the loss became NaN or infinite.
     """
     blocks, num_steps = [selection.block for selection in model.plan.selections], config.selector_warmup_steps
-    if not blocks or not num_steps:
+    if not model.has_learned_selectors or not num_steps:
         return
     parameters = list(model.selector_parameters())
     optimizer = AdamW(parameters, lr=config.selector_warmup_lr, weight_decay=0.0, fused=True)

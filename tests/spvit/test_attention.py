@@ -66,6 +66,18 @@ def test_class_attention_is_what_the_block_computes(
     torch.testing.assert_close(ours, seen[0][:, :, 0].mean(1))
 
 
+@pytest.mark.parametrize("args", [{}, {"qk_norm": True}])
+def test_class_attention_under_a_policy_is_that_over_what_is_left(
+    make_backbone: Callable[..., Any], args: dict[str, Any]
+) -> None:
+    block, x = make_backbone(**args).blocks[0], torch.randn(2, 9, 48) * 3
+    policy = torch.tensor([1.0, 1, 0, 1, 0, 1, 1, 0, 1]).expand(2, -1)
+    with torch.no_grad():
+        masked, alone = class_attention(block, x, policy), class_attention(block, x[:, policy[0] > 0])
+    torch.testing.assert_close(masked[:, policy[0] > 0], alone)
+    assert (masked[:, policy[0] == 0] == 0).all()
+
+
 def test_class_attentions_cover_patches_and_sum_to_1(make_backbone: Callable[..., Any], images: Tensor) -> None:
     backbone = make_backbone("deit_tiny_distilled_patch16_224")
     attentions = class_attentions(backbone, images, [4, 1])

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spvit.macs import ModelWidths, count_macs, selector_macs
 from spvit.model import PrunedViT
-from spvit.options import HeadWeighting
+from spvit.options import HeadWeighting, SelectorKind
 from spvit.schedule import PackageMode, PruningSchedule, TokenGeometry
 
 DEIT = TokenGeometry(depth=12, num_patches=196)
@@ -39,15 +39,16 @@ def test_the_table_for_deit_is_reproduced(rates: tuple[float, ...]) -> None:
     assert gmacs == PUBLISHED[rates]
 
 
+@pytest.mark.parametrize("kind", SelectorKind)
 @pytest.mark.parametrize("keep_rates", [(1.0, 1.0), (0.5, 0.25)])
 def test_counts_are_those_of_the_running_model(
-    make_backbone: Callable[..., Any], keep_rates: tuple[float, ...]
+    make_backbone: Callable[..., Any], keep_rates: tuple[float, ...], kind: SelectorKind
 ) -> None:
     """Against a counter of executed operations. Our selector spends less than the method's: its products with the
     global half of the features are made once per head, not once per token."""
     schedule = PruningSchedule.from_keep_rates(keep_rates, (2, 4))
-    model = PrunedViT(make_backbone(), schedule, package=PackageMode.NONE).eval()
-    widths = ModelWidths(dim=48, num_heads=3, patch_size=4, num_classes=7)
+    model = PrunedViT(make_backbone(), schedule, selector=kind, package=PackageMode.NONE).eval()
+    widths = ModelWidths(dim=48, num_heads=3, patch_size=4, num_classes=7, selector=kind)
     with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         model(torch.randn(1, 3, 32, 32))
     executed, counted = counter.get_total_flops() / 2, count_macs(model.plan, widths, num_patches=64)

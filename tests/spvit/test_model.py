@@ -21,6 +21,7 @@ SHAPES: list[tuple[str, dict[str, Any]]] = [
     ("vit_tiny_patch16_224", {"reg_tokens": 3, "qk_norm": True}),
     ("deit3_small_patch16_224", {}),
 ]
+OPTIONS = [{"package": package, "selector": kind} for package in PackageMode for kind in SelectorKind]
 
 
 def pruned(backbone: Any, schedule: PruningSchedule = SCHEDULE, **options: Any) -> PrunedViT:
@@ -30,12 +31,12 @@ def pruned(backbone: Any, schedule: PruningSchedule = SCHEDULE, **options: Any) 
     return model
 
 
-@pytest.mark.parametrize("package", PackageMode)
+@pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize(("name", "args"), SHAPES)
 def test_masked_equals_gathered(
-    make_backbone: Make, images: Tensor, name: str, args: dict[str, Any], package: PackageMode
+    make_backbone: Make, images: Tensor, name: str, args: dict[str, Any], options: dict[str, Any]
 ) -> None:
-    model = pruned(make_backbone(name, **args), package=package)
+    model = pruned(make_backbone(name, **args), **options)
     with torch.no_grad():
         logits = model(images)
         masked, gathered = (model.run(images, form=form) for form in (TokenForm.MASKED, TokenForm.GATHERED))
@@ -73,12 +74,13 @@ def test_tokens_that_enter_blocks_are_those_of_the_plan(make_backbone: Make, ima
     assert tuple(seen) == model.plan.block_tokens
 
 
+@pytest.mark.parametrize("kind", [kind for kind in SelectorKind if kind is not SelectorKind.CLASS_ATTENTION])
 @pytest.mark.parametrize("package", PackageMode)
 @pytest.mark.parametrize("form", TokenForm)
 def test_the_loss_reaches_every_selector(
-    make_backbone: Make, images: Tensor, form: TokenForm, package: PackageMode
+    make_backbone: Make, images: Tensor, form: TokenForm, package: PackageMode, kind: SelectorKind
 ) -> None:
-    model = pruned(make_backbone(), package=package).train()
+    model = pruned(make_backbone(), package=package, selector=kind).train()
     output = model.run(images, form=form, sample=True)
     output.logits.square().sum().backward()
     for selector in model.selectors.values():
@@ -95,6 +97,45 @@ def test_keep_fractions_carry_a_gradient(make_backbone: Make, images: Tensor, fo
         model.zero_grad()
         selection.keep_fraction.sum().backward(retain_graph=True)
         assert model.selectors[str(SCHEDULE.blocks[s])].out.weight.grad.norm() > 0
+
+
+@pytest.mark.parametrize("form", TokenForm)
+def test_class_attention_decides_alike_in_training_and_evaluation(
+    make_backbone: Make, images: Tensor, form: TokenForm
+) -> None:
+    model = pruned(make_backbone(), selector=SelectorKind.CLASS_ATTENTION).train()
+    assert not model.selector_parameters()
+    assert not model.has_learned_selectors
+    sampled, fixed = model.run(images, form=form, sample=True), model.run(images, form=form)
+    assert torch.equal(sampled.patch_index, fixed.patch_index)
+    assert torch.equal(sampled.patch_policy, fixed.patch_policy)
+    sampled.logits.sum().backward()
+    assert all(p.grad is not None for p in model.backbone.blocks[1].attn.parameters())
+    for selection in sampled.selections:
+        torch.testing.assert_close(selection.keep_fraction, selection.num_kept / 64)
+
+
+@pytest.mark.parametrize("kind", SelectorKind)
+@pytest.mark.parametrize("num_stages", [1, 5])
+def test_any_number_of_selectors_before_any_block(
+    make_backbone: Make, images: Tensor, kind: SelectorKind, num_stages: int
+) -> None:
+    """Also before block 0, down to one token of 64, in whole and in half precision."""
+    rates = [1.0 - (s + 1) / (num_stages + 1) for s in range(num_stages)]
+    rates[-1] = 1 / 64
+    model = pruned(make_backbone(), PruningSchedule.from_keep_rates(rates, range(num_stages)), selector=kind)
+    with torch.no_grad():
+        gathered, masked = model(images), model.run(images, form=TokenForm.MASKED).logits
+        torch.testing.assert_close(masked, gathered, rtol=0, atol=1e-5)
+        assert model.bfloat16()(images.bfloat16()).isfinite().all()
+
+
+def test_leading_tokens_can_be_given(make_backbone: Make, images: Tensor) -> None:
+    model = pruned(make_backbone(), PruningSchedule.from_keep_rates([0.5], [3]))
+    assert model.num_leading_blocks == 3
+    with torch.no_grad():
+        given = model.run(images, leading_tokens=model.leading_tokens(images)).logits
+        assert torch.equal(given, model(images))
 
 
 def test_masked_fractions_are_the_decisions(make_backbone: Make, images: Tensor) -> None:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -5,16 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from spvit.decision import sample_keep, straight_through, top_k_indices, top_k_keep
+from spvit.light_selector import LightSelector
+from spvit.multi_head_selector import MultiHeadSelector
 from spvit.options import HeadWeighting
-from spvit.selector import (
-    INITIAL_KEEP_PROBABILITY,
-    MultiHeadSelector,
-    Scores,
-    sample_keep,
-    straight_through,
-    top_k_indices,
-    top_k_keep,
-)
+from spvit.per_head_selector import PerHeadSelector
+from spvit.selector import INITIAL_KEEP_PROBABILITY, Scores
 
 
 def scores_head_by_head(selector: MultiHeadSelector, x: Tensor, policy: Tensor) -> Scores:
@@ -146,3 +144,43 @@ def test_top_k_indices_rise_and_agree_with_the_decisions() -> None:
     index = top_k_indices(margin, 7)
     assert (index.diff(dim=1) > 0).all()
     assert torch.equal(top_k_keep(margin, 7), torch.zeros(4, 20).scatter(1, index, 1.0))
+
+
+@pytest.mark.parametrize("weighting", HeadWeighting)
+def test_per_head_equals_shared_where_the_heads_are_equal(weighting: HeadWeighting) -> None:
+    shared, own = randomised(MultiHeadSelector(48, 3, weighting=weighting)), PerHeadSelector(48, 3, weighting=weighting)
+    with torch.no_grad():
+        own.norm_weight.copy_(shared.norm.weight.expand(3, -1))
+        own.norm_bias.copy_(shared.norm.bias.expand(3, -1))
+        for name in ("project", "hidden", "narrow", "out"):
+            theirs, ours = getattr(shared, name), getattr(own, name)
+            ours.weight.copy_(theirs.weight.t().expand(3, -1, -1))
+            ours.bias.copy_(theirs.bias.expand(3, 1, -1))
+    if shared.weigh is not None:
+        own.weigh.load_state_dict(shared.weigh.state_dict())
+    x, policy = torch.randn(2, 9, 48), (torch.rand(2, 9) > 0.3).float()
+    for seen in (None, policy):
+        for ours, theirs in zip(own(x, seen), shared(x, seen), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_heads_of_a_per_head_selector_differ() -> None:
+    selector, x = PerHeadSelector(48, 3, weighting=HeadWeighting.MEAN), torch.randn(1, 5, 48)
+    with torch.no_grad():
+        selector.out.weight[1:] = 0.0  # only the first head speaks
+        before = selector(x).margin
+        x[..., 16:32] += 1.0  # the second head's slice
+        assert torch.equal(selector(x).margin, before)
+        x[..., :16] += torch.randn(16)
+        assert not torch.allclose(selector(x).margin, before)
+
+
+@pytest.mark.parametrize(
+    "make", [LightSelector, lambda dim: MultiHeadSelector(dim, 3), lambda dim: PerHeadSelector(dim, 3)]
+)
+def test_every_learned_selector_starts_near_keeping_everything_and_can_be_shifted(make: Any) -> None:
+    selector, x = make(192), torch.randn(4, 50, 192)
+    before = selector(x)
+    assert before.keep_probability.mean() == pytest.approx(INITIAL_KEEP_PROBABILITY, abs=0.05)
+    selector.shift_margin(-1.5)
+    torch.testing.assert_close(selector(x).margin, before.margin - 1.5)

@@ -3,8 +3,8 @@ import torch
 from torch import Tensor
 
 from spvit.errors import CheckpointError
+from spvit.multi_head_selector import MultiHeadSelector
 from spvit.options import HeadWeighting
-from spvit.selector import MultiHeadSelector
 from spvit.selector_weights import split_selectors
 
 THEIRS = {
