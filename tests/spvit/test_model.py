@@ -40,6 +40,7 @@ def test_masked_equals_gathered(
     with torch.no_grad():
         for block in model.backbone.blocks:  # untrained attention is all but uniform, and rounding decides its order
             block.attn.qkv.weight.mul_(5)
+        torch.nn.init.normal_(model.backbone.cls_token)
         logits = model(images)
         masked, gathered = (model.run(images, form=form) for form in (TokenForm.MASKED, TokenForm.GATHERED))
     torch.testing.assert_close(gathered.logits, logits, rtol=0, atol=1e-6)
