@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from spvit.options import HeadWeighting, SelectorKind, TokenForm
 from spvit.schedule import PackageMode, PruningSchedule
+from trainers.data_config import Augmentation, DataConfig, DataFormat
+from trainers.frozen_config import FrozenConfig, NonNegative, Positive, Share
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-NonNegative = Annotated[float, Field(ge=0.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-
-
-class FrozenConfig(BaseModel):
-    """A configuration: immutable, no unknown keys, no infinities."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+__all__ = [
+    "Augmentation",
+    "DataConfig",
+    "DataFormat",
+    "FrozenConfig",
+    "LossWeights",
+    "ModelConfig",
+    "NonNegative",
+    "Positive",
+    "Precision",
+    "PruningConfig",
+    "Share",
+    "TrainingConfig",
+    "TrialConfig",
+]
 
 
 class ModelConfig(FrozenConfig):
@@ -33,35 +41,6 @@ class ModelConfig(FrozenConfig):
         default=None, description="Weights in a local file: safetensors, or a `.pth` that holds nothing but tensors."
     )
     pretrained: bool = Field(default=False, description="Let timm download the weights published under this name.")
-
-
-class DataFormat(StrEnum):
-    """How images are stored."""
-
-    NPZ = "npz"
-    FOLDER = "folder"
-
-
-class Augmentation(StrEnum):
-    """How training images are varied."""
-
-    NONE = "none"
-    LIGHT = "light"
-    TIMM = "timm"
-
-
-class DataConfig(FrozenConfig):
-    """Images and labels for training and validation.
-
-    `npz`: one file `{train,val,test}.npz` per split with `images` (uint8, N x H x W [x C]) and `labels`.
-    `folder`: ImageNet's layout, `train/CLASS/*.jpg` and `val/CLASS/*.jpg`.
-    """
-
-    format: DataFormat = DataFormat.FOLDER
-    path: Path = Field(description="Folder that holds the splits.")
-    augmentation: Augmentation = Augmentation.TIMM
-    num_workers: int = Field(default=0, ge=0, description="Processes that load images; 0 loads in the trial itself.")
-    max_damaged: int = Field(default=10, ge=0, description="Damaged images skipped, by name, before giving up.")
 
 
 class PruningConfig(FrozenConfig):

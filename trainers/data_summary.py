@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitSummary:
-    """What a split holds."""
+    """What a split holds. Without names classes are called by their numbers, and the last ones may be missing."""
 
     num_images: int
     class_names: tuple[str, ...]
+    has_class_names: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -31,7 +31,12 @@ def describe_npz(path: Path) -> SplitSummary:
     labels = _labels(path, _read(path, "labels"))
     if not len(labels):
         raise DataError(f"{path} holds no images. Write at least one.")
-    return SplitSummary(num_images=len(labels), class_names=tuple(str(label) for label in range(int(labels.max()) + 1)))
+    return SplitSummary(num_images=len(labels), class_names=number_names(labels), has_class_names=False)
+
+
+def number_names(labels: NDArray[np.int64]) -> tuple[str, ...]:
+    """Classes that have no names are called by their numbers, 0 to the greatest."""
+    return tuple(str(label) for label in range(int(labels.max()) + 1))
 
 
 def read_npz(path: Path) -> NpzArrays:

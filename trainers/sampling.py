@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.int64]
+REPEATED_MULTIPLE = 256
 
 
 class Purpose(IntEnum):
@@ -49,6 +51,36 @@ def epoch_order(labels: Numbers, *, seed: int, epoch: int, num_images: int | Non
     rank_in_class = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
     share = (rank_in_class + rng.random(len(labels))) / np.repeat(counts, counts)
     return rng.permutation(by_class[np.argsort(share)[:num_images]])
+
+
+def repeated_order(
+    labels: Numbers, *, seed: int, epoch: int, num_repeats: int, num_images: int | None = None
+) -> Numbers:
+    """Numbers of the images of one epoch with repeated augmentation (arXiv:1902.05509): the same image several times.
+
+    As in timm's `RepeatAugSampler`: repetitions follow each other, so that `worker_share` deals them to different
+    workers, and the epoch is as long as without them, rounded down to a multiple of 256. What differs is that the
+    images of a shortened epoch keep the classes' shares, and that a length asked for is not rounded.
+
+    Args:
+        labels: class of every image, (N,).
+        seed: of the trial.
+        epoch: 0-based; each epoch is drawn afresh.
+        num_repeats: 1 or less is `epoch_order`.
+        num_images: length of the epoch, repetitions counted.
+
+    Returns:
+        (length,) with `length / num_repeats` different numbers.
+    """
+    if num_repeats <= 1:
+        return epoch_order(labels, seed=seed, epoch=epoch, num_images=num_images)
+    length = _rounded_down(len(labels)) if num_images is None else min(num_images, len(labels))
+    distinct = epoch_order(labels, seed=seed, epoch=epoch, num_images=math.ceil(length / num_repeats))
+    return np.repeat(distinct, num_repeats)[:length]
+
+
+def _rounded_down(count: int) -> int:
+    return count // REPEATED_MULTIPLE * REPEATED_MULTIPLE or count
 
 
 def worker_share(order: Numbers, *, rank: int, world_size: int, batch_size: int, training: bool) -> list[Numbers]:

@@ -1,10 +1,10 @@
-"""Batches from a folder of image files, decoded by PIL and transformed as timm does."""
+"""Batches from single images, wherever they come from: decoded in order, transformed as timm does."""
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,36 +16,41 @@ from torch.utils.data import DataLoader, Dataset
 
 from spvit.errors import DataError
 from trainers.augment import draw_light, jitter
-from trainers.config import Augmentation, DataConfig
-from trainers.data import Loading, Split, check_head
-from trainers.image_folder import ImageFolder, scan_folder
+from trainers.data import Loading, check_head
+from trainers.data_config import Augmentation, DataConfig
+from trainers.image_source import ImageSource
 from trainers.preprocessing import Preprocessing
-from trainers.sampling import Numbers, Purpose, epoch_order, stream, worker_share
+from trainers.sampling import Purpose, stream
+from trainers.transforms import Transform, make_transform
 
 log = logging.getLogger(__name__)
 
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+"""What pillow raises for images that it cannot decode."""
+
+Key = tuple[int, int]
 Sample = tuple[Tensor, int] | str
 Batch = tuple[Tensor, Tensor, list[str]]
 
 
-class FolderBatches:
+class ImageBatches:
     """See `trainers.data.Batches`. Damaged images are left out by name, up to `max_damaged` of them."""
 
-    def __init__(self, config: DataConfig, split: Split, preprocessing: Preprocessing, loading: Loading) -> None:
-        folder = scan_folder(config.path / split)
-        check_head(config, len(folder.class_names), preprocessing.num_classes)
+    def __init__(self, source: ImageSource, config: DataConfig, preprocessing: Preprocessing, loading: Loading) -> None:
+        self.num_images = len(source.labels)
+        self.class_names = source.class_names
+        check_head(config, len(self.class_names), preprocessing.num_classes)
         augmentation = config.augmentation if loading.training else Augmentation.NONE
         self._light = augmentation is Augmentation.LIGHT
-        self._files = _Files(folder, make_transform(preprocessing, augmentation), preprocessing.num_channels)
-        self._labels = np.asarray(folder.labels, dtype=np.int64)
+        transform = make_transform(preprocessing, augmentation, config.transforms)
+        self._images = _Images(source, transform, preprocessing.num_channels)
+        self._labels = source.labels
         self._config, self._loading = config, loading
         self._damaged: set[str] = set()
-        self.num_images = len(folder.files)
-        self.class_names = folder.class_names
 
     def num_batches(self) -> int:
         """Batches of one epoch on this worker."""
-        return len(self._numbers(0))
+        return len(self._keys(0))
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of an epoch, a pure function of seed and epoch.
@@ -63,29 +68,21 @@ class FolderBatches:
             yield images.to(self._loading.device, non_blocking=True), labels.to(self._loading.device)
 
     def _loader(self, epoch: int) -> Any:
-        seeds = stream(self._loading.seed, Purpose.SAMPLE, epoch).integers(2**31, size=self.num_images)
-        batches = [[(int(n), int(seeds[n])) for n in numbers] for numbers in self._numbers(epoch)]
         return DataLoader(
-            self._files,
-            batch_sampler=batches,
+            self._images,
+            batch_sampler=self._keys(epoch),
             num_workers=self._config.num_workers,
             collate_fn=_collate,
             generator=torch.Generator(),  # its own: a loader takes a number from the global one otherwise
             pin_memory=self._loading.device.startswith("cuda"),
         )
 
-    def _numbers(self, epoch: int) -> list[Numbers]:
-        loading = self._loading
-        order: Numbers = np.arange(self.num_images)
-        if loading.training:
-            order = epoch_order(self._labels, seed=loading.seed, epoch=epoch, num_images=loading.images_per_epoch)
-        return worker_share(
-            order,
-            rank=loading.rank,
-            world_size=loading.world_size,
-            batch_size=loading.batch_size,
-            training=loading.training,
-        )
+    def _keys(self, epoch: int) -> list[list[Key]]:
+        """For each batch, numbers of images with the seeds of their transforms: one seed per showing of an image."""
+        order = self._loading.order(self._labels, epoch, num_repeats=self._config.repeated_augmentation)
+        seeds = stream(self._loading.seed, Purpose.SAMPLE, epoch).integers(2**31, size=len(order))
+        places = self._loading.share(np.arange(len(order)))
+        return [[(int(order[place]), int(seeds[place])) for place in batch] for batch in places]
 
     def _count_damaged(self, damaged: Sequence[str]) -> None:
         for name in damaged:
@@ -100,44 +97,25 @@ class FolderBatches:
             )
 
 
-def make_transform(preprocessing: Preprocessing, augmentation: Augmentation) -> Callable[[Image.Image], Tensor]:
-    """Timm's transform for a model: its recipe for training (`timm`), else resize and centre crop.
+class _Images(Dataset[Sample]):
+    """Transformed images by (number, seed); the name instead where an image is damaged."""
 
-    RandAugment and colour jitter need colour: grey images get random crops, mirroring and erasing only.
-    """
-    from timm.data import create_transform
-
-    shape = (preprocessing.num_channels, *preprocessing.size)
-    common: dict[str, Any] = {"input_size": shape, "mean": preprocessing.mean, "std": preprocessing.std}
-    common |= {"interpolation": preprocessing.interpolation, "crop_pct": preprocessing.crop_pct}
-    colour = preprocessing.num_channels == 3
-    if augmentation is Augmentation.TIMM:
-        common |= {"is_training": True, "re_prob": 0.25, "re_mode": "pixel", "color_jitter": 0.4 if colour else None}
-        common |= {"auto_augment": "rand-m9-mstd0.5-inc1" if colour else None}
-    transform: Callable[[Image.Image], Tensor] = create_transform(**common)
-    return transform
-
-
-class _Files(Dataset[Sample]):
-    """Decoded images by (number, seed); the name instead where an image is damaged."""
-
-    def __init__(self, folder: ImageFolder, transform: Callable[[Image.Image], Tensor], num_channels: int) -> None:
-        self._folder, self._transform = folder, transform
+    def __init__(self, source: ImageSource, transform: Transform, num_channels: int) -> None:
+        self._source, self._transform = source, transform
+        self._labels = source.labels
         self._mode = "L" if num_channels == 1 else "RGB"
 
     def __len__(self) -> int:
-        return len(self._folder.files)
+        return len(self._labels)
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
+    def __getitem__(self, key: Key) -> Sample:
         number, seed = key
-        path = self._folder.files[number]
         try:
-            with Image.open(path) as file:
-                image = file.convert(self._mode)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            return str(path)
+            image = self._source.load(number).convert(self._mode)
+        except DAMAGE:
+            return self._source.name(number)
         with _seeded(seed):
-            return self._transform(image), self._folder.labels[number]
+            return self._transform(image), int(self._labels[number])
 
 
 def _collate(samples: Sequence[Sample]) -> Batch:
