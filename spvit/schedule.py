@@ -5,10 +5,11 @@ Nothing here imports torch, so that experiments can be checked and schedules pri
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 
 class PackageMode(StrEnum):
@@ -25,26 +26,71 @@ class PackageMode(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Level:
+    """Consecutive blocks that see the same grid of patches. Pooling leads from one level to the next."""
+
+    num_blocks: int
+    num_patches: int
+
+    def __post_init__(self) -> None:
+        if self.num_blocks < 1 or self.num_patches < 1:
+            raise ValueError(f"A level needs at least one block and one patch, but got {self}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TokenGeometry:
-    """What of a backbone decides its token counts."""
+    """What of a backbone decides its token counts.
+
+    Attributes:
+        depth: blocks of the whole network.
+        num_patches: patches of the first level.
+        num_prefix_tokens: class and register tokens, in every block.
+        levels: one for each grid of patches, in the order of their blocks; a plain vision transformer has but one.
+    """
 
     depth: int
     num_patches: int
     num_prefix_tokens: int = 1
+    levels: tuple[Level, ...] = ()
 
     def __post_init__(self) -> None:
         if self.depth < 1 or self.num_patches < 1 or self.num_prefix_tokens < 0:
             raise ValueError(f"A backbone needs at least one block and one patch, but got {self}.")
+        if not self.levels:
+            object.__setattr__(self, "levels", (Level(num_blocks=self.depth, num_patches=self.num_patches),))
+        if self.depth != sum(level.num_blocks for level in self.levels):
+            raise ValueError(f"The blocks of all levels must add up to the depth, but got {self}.")
+        if self.num_patches != self.levels[0].num_patches:
+            raise ValueError(f"A backbone's patches are those of its first level, but got {self}.")
+
+    @classmethod
+    def of_levels(cls, levels: Sequence[Level], num_prefix_tokens: int = 1) -> TokenGeometry:
+        """The geometry of a backbone that pools its patches between levels."""
+        return cls(
+            depth=sum(level.num_blocks for level in levels),
+            num_patches=levels[0].num_patches,
+            num_prefix_tokens=num_prefix_tokens,
+            levels=tuple(levels),
+        )
 
     @property
     def num_tokens(self) -> int:
-        """Tokens in every block of the dense model."""
+        """Tokens in every block of the dense model's first level."""
         return self.num_prefix_tokens + self.num_patches
+
+    @property
+    def level_starts(self) -> tuple[int, ...]:
+        """The first block of each level."""
+        return tuple(accumulate((level.num_blocks for level in self.levels[:-1]), initial=0))
+
+    def level_of(self, block: int) -> int:
+        """The number of the level that a block belongs to."""
+        return bisect_right(self.level_starts, block) - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
 class Stage:
-    """A selector in front of `block` (0-based) after which `keep_rate` of the model's patches are left.
+    """A selector in front of `block` (0-based) after which `keep_rate` of the patches of the block's level are left.
 
     The rate is cumulative: a fraction of all patches, not of those that reach the selector.
     """
@@ -88,7 +134,10 @@ class TokenPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PruningSchedule:
-    """Stages in the order of their blocks, with keep rates that never rise. No stages: the dense model."""
+    """Stages in the order of their blocks, with keep rates that never rise. No stages: the dense model.
+
+    Where a backbone pools its patches, dropped ones are back in the next level, and each stage counts those of its own.
+    """
 
     stages: tuple[Stage, ...] = ()
 
@@ -136,24 +185,14 @@ class PruningSchedule:
                 f"A selector before block {self.stages[-1].block} needs a deeper model: "
                 f"this one has blocks 0 to {geometry.depth - 1}."
             )
+        tokens: list[int] = []
         selections: list[Selection] = []
-        patches, packages = geometry.num_patches, 0
-        for stage in self.stages:
-            kept = stage.num_kept(geometry.num_patches)
-            if kept >= patches:
-                continue
-            after = _packages_after(packages, package_mode)
-            selections.append(
-                Selection(
-                    block=stage.block,
-                    num_candidates=patches,
-                    num_kept=kept,
-                    num_packages_before=packages,
-                    num_packages_after=after,
-                )
-            )
-            patches, packages = kept, after
-        return TokenPlan(block_tokens=_block_tokens(geometry, selections), selections=tuple(selections))
+        for start, level in zip(geometry.level_starts, geometry.levels, strict=True):
+            inside = [stage for stage in self.stages if start <= stage.block < start + level.num_blocks]
+            chosen = _selections(inside, level.num_patches, package_mode)
+            tokens += _block_tokens(geometry.num_prefix_tokens, start, level, chosen)
+            selections += chosen
+        return TokenPlan(block_tokens=tuple(tokens), selections=tuple(selections))
 
 
 def default_blocks(depth: int, num_stages: int = 3) -> tuple[int, ...]:
@@ -163,6 +202,28 @@ def default_blocks(depth: int, num_stages: int = 3) -> tuple[int, ...]:
     """
     equal_parts = (depth * (s + 1) // (num_stages + 1) for s in range(num_stages))
     return tuple(sorted({min(max(1, block), depth - 1) for block in equal_parts}))
+
+
+def _selections(stages: Sequence[Stage], num_patches: int, package_mode: PackageMode) -> list[Selection]:
+    """What the stages of one level do to its patches."""
+    selections: list[Selection] = []
+    patches, packages = num_patches, 0
+    for stage in stages:
+        kept = stage.num_kept(num_patches)
+        if kept >= patches:
+            continue
+        after = _packages_after(packages, package_mode)
+        selections.append(
+            Selection(
+                block=stage.block,
+                num_candidates=patches,
+                num_kept=kept,
+                num_packages_before=packages,
+                num_packages_after=after,
+            )
+        )
+        patches, packages = kept, after
+    return selections
 
 
 def _packages_after(packages: int, mode: PackageMode) -> int:
@@ -175,9 +236,11 @@ def _packages_after(packages: int, mode: PackageMode) -> int:
             return packages + 1
 
 
-def _block_tokens(geometry: TokenGeometry, selections: Sequence[Selection]) -> tuple[int, ...]:
-    tokens = [geometry.num_tokens] * geometry.depth
+def _block_tokens(num_prefix: int, start: int, level: Level, selections: Sequence[Selection]) -> list[int]:
+    """Tokens that enter each block of a level whose first block is `start`."""
+    tokens = [num_prefix + level.num_patches] * level.num_blocks
     for selection in selections:
-        after = geometry.num_prefix_tokens + selection.num_kept + selection.num_packages_after
-        tokens[selection.block :] = [after] * (geometry.depth - selection.block)
-    return tuple(tokens)
+        inside = selection.block - start
+        after = num_prefix + selection.num_kept + selection.num_packages_after
+        tokens[inside:] = [after] * (level.num_blocks - inside)
+    return tokens
