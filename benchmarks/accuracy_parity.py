@@ -1,0 +1,261 @@
+"""Whether short fine-tunes tell schedules apart, and what the ways of training are worth.
+
+    python benchmarks/accuracy_parity.py [--quick] [--json FILE] [--results FILE] [--jobs 2]
+
+The demo's data, backbone and training on schedules drawn once at random, with seeds of their own for the order of
+images, noise and selectors:
+
+    gathered         dropped tokens are removed while training, the default
+    masked           they are masked, with the paper's full noise, and removed in evaluation
+    class attention  no selector is learned; the backbone is trained with the class token's attention as score
+    untrained        the same without any training
+
+Everything is evaluated in the gathered form on the validation images. Trainings are kept in the results file; a run
+that was stopped goes on there. 180 trainings of about 25 CPU seconds (masked: 50).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from itertools import combinations, permutations
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bars import Bar, finish, parser
+from scipy.stats import kendalltau
+
+DEMO = Path(__file__).parents[1] / "experiments" / "demo.toml"
+NUM_SCHEDULES, NUM_SEEDS = 12, 5
+LOWEST, HIGHEST = 0.12, 0.95
+GATHERED, MASKED, ATTENTION, UNTRAINED = "gathered", "masked", "class attention", "untrained"
+TRAINED = (GATHERED, MASKED, ATTENTION)
+CHANGES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    GATHERED: {},
+    MASKED: {"training": {"form": "masked", "noise_scale": 1.0}},
+    ATTENTION: {"pruning": {"selector": "class_attention"}},
+    UNTRAINED: {"pruning": {"selector": "class_attention"}},
+}
+NOISE_FACTOR = 1.64
+"""A difference of means beyond so many standard errors is more than noise (one-sided 95 %)."""
+
+KeepRates = tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One model to train, or only to evaluate."""
+
+    method: str
+    keep_rates: KeepRates
+    seed: int
+    quick: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What became of a job. Top-1 in percent after the last epoch."""
+
+    method: str
+    keep_rates: KeepRates
+    seed: int
+    top1: float
+    cpu_s: float
+
+
+def schedules(count: int) -> list[KeepRates]:
+    """Three cumulative keep rates each, uniform between the bounds, sorted."""
+    rng = np.random.default_rng(0)
+    draws = (rng.uniform(LOWEST, HIGHEST, 3) for _ in range(count))
+    return [tuple(sorted((round(float(rate), 3) for rate in draw), reverse=True)) for draw in draws]
+
+
+def jobs(num_schedules: int, num_seeds: int, *, quick: bool) -> Iterator[Job]:
+    """Seed after seed, so that what there is so far is balanced."""
+    drawn = schedules(num_schedules)
+    for keep_rates in drawn:
+        yield Job(method=UNTRAINED, keep_rates=keep_rates, seed=0, quick=quick)
+    for seed in range(num_seeds):
+        for method in TRAINED:
+            for keep_rates in drawn:
+                yield Job(method=method, keep_rates=keep_rates, seed=seed, quick=quick)
+
+
+def run(job: Job) -> Row:
+    """In a process of its own: one thread each, so that processes do not disturb each other."""
+    import time
+
+    import torch
+
+    from trainers.fine_tune import FineTuner
+
+    torch.set_num_threads(1)
+    started = time.process_time()
+    config = trial(job)
+    if job.method == UNTRAINED:
+        top1 = evaluate_untrained(config)
+    else:
+        cache = Path(tempfile.gettempdir()) / f"accuracy_parity_{os.getuid()}"
+        top1 = FineTuner(config, cache=cache).fit()[-1].evaluation.top1
+    seconds = time.process_time() - started
+    return Row(method=job.method, keep_rates=job.keep_rates, seed=job.seed, top1=top1, cpu_s=seconds)
+
+
+def trial(job: Job) -> Any:
+    """The demo's trial with this schedule, method and seed."""
+    from search.experiment import load_experiment
+    from search.model_facts import trial_of
+    from spvit.schedule import PruningSchedule
+    from trainers.config import TrialConfig
+
+    experiment = load_experiment(DEMO)
+    values = trial_of(experiment).to_dict()
+    for section, changes in CHANGES[job.method].items():
+        values[section] |= changes
+    values["training"]["seed"] = job.seed
+    if job.quick:
+        values["training"] |= {"epochs": 1, "images_per_epoch": 1000, "selector_warmup_steps": 50}
+    config = TrialConfig.model_validate(values)
+    blocks = config.pruning.schedule.blocks
+    pruning = config.pruning.model_copy(update={"schedule": PruningSchedule.from_keep_rates(job.keep_rates, blocks)})
+    return config.model_copy(update={"pruning": pruning})
+
+
+def evaluate_untrained(config: Any) -> float:
+    """Top-1 of the backbone as it is."""
+    from trainers.build import build_model, open_data
+    from trainers.evaluate import evaluate
+    from trainers.preprocessing import preprocessing_of
+    from trainers.workers import WorkerGroup
+
+    model = build_model(config)
+    data = open_data(config, preprocessing_of(model.backbone), workers=WorkerGroup.single(), device="cpu")
+    return evaluate(model, data.val.epoch(0)).top1
+
+
+def collect(wanted: Sequence[Job], results: Path, num_jobs: int) -> list[Row]:
+    """Rows of all jobs; those that the file lacks are run and appended to it."""
+    done = {key(row): row for row in read(results)}
+    todo = [job for job in wanted if key(job) not in done]
+    print(f"{len(wanted) - len(todo)} of {len(wanted)} results are in {results}", flush=True)
+    with ProcessPoolExecutor(num_jobs, mp_context=get_context("spawn")) as pool, results.open("a") as file:
+        for number, future in enumerate(as_completed([pool.submit(run, job) for job in todo]), start=1):
+            row = future.result()
+            done[key(row)] = row
+            file.write(json.dumps(asdict(row)) + "\n")
+            file.flush()
+            print(f"{number}/{len(todo)} {row.method:16} {row.keep_rates} seed {row.seed}: {row.top1:.2f}", flush=True)
+    return [done[key(job)] for job in wanted]
+
+
+def read(results: Path) -> Iterator[Row]:
+    """The rows of a results file, none where there is no file."""
+    if not results.exists():
+        return
+    for line in results.read_text().splitlines():
+        values = json.loads(line)
+        yield Row(**values | {"keep_rates": tuple(values["keep_rates"])})
+
+
+def key(item: Job | Row) -> tuple[str, KeepRates, int]:
+    """What a result belongs to."""
+    return item.method, item.keep_rates, item.seed
+
+
+class Scores:
+    """Top-1 of one method, by schedule and seed."""
+
+    def __init__(self, rows: Iterable[Row], method: str) -> None:
+        self._scores: dict[KeepRates, dict[int, float]] = {}
+        for row in rows:
+            if row.method == method:
+                self._scores.setdefault(row.keep_rates, {})[row.seed] = row.top1
+
+    def means(self) -> dict[KeepRates, float]:
+        """Mean over seeds of each schedule."""
+        return {rates: statistics.fmean(by_seed.values()) for rates, by_seed in self._scores.items()}
+
+    def spread(self) -> float:
+        """Standard deviation between seeds, pooled over schedules."""
+        variances = [statistics.variance(s.values()) for s in self._scores.values() if len(s) > 1]
+        return statistics.fmean(variances) ** 0.5 if variances else 0.0
+
+    def seed_tau(self) -> float:
+        """Mean Kendall tau between two seeds' rankings of the schedules."""
+        seeds = sorted(next(iter(self._scores.values())))
+        taus = [kendalltau(self._of(one), self._of(other)).statistic for one, other in combinations(seeds, 2)]
+        return statistics.fmean(taus) if taus else 1.0
+
+    def order_violations(self) -> float:
+        """Share of the pairs of which one keeps more everywhere yet scores lower by more than the noise."""
+        means, num_seeds = self.means(), len(next(iter(self._scores.values())))
+        noise = NOISE_FACTOR * self.spread() * (2 / num_seeds) ** 0.5
+        ordered = [(more, less) for more, less in permutations(means, 2) if keeps_more(more, less)]
+        return sum(means[less] - means[more] > noise for more, less in ordered) / max(1, len(ordered))
+
+    def _of(self, seed: int) -> list[float]:
+        return [by_seed[seed] for by_seed in self._scores.values()]
+
+
+def keeps_more(more: KeepRates, less: KeepRates) -> bool:
+    """At least as many tokens in every stage."""
+    return all(one >= other for one, other in zip(more, less, strict=True))
+
+
+def print_table(scores: Mapping[str, Scores]) -> None:
+    """Means over seeds by schedule, then what the methods are worth."""
+    means = {method: of.means() for method, of in scores.items()}
+    print(f"\n{'keep rates':24}" + "".join(f"{method:>17}" for method in scores))
+    for rates in sorted(means[GATHERED], key=means[GATHERED].__getitem__):
+        print(f"{rates!s:24}" + "".join(f"{means[method][rates]:17.2f}" for method in scores))
+    print(f"{'mean':24}" + "".join(f"{statistics.fmean(of.values()):17.2f}" for of in means.values()))
+    for name, measure in (
+        ("spread between seeds", Scores.spread),
+        ("seed-to-seed tau", Scores.seed_tau),
+        ("order violations", Scores.order_violations),
+    ):
+        print(f"{name:24}" + "".join(f"{measure(of):17.3f}" for of in scores.values()))
+
+
+def bars_of(scores: Mapping[str, Scores]) -> list[Bar]:
+    """What the default form, gathered, must reach."""
+    gathered, untrained = scores[GATHERED], scores[UNTRAINED].means()
+    masked_mean = statistics.fmean(scores[MASKED].means().values())
+    gains = {method: [mean - untrained[r] for r, mean in scores[method].means().items()] for method in TRAINED}
+    return [
+        Bar(
+            name="gathered - masked, points",
+            value=statistics.fmean(gathered.means().values()) - masked_mean,
+            target=-0.3,
+        ),
+        Bar(name="seed-to-seed tau, gathered", value=gathered.seed_tau(), target=0.85),
+        Bar(name="order violations, gathered", value=gathered.order_violations(), target=0.05, is_ceiling=True),
+        *(
+            Bar(name=f"smallest gain over untrained class attention, {method}", value=min(gains[method]), target=0.0)
+            for method in TRAINED
+        ),
+    ]
+
+
+def main() -> None:
+    arguments = parser(__doc__ or "")
+    arguments.add_argument("--results", type=Path, default=Path("accuracy_parity.jsonl"), help="where results are kept")
+    arguments.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings at a time")
+    options = arguments.parse_args()
+    size = (4, 2) if options.quick else (NUM_SCHEDULES, NUM_SEEDS)
+    results = options.results.with_suffix(".quick.jsonl") if options.quick else options.results
+    rows = collect(list(jobs(*size, quick=options.quick)), results, options.jobs)
+    scores = {method: Scores(rows, method) for method in (*TRAINED, UNTRAINED)}
+    print_table(scores)
+    finish([asdict(row) for row in rows], bars_of(scores), options.json)
+
+
+if __name__ == "__main__":
+    main()
