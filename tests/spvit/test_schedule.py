@@ -69,7 +69,7 @@ PIT = TokenGeometry.of_levels(
 
 def test_each_level_starts_anew() -> None:
     plan = PruningSchedule.from_keep_rates([0.8, 0.7, 0.5, 0.5], (1, 3, 5, 8)).plan(PIT)
-    assert plan.block_tokens == (730, 585, 197, 139, 139, 101, 101, 101, 27, 27, 27, 27)
+    assert plan.block_tokens == (730, 585, 197, 139, 139, 101, 101, 101, 26, 26, 26, 26)
     assert [(s.num_candidates, s.num_packages_before) for s in plan.selections] == [
         (729, 0),
         (196, 0),
