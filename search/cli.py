@@ -28,6 +28,7 @@ COMMANDS = {
     "export": "Write one trial's model to a folder, measured and checked.",
     "dashboard": "Open a study in MLflow's browser interface.",
     "fine-tune": "Train the one schedule that an experiment names.",
+    "progressive": "The paper's own strategy, to compare the search with.",
     "evaluate": "Accuracy, cost and measured latency of one model.",
 }
 

@@ -24,6 +24,7 @@ SURFACE = {
     "export": STUDY_OPTIONS | {"STUDY", "--trial", "--max-latency-ms", "--output", "--force"},
     "dashboard": STUDY_OPTIONS | {"STUDY", "--port", "--no-browser"},
     "fine-tune": EXPERIMENT_OPTIONS | {"EXPERIMENT"},
+    "progressive": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--profile", "--no-profile"},
     "evaluate": EXPERIMENT_OPTIONS | {"EXPERIMENT_OR_EXPORT"},
 }
 
