@@ -26,7 +26,9 @@ class ClassAttentionSelector(TokenSelector):
             visible = None if policy is None else _with_prefix(policy.detach(), num_prefix)
             attention = class_attention(block, sequence, visible)[:, num_prefix:]
             share = attention / attention.sum(1, keepdim=True).clamp_min(torch.finfo(attention.dtype).tiny)
-            return Scores((share * share.shape[1]).clamp_min(torch.finfo(share.dtype).tiny).log(), share)
+            # Among those still there: the same token has the same margin whether dropped ones are gone or masked.
+            count = share.shape[1] if policy is None else policy.detach().sum(1, keepdim=True)
+            return Scores((share * count).clamp_min(torch.finfo(share.dtype).tiny).log(), share)
 
 
 def _with_prefix(policy: Tensor, num_prefix: int) -> Tensor:

@@ -3,66 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain
-from typing import cast
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from spvit.attention import bool_policy_mask, embed, log_policy_mask
+from spvit.attention import embed
 from spvit.factory import geometry_of
 from spvit.options import HeadWeighting, SelectorKind, TokenForm
-from spvit.packaging import Packages, no_packages
-from spvit.schedule import PackageMode, PruningSchedule, Selection
-from spvit.selection import Gathered, Layout, Masked, Sampling, select_gathered, select_masked
-from spvit.selector import TokenSelector
+from spvit.packaging import no_packages
+from spvit.pruned_model import PrunedModel, PrunedOutput, SelectionOutput
+from spvit.schedule import PackageMode, PruningSchedule
+from spvit.selection import Gathered, Layout, Masked, Sampling, attention_mask, select_gathered, select_masked
 from spvit.selector_kinds import make_selector
+
+__all__ = ["PrunedOutput", "PrunedViT", "SelectionOutput", "dense_tokens"]
 
 TRAILING = ("blocks.", "norm.", "fc_norm.", "head.", "head_dist.", "attn_pool.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class SelectionOutput:
-    """One selector's decisions for a batch.
-
-    Attributes:
-        block: the block that the selector stands before.
-        target_keep_rate: kept patches over all patches, as the schedule wants it in whole tokens.
-        keep_fraction: (B,), the share of all patches that stays, with a gradient: decisions themselves in the masked
-            form, expected decisions of the candidates in the gathered one.
-        margin: keep minus drop logits of the candidates: (B, N0) masked, (B, M) gathered.
-        num_kept: (B,), patches that stayed.
-    """
-
-    block: int
-    target_keep_rate: float
-    keep_fraction: Tensor
-    margin: Tensor
-    num_kept: Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrunedOutput:
-    """What a pruned model gives for B images in training and evaluation.
-
-    Attributes:
-        logits: (B, classes).
-        patch_tokens: (B, M, C) after the final norm: the survivors if gathered, all patches if masked.
-        patch_index: (B, M), each token's number among the image's patches.
-        patch_policy: (B, M), 1 for patches that stayed to the end (all, if gathered).
-        selections: one for each selector, in the order of their blocks.
-    """
-
-    logits: Tensor
-    patch_tokens: Tensor
-    patch_index: Tensor
-    patch_policy: Tensor
-    selections: tuple[SelectionOutput, ...]
-
-
-class PrunedViT(nn.Module):
+class PrunedViT(PrunedModel):
     """A timm vision transformer with token selectors where the schedule drops tokens.
 
     Args:
@@ -96,7 +57,7 @@ class PrunedViT(nn.Module):
         self._selections = {selection.block: selection for selection in self.plan.selections}
         self.selectors = nn.ModuleDict(
             {
-                str(block): make_selector(selector, backbone, block, weighting=head_weighting)
+                str(block): make_selector(selector, backbone.blocks[block], weighting=head_weighting)
                 for block in self._selections
             }
         )
@@ -126,7 +87,12 @@ class PrunedViT(nn.Module):
             temperature: of the gradient of sampled decisions.
             noise_scale: 0 for sampled decisions without noise.
             leading_tokens: what `leading_tokens(images)` gave, where the caller has it already.
+
+        Raises:
+            ValueError: the adaptive form is asked for, which needs thresholds.
         """
+        if form is TokenForm.ADAPTIVE:
+            raise ValueError("The adaptive form needs calibrated thresholds: wrap the model in spvit.AdaptiveViT.")
         sampling = Sampling(temperature=temperature, noise_scale=noise_scale) if sample else None
         x = self.leading_tokens(images) if leading_tokens is None else leading_tokens
         if form is TokenForm.MASKED:
@@ -146,23 +112,6 @@ class PrunedViT(nn.Module):
         for block in self.backbone.blocks[: self.num_leading_blocks]:
             x = block(x)
         return x
-
-    def selector(self, block: int) -> TokenSelector:
-        """The selector before a block."""
-        return cast("TokenSelector", self.selectors[str(block)])
-
-    @property
-    def has_learned_selectors(self) -> bool:
-        """Whether there is any selector to be taught."""
-        return any(self.selector(block).is_learned for block in self._selections)
-
-    def backbone_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the timm model."""
-        return list(self.backbone.parameters())
-
-    def selector_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the selectors."""
-        return list(self.selectors.parameters())
 
     def leading_parameters(self) -> list[nn.Parameter]:
         """The backbone's parameters before the first selector: the embedding and the blocks that see all tokens."""
@@ -205,18 +154,13 @@ class PrunedViT(nn.Module):
                 )
                 x, mass, keep = step.tokens, step.mass, step.keep
                 steps.append(step)
-                mask = self._mask(step, sampling)
+                mask = attention_mask(step, num_prefix=self.layout.num_prefix, sampling=sampling)
             x = block(x, attn_mask=mask)
         return x, steps
 
     def _trailing_blocks(self) -> Iterator[tuple[int, nn.Module]]:
         first = self.num_leading_blocks
         return enumerate(self.backbone.blocks[first:], start=first)
-
-    def _mask(self, step: Masked, sampling: Sampling | None) -> Tensor:
-        prefix = step.keep.new_ones(len(step.keep), self.layout.num_prefix)
-        policy = torch.cat((prefix, step.keep, Packages(step.tokens, step.mass).policy), dim=1)
-        return bool_policy_mask(policy) if sampling is None else log_policy_mask(policy).to(step.tokens.dtype)
 
     def _classify(self, normed: Tensor) -> Tensor:
         logits: Tensor = self.backbone.forward_head(normed)
@@ -244,28 +188,6 @@ class PrunedViT(nn.Module):
             patch_index=index,
             patch_policy=steps[-1].keep if steps else torch.ones_like(index, dtype=torch.float32),
             selections=tuple(map(self._describe_masked, self.plan.selections, steps)),
-        )
-
-    def _describe_gathered(self, selection: Selection, step: Gathered) -> SelectionOutput:
-        counts = torch.full((len(step.kept),), step.kept.shape[1], device=step.kept.device)
-        if self.selector(selection.block).is_learned:
-            expected = torch.sigmoid(step.margin).sum(1) / self.layout.num_patches
-        else:
-            expected = counts / self.layout.num_patches
-        return self._describe(selection, expected, step.margin, counts)
-
-    def _describe_masked(self, selection: Selection, step: Masked) -> SelectionOutput:
-        return self._describe(selection, step.keep.mean(1), step.margin, (step.keep > 0.5).sum(1))
-
-    def _describe(
-        self, selection: Selection, keep_fraction: Tensor, margin: Tensor, num_kept: Tensor
-    ) -> SelectionOutput:
-        return SelectionOutput(
-            block=selection.block,
-            target_keep_rate=selection.num_kept / self.layout.num_patches,
-            keep_fraction=keep_fraction,
-            margin=margin,
-            num_kept=num_kept,
         )
 
 

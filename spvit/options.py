@@ -33,7 +33,21 @@ class TokenForm(StrEnum):
     GATHERED: dropped tokens are removed; every image keeps exactly the schedule's counts. What is trained by default,
         exported and priced by latency tables.
     MASKED: dropped tokens stay but no other token sees them (the paper's training).
+    ADAPTIVE: dropped tokens are removed; every image keeps the tokens above calibrated thresholds, so that images keep
+        different numbers. For inference alone.
     """
 
     GATHERED = "gathered"
     MASKED = "masked"
+    ADAPTIVE = "adaptive"
+
+
+class Serving(StrEnum):
+    """How images that keep different numbers of tokens go through the network together.
+
+    PADDED: as one batch, as long as its longest image; nobody sees the padding.
+    BUCKETED: after every selector those that keep about as many go on by themselves.
+    """
+
+    PADDED = "padded"
+    BUCKETED = "bucketed"

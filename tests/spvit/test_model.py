@@ -11,6 +11,7 @@ from spvit.options import HeadWeighting, SelectorKind, TokenForm
 from spvit.schedule import PackageMode, PruningSchedule
 
 Make = Callable[..., Any]
+FORMS = [TokenForm.GATHERED, TokenForm.MASKED]
 SCHEDULE = PruningSchedule.from_keep_rates([0.7, 0.5, 0.2], [1, 3, 4])
 # Narrow models with the heads of DeiT-T, DeiT-S and DeiT-B, a distilled one (2 prefix tokens), registers, DeiT-3.
 SHAPES: list[tuple[str, dict[str, Any]]] = [
@@ -62,7 +63,7 @@ def test_dropping_nothing_is_timms_own_model(
     with torch.no_grad():
         expected = backbone(images)
         assert torch.equal(model(images), expected)
-        for form in TokenForm:
+        for form in FORMS:
             output = model.run(images, form=form)
             assert torch.equal(output.logits, expected)
             assert torch.equal(output.patch_tokens, dense_tokens(backbone, images)[1])
@@ -79,7 +80,7 @@ def test_tokens_that_enter_blocks_are_those_of_the_plan(make_backbone: Make, ima
 
 @pytest.mark.parametrize("kind", [kind for kind in SelectorKind if kind is not SelectorKind.CLASS_ATTENTION])
 @pytest.mark.parametrize("package", PackageMode)
-@pytest.mark.parametrize("form", TokenForm)
+@pytest.mark.parametrize("form", FORMS)
 def test_the_loss_reaches_every_selector(
     make_backbone: Make, images: Tensor, form: TokenForm, package: PackageMode, kind: SelectorKind
 ) -> None:
@@ -92,7 +93,7 @@ def test_the_loss_reaches_every_selector(
         assert gradient.norm() > 0
 
 
-@pytest.mark.parametrize("form", TokenForm)
+@pytest.mark.parametrize("form", FORMS)
 def test_keep_fractions_carry_a_gradient(make_backbone: Make, images: Tensor, form: TokenForm) -> None:
     model = pruned(make_backbone())
     for s, selection in enumerate(model.run(images, form=form, sample=True).selections):
@@ -102,7 +103,7 @@ def test_keep_fractions_carry_a_gradient(make_backbone: Make, images: Tensor, fo
         assert model.selectors[str(SCHEDULE.blocks[s])].out.weight.grad.norm() > 0
 
 
-@pytest.mark.parametrize("form", TokenForm)
+@pytest.mark.parametrize("form", FORMS)
 def test_class_attention_decides_alike_in_training_and_evaluation(
     make_backbone: Make, images: Tensor, form: TokenForm
 ) -> None:
@@ -173,7 +174,7 @@ def test_evaluation_is_deterministic_and_independent_of_the_batch(make_backbone:
 
 
 @pytest.mark.parametrize("package", PackageMode)
-@pytest.mark.parametrize("form", TokenForm)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("bias", [-200.0, 200.0])
 def test_all_dropped_and_none_dropped_stay_finite(
     make_backbone: Make, images: Tensor, form: TokenForm, package: PackageMode, bias: float
@@ -190,7 +191,7 @@ def test_all_dropped_and_none_dropped_stay_finite(
         assert torch.isfinite(model(images)).all()
 
 
-@pytest.mark.parametrize("form", TokenForm)
+@pytest.mark.parametrize("form", FORMS)
 def test_training_under_autocast_is_finite(make_backbone: Make, images: Tensor, form: TokenForm) -> None:
     model = pruned(make_backbone()).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -258,3 +259,8 @@ def test_a_stage_behind_the_last_block_is_refused(make_backbone: Make) -> None:
 def test_bad_sampling_is_refused(make_backbone: Make, images: Tensor, bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="a temperature above 0"):
         pruned(make_backbone()).run(images, sample=True, **bad)
+
+
+def test_the_adaptive_form_is_asked_of_its_own_class(make_backbone: Make, images: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"needs calibrated thresholds: wrap the model in spvit\.AdaptiveViT"):
+        pruned(make_backbone()).run(images, form=TokenForm.ADAPTIVE)
