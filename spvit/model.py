@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import singledispatch
 from itertools import chain
 
 import torch
@@ -50,6 +51,7 @@ class PrunedViT(PrunedModel):
         geometry = geometry_of(backbone)
         self.backbone = backbone
         self.schedule = schedule
+        self.geometry = geometry
         self.plan = schedule.plan(geometry, package)
         self.layout = Layout(
             num_prefix=geometry.num_prefix_tokens, num_patches=geometry.num_patches, package_mode=package
@@ -191,6 +193,7 @@ class PrunedViT(PrunedModel):
         )
 
 
+@singledispatch
 def dense_tokens(backbone: VisionTransformer, images: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (B, classes) and normed patch tokens (B, N0, C) of the dense model: what a teacher gives."""
     features = backbone.forward_features(images)

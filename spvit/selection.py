@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from spvit.attention import bool_policy_mask, log_policy_mask
 from spvit.decision import perturb, sample_keep, straight_through, top_k_indices, top_k_keep
 from spvit.packaging import Packages, add_package, pack
 from spvit.schedule import PackageMode, Selection
@@ -116,6 +117,13 @@ def select_masked(
         dropped = pack(tokens[:, start:end], scores.keep_probability * (keep - still))
         packages = add_package(packages, dropped, layout.package_mode)
     return Masked(torch.cat((tokens[:, :end], packages.tokens), dim=1), packages.mass, still, scores.margin)
+
+
+def attention_mask(step: Masked, *, num_prefix: int, sampling: Sampling | None) -> Tensor:
+    """What the blocks after a selector may see in the masked form; with a gradient to the policy while sampling."""
+    prefix = step.keep.new_ones(len(step.keep), num_prefix)
+    policy = torch.cat((prefix, step.keep, Packages(step.tokens, step.mass).policy), dim=1)
+    return bool_policy_mask(policy) if sampling is None else log_policy_mask(policy).to(step.tokens.dtype)
 
 
 def _decide(margin: Tensor, keep: Tensor, selection: Selection, sampling: Sampling | None) -> Tensor:

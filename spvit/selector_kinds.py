@@ -1,8 +1,8 @@
-"""Makes the selector of a kind for a block of a backbone: every size is taken from the model."""
+"""Makes the selector of a kind for a block of a backbone: every size is taken from the block."""
 
 from __future__ import annotations
 
-from timm.models.vision_transformer import VisionTransformer
+from typing import Any
 
 from spvit.class_attention_selector import ClassAttentionSelector
 from spvit.light_selector import LightSelector
@@ -12,23 +12,21 @@ from spvit.per_head_selector import PerHeadSelector
 from spvit.selector import TokenSelector
 
 
-def make_selector(
-    kind: SelectorKind, backbone: VisionTransformer, block: int, *, weighting: HeadWeighting = HeadWeighting.SENET
-) -> TokenSelector:
-    """A fresh selector to stand before `block` of the backbone.
+def make_selector(kind: SelectorKind, block: Any, *, weighting: HeadWeighting = HeadWeighting.SENET) -> TokenSelector:
+    """A fresh selector to stand before a timm block.
 
     Raises:
-        ValueError: the kind does not fit the widths of the backbone.
+        ValueError: the kind does not fit the widths of the block.
     """
-    num_heads = backbone.blocks[block].attn.num_heads
+    width, num_heads = block.attn.qkv.in_features, block.attn.num_heads
     match kind:
         case SelectorKind.MULTI_HEAD:
-            return MultiHeadSelector(backbone.embed_dim, num_heads, weighting=weighting)
+            return MultiHeadSelector(width, num_heads, weighting=weighting)
         case SelectorKind.PER_HEAD:
-            return PerHeadSelector(backbone.embed_dim, num_heads, weighting=weighting)
+            return PerHeadSelector(width, num_heads, weighting=weighting)
         case SelectorKind.SINGLE_HEAD:
-            return MultiHeadSelector(backbone.embed_dim, 1, weighting=weighting)
+            return MultiHeadSelector(width, 1, weighting=weighting)
         case SelectorKind.LIGHT:
-            return LightSelector(backbone.embed_dim)
+            return LightSelector(width)
         case SelectorKind.CLASS_ATTENTION:
             return ClassAttentionSelector()
