@@ -1,5 +1,8 @@
 """Both formats: what is refused, and that an epoch's batches depend on seed and epoch alone."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -146,10 +149,81 @@ def test_unknown_keys_are_listed(npz_data: DataConfig):
         describe_data(npz_data)
 
 
-def test_timm_augmentation_needs_files(npz_data: DataConfig):
+def test_npz_images_with_timms_augmentation_are_those_of_the_same_files(folder_data: DataConfig, tmp_path: Path):
+    files = sorted((folder_data.path / "train").rglob("*.png"))
+    for split in ("train", "val"):
+        images = np.stack([np.asarray(Image.open(file)) for file in files])
+        np.savez(tmp_path / f"{split}.npz", images=images, labels=np.repeat(np.arange(CLASSES), 4))
+    assert same(batches(folder_data, 1), batches(DataConfig(format=DataFormat.NPZ, path=tmp_path), 1))
+
+
+def test_timms_augmentation_needs_pictures(npz_data: DataConfig):
+    npz(npz_data.path / "train.npz", images=np.zeros((12, SIZE, SIZE, 2), np.uint8))
     config = npz_data.model_copy(update={"augmentation": Augmentation.TIMM})
-    with pytest.raises(DataError, match="'light' or 'none'"):
+    with pytest.raises(DataError, match=r"1 or 3 channels, but these have 2.*'light' or 'none'"):
         open_split(config, Split.TRAIN, GREY, Loading(batch_size=5, training=True))
+
+
+def test_repetitions_of_an_image_differ_and_keep_the_epochs_length(data: DataConfig):
+    config = data.model_copy(update={"repeated_augmentation": 3})
+    found = batches(config, 0)
+    assert sum(len(labels) for labels in found[1::2]) == 10
+    images, labels = torch.cat(found[::2]), torch.cat(found[1::2])
+    assert (labels[:9].view(3, 3) == labels[:9].view(3, 3)[:, :1]).all()
+    assert len({tuple(image.flatten().tolist()) for image in images[:9]}) > 3
+    assert same(found, batches(config, 0))
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_splits_may_have_other_names(data: DataConfig, split: str):
+    suffix = ".npz" if data.format is DataFormat.NPZ else ""
+    (data.path / f"{split}{suffix}").rename(data.path / f"other{suffix}")
+    assert describe_data(data.model_copy(update={f"{split}_split": "other"})).num_classes == CLASSES
+
+
+def test_folders_that_may_not_be_read_are_named(folder_data: DataConfig):
+    closed = folder_data.path / "train" / "class1"
+    closed.chmod(0)
+    with unprivileged(folder_data.path), pytest.raises(DataError, match=r"class1 cannot be read: Permission denied"):
+        describe_data(folder_data)
+    closed.chmod(0o755)
+
+
+@contextmanager
+def unprivileged(path: Path) -> Iterator[None]:
+    """Root may read everything, so that a test that runs as root must become somebody else for a moment."""
+    if os.geteuid() != 0:
+        yield
+        return
+    parents = [path, *path.parents]
+    modes = [parent.stat().st_mode for parent in parents]
+    for parent in parents[:3]:
+        parent.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        for parent, mode in zip(parents, modes, strict=True):
+            parent.chmod(mode)
+
+
+def test_fewer_images_than_classes_are_refused(npz_data: DataConfig):
+    npz(npz_data.path / "train.npz", labels=np.array([*range(11), 40]))
+    with pytest.raises(DataError, match="each of the 41 classes, but there are 12 images"):
+        describe_data(npz_data)
+
+
+def test_fewer_images_than_workers_are_refused(data: DataConfig):
+    with pytest.raises(DataError, match="13 workers need at least one training image each, but there are 12"):
+        open_split(data, Split.TRAIN, GREY, Loading(batch_size=1, training=True, world_size=13))
+
+
+def test_fewer_images_than_a_batch_are_told_of(data: DataConfig, caplog: pytest.LogCaptureFixture):
+    describe_data(data, batch_size=12)
+    assert not caplog.text
+    describe_data(data, batch_size=13)
+    assert "12 training images make no batch of training.batch_size = 13" in caplog.text
 
 
 def test_classes_of_one_split_only_are_named(folder_data: DataConfig):

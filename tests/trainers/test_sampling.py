@@ -3,8 +3,9 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from timm.data.distributed_sampler import RepeatAugSampler
 
-from trainers.sampling import Purpose, epoch_order, stream, worker_share
+from trainers.sampling import Purpose, epoch_order, repeated_order, stream, worker_share
 
 LABEL_LISTS = st.lists(st.integers(0, 4), min_size=1, max_size=60)
 
@@ -49,3 +50,39 @@ def test_workers_share_evaluation_without_loss_and_training_evenly(count: int, w
     seen = np.concatenate([numbers for share in shares(training=False) for numbers in share])
     assert sorted(seen) == list(range(count))
     assert len({tuple(len(numbers) for numbers in share) for share in shares(training=True)}) == 1
+
+
+@given(
+    count=st.one_of(st.integers(12, 300), st.integers(500, 1100)),
+    repeats=st.integers(1, 4),
+    world=st.integers(1, 4),
+    epoch=st.integers(0, 3),
+)
+def test_repetitions_are_dealt_as_timm_deals_them(count: int, repeats: int, world: int, epoch: int):
+    labels = np.arange(count) % 3
+    order = repeated_order(labels, seed=0, epoch=epoch, num_repeats=repeats)
+    shares = [
+        np.concatenate(worker_share(order, rank=r, world_size=world, batch_size=1, training=True)) for r in range(world)
+    ]
+    timms = [RepeatAugSampler(range(count), world, rank, num_repeats=repeats) for rank in range(world)]
+    for sampler in timms:
+        sampler.set_epoch(epoch)
+    if repeats > 1 and count >= 256:  # with fewer images timm rounds up where there are several workers
+        assert [len(share) for share in shares] == [len(list(sampler)) for sampler in timms]
+        ours, theirs = ([same_places(list(one)) for one in each] for each in (shares, timms))
+        assert ours == theirs
+    assert max(np.bincount(order)) <= repeats
+    assert len(set(order.tolist())) == -(-len(order) // repeats)
+
+
+def same_places(numbers: list[int]) -> list[int]:
+    """Which places of a list hold the same image, whichever image it is."""
+    first = {}
+    return [first.setdefault(int(number), len(first)) for number in numbers]
+
+
+@given(labels=LABEL_LISTS, repeats=st.integers(2, 4), wanted=st.integers(1, 60))
+def test_repeated_epochs_are_as_long_as_asked_for(labels: list[int], repeats: int, wanted: int):
+    order = repeated_order(np.array(labels), seed=1, epoch=2, num_repeats=repeats, num_images=wanted)
+    assert len(order) == min(wanted, len(labels))
+    assert (order == repeated_order(np.array(labels), seed=1, epoch=2, num_repeats=repeats, num_images=wanted)).all()
