@@ -63,13 +63,30 @@ class MixDraw:
 
 
 def draw_mix(
-    rng: np.random.Generator, batch_size: int, size: tuple[int, int], *, mixup: float, cutmix: float
+    rng: np.random.Generator,
+    batch_size: int,
+    size: tuple[int, int],
+    *,
+    mixup: float,
+    cutmix: float,
+    probability: float = 1.0,
+    cutmix_share: float = 0.5,
 ) -> MixDraw | None:
-    """Mixup (arXiv:1710.09412) or cutmix (arXiv:1905.04899), evenly where both have an alpha above 0."""
-    if mixup <= 0 and cutmix <= 0:
+    """Mixup (arXiv:1710.09412) or cutmix (arXiv:1905.04899) for a whole batch; None to leave it as it is.
+
+    Args:
+        rng: of this batch.
+        batch_size: number of images.
+        size: height and width of the images.
+        mixup: alpha of mixup; 0 is without.
+        cutmix: alpha of cutmix; 0 is without.
+        probability: that a batch is mixed at all.
+        cutmix_share: probability of cutmix where both have an alpha.
+    """
+    if (mixup <= 0 and cutmix <= 0) or (probability < 1 and rng.random() >= probability):
         return None
     order = rng.permutation(batch_size)
-    if cutmix <= 0 or (mixup > 0 and rng.random() < 0.5):
+    if cutmix <= 0 or (mixup > 0 and rng.random() < 1 - cutmix_share):
         return MixDraw(order=order, share=float(rng.beta(mixup, mixup)))
     box = _box(rng, size, float(rng.beta(cutmix, cutmix)))
     area = (box[1] - box[0]) * (box[3] - box[2])

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from trainers.safe_folder import DamagedFolderError, remove_folder, set_aside, v
 
 log = logging.getLogger(__name__)
 
-WEIGHTS, OPTIMIZER, META = "weights.safetensors", "optimizer.pt", "meta.json"
+WEIGHTS, TRAINING_WEIGHTS = "weights.safetensors", "training_weights.safetensors"
+OPTIMIZER, META = "optimizer.pt", "meta.json"
 NUM_KEPT = 2
 _NAME = re.compile(r"checkpoint-(\d{6})")
 
@@ -34,14 +36,21 @@ class SavedCheckpoint:
     meta: Mapping[str, Any]
 
     def weights(self, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-        """The model's tensors by name."""
-        weights: dict[str, Tensor] = load_file(self.directory / WEIGHTS, device=str(device))
-        return weights
+        """The model's tensors by name, as they were evaluated."""
+        return self._load(WEIGHTS, device)
+
+    def training_weights(self, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+        """The tensors from which training goes on: others than `weights` where their moving average is evaluated."""
+        return self._load(TRAINING_WEIGHTS if (self.directory / TRAINING_WEIGHTS).exists() else WEIGHTS, device)
 
     def optimizer(self) -> dict[str, Any]:
         """The optimizer's state. Read with `weights_only`: a file that holds code is refused."""
         state: dict[str, Any] = torch.load(self.directory / OPTIMIZER, map_location="cpu", weights_only=True)
         return state
+
+    def _load(self, name: str, device: torch.device | str) -> dict[str, Tensor]:
+        weights: dict[str, Tensor] = load_file(self.directory / name, device=str(device))
+        return weights
 
 
 def save_checkpoint(
@@ -51,15 +60,17 @@ def save_checkpoint(
     weights: Mapping[str, Tensor],
     optimizer: Mapping[str, Any],
     meta: Mapping[str, Any],
+    training_weights: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Add a checkpoint and drop all but the newest two.
 
     Args:
         directory: the trial's folder; made if absent.
         step: finished epochs, 0 or more.
-        weights: tensors by name, on any device.
+        weights: tensors by name, on any device, as they were evaluated.
         optimizer: a `state_dict` of tensors and plain values.
         meta: JSON values.
+        training_weights: those from which training goes on, where they are others.
 
     Returns:
         The checkpoint's folder.
@@ -68,7 +79,7 @@ def save_checkpoint(
         StorageError: the file system refused (full, read-only, quota); earlier checkpoints are untouched.
     """
     target = directory / f"checkpoint-{step:06d}"
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    tensors = {WEIGHTS: weights} | ({} if training_weights is None else {TRAINING_WEIGHTS: training_weights})
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if target.exists():
@@ -76,7 +87,7 @@ def save_checkpoint(
         write_folder(
             target,
             {
-                WEIGHTS: lambda path: save_file(tensors, path),
+                **{name: partial(_write_tensors, values) for name, values in tensors.items()},
                 OPTIMIZER: lambda path: torch.save(dict(optimizer), path),
                 META: lambda path: _write_json(path, meta),
             },
@@ -145,6 +156,10 @@ def _found(directory: Path) -> list[tuple[int, Path]]:
         return []
     matches = ((_NAME.fullmatch(path.name), path) for path in directory.iterdir())
     return sorted((int(match[1]), path) for match, path in matches if match)
+
+
+def _write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

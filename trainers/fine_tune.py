@@ -1,28 +1,28 @@
-"""The fine-tuning of one trial: the only training loop."""
+"""The fine-tuning of one trial, epoch by epoch."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from spvit.errors import DivergedError, UsageError
 from spvit.model import PrunedViT
-from trainers.augment import draw_mix, mix
 from trainers.build import build_model, identity_of, open_data
 from trainers.checkpoint import SavedCheckpoint, latest_checkpoint, save_checkpoint
-from trainers.config import Precision, TrialConfig
+from trainers.compiling import compile_module
+from trainers.config import TrialConfig
+from trainers.ema import make_average
+from trainers.epoch_training import EpochTraining, Progress
 from trainers.evaluate import evaluate
-from trainers.learning_rate import lr_at
-from trainers.loss import LossTerms, TrainingStep
-from trainers.loss_meter import LossMeter
-from trainers.metrics import EpochMetrics, Evaluation
-from trainers.optim import clip, make_optimizer, set_frozen, set_learning_rate, trainable
+from trainers.loss import TrainingStep, make_criterion
+from trainers.metrics import EpochMetrics, Evaluation, Weights
+from trainers.optim import make_optimizer, set_frozen
 from trainers.preprocessing import preprocessing_of
 from trainers.sampling import Purpose, stream
 from trainers.seeding import torch_seeded
@@ -31,8 +31,6 @@ from trainers.teacher import make_teacher
 from trainers.workers import WorkerGroup, resolve_device
 
 __all__ = ["DivergedError", "FineTuner"]
-
-Progress = Callable[[int, int], None]
 
 
 class FineTuner:
@@ -70,15 +68,23 @@ class FineTuner:
         self._model = build_model(config).to(self._device)
         self._preprocessing = preprocessing_of(self._model.backbone)
         self._data = open_data(config, self._preprocessing, workers=self._workers, device=str(self._device))
-        teacher = make_teacher(self._model.backbone, needed=config.losses.needs_teacher)
-        self._step = TrainingStep(self._model, teacher, weights=config.losses, training=config.training)
         self._optimizer = make_optimizer(self._model, config.training)
+        self._average = make_average(self._optimizer, config.training)
+        self._training = EpochTraining(
+            self._make_step(),
+            self._optimizer,
+            self._average,
+            config=config.training,
+            preprocessing=self._preprocessing,
+            workers=self._workers,
+            device=self._device,
+        )
         self._history: list[EpochMetrics] = []
         self._resume()
 
     @property
     def model(self) -> PrunedViT:
-        """The model as trained so far."""
+        """The model as trained so far; checkpoints hold the moving average of its weights where there is one."""
         return self._model
 
     @property
@@ -126,13 +132,23 @@ class FineTuner:
             epoch=self.epoch + 1,
             evaluation=self._evaluate(),
             loss_terms=loss_terms,
-            lr=self._lr(self._num_steps - 1),
+            weights=Weights.RAW if self._average is None else Weights.EMA,
+            lr=self._training.lr((self.epoch + 1) * self._num_steps - 1, self._num_steps),
             train_seconds=seconds,
             images_per_second=self._num_steps * self._images_per_step / seconds,
         )
         self._history.append(metrics)
         self._save()
         return metrics
+
+    def _make_step(self) -> TrainingStep:
+        config = self._config
+        criterion = make_criterion(self._model, config, self._workers).to(self._device)
+        teacher = make_teacher(self._model, config.training, needed=config.losses.needs_teacher)
+        step = TrainingStep(self._model, teacher, criterion, config)
+        if config.training.compile:
+            compile_module(step, self._device)
+        return step
 
     @property
     def _num_steps(self) -> int:
@@ -148,50 +164,13 @@ class FineTuner:
         self._model.train()
         with torch_seeded(self._noise_seed(Purpose.WARMUP_NOISE)):
             start_selectors(self._model, self._data.train, self._config, cache=self._cache, workers=self._workers)
+        if self._average is not None:
+            self._average.restart()
 
     def _train(self, progress: Progress | None) -> dict[str, float]:
         set_frozen(self._model, self._config.training, epoch=self.epoch)
-        parameters, meter, num_steps = trainable(self._model), LossMeter(), self._num_steps
-        step_module = self._workers.wrap(self._step.train())
         with torch_seeded(self._noise_seed(Purpose.NOISE)):
-            for step, (images, labels) in enumerate(self._data.train.epoch(self.epoch)):
-                set_learning_rate(self._optimizer, self._lr(step))
-                loss = self._forward(step_module, *self._mixed(step, images, labels))
-                self._backward(loss, parameters)
-                meter.add(loss, step=self.epoch * num_steps + step)
-                if progress is not None:
-                    progress(step + 1, num_steps)
-        return meter.means(self._workers, step=(self.epoch + 1) * num_steps)
-
-    def _forward(self, step_module: torch.nn.Module, images: Tensor, targets: Tensor) -> LossTerms:
-        half = self._config.training.precision is Precision.BFLOAT16
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=half):
-            loss: LossTerms = step_module(images, targets)
-        return loss
-
-    def _backward(self, loss: LossTerms, parameters: list[torch.nn.Parameter]) -> None:
-        if not loss.total.requires_grad:
-            return
-        self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss.total)
-        clip(parameters, self._config.training.clip_grad_norm)
-        self._optimizer.step()
-
-    def _mixed(self, step: int, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        training = self._config.training
-        rng = stream(training.seed, Purpose.MIX, self.epoch, step, self._workers.rank)
-        draw = draw_mix(rng, len(labels), self._preprocessing.size, mixup=training.mixup, cutmix=training.cutmix)
-        return mix(images, labels, draw, self._preprocessing.num_classes)
-
-    def _lr(self, step: int) -> float:
-        training, num_steps = self._config.training, self._num_steps
-        return lr_at(
-            self.epoch * num_steps + step,
-            total_steps=training.epochs * num_steps,
-            peak=training.lr,
-            floor=training.min_lr,
-            warmup_steps=round(training.warmup_epochs * num_steps),
-        )
+            return self._training.run(self._data.train, self.epoch, progress)
 
     def _noise_seed(self, purpose: Purpose) -> int:
         rng = stream(self._config.training.seed, purpose, self.epoch, self._workers.rank)
@@ -199,7 +178,8 @@ class FineTuner:
 
     def _evaluate(self) -> Evaluation:
         batches = self._data.val.epoch(0)
-        evaluation = evaluate(self._model, batches, device=self._device, workers=self._workers)
+        with self._exported_weights():
+            evaluation = evaluate(self._model, batches, device=self._device, workers=self._workers)
         if not math.isfinite(evaluation.loss):
             raise DivergedError(
                 f"The validation loss must be finite, but after epoch {self.epoch + 1} it is {evaluation.loss}. "
@@ -216,19 +196,30 @@ class FineTuner:
 
     def _load(self, saved: SavedCheckpoint) -> None:
         self._model.load_state_dict(saved.weights(self._device))
+        if self._average is not None:
+            self._average.restart()
+            self._model.load_state_dict(saved.training_weights(self._device))
         self._optimizer.load_state_dict(saved.optimizer())
         self._history = [EpochMetrics.from_dict(values) for values in saved.meta["history"]]
 
     def _save(self) -> None:
         if self._directory is not None and self._workers.is_main:
-            save_checkpoint(
-                self._directory,
-                self.epoch,
-                weights=self._model.state_dict(),
-                optimizer=self._optimizer.state_dict(),
-                meta=self._meta(),
-            )
+            averaging = self._average is not None
+            trained = {k: v.clone() for k, v in self._model.state_dict().items()} if averaging else None
+            with self._exported_weights():
+                save_checkpoint(
+                    self._directory,
+                    self.epoch,
+                    weights=self._model.state_dict(),
+                    training_weights=trained,
+                    optimizer=self._optimizer.state_dict(),
+                    meta=self._meta(),
+                )
         self._workers.barrier()
+
+    def _exported_weights(self) -> AbstractContextManager[None]:
+        """The model holds the weights that are evaluated and exported: their moving average where there is one."""
+        return nullcontext() if self._average is None else self._average.lent()
 
     def _meta(self) -> dict[str, Any]:
         return {

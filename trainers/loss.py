@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from spvit.errors import ConfigError
 from spvit.losses import distillation_loss, keep_ratio_loss, token_distillation_loss
-from spvit.model import PrunedOutput, PrunedViT
-from trainers.config import LossWeights, TrainingConfig
+from spvit.pruned_model import PrunedModel, PrunedOutput
+from trainers.config import LossWeights, TrialConfig
+from trainers.frozen_part import hold_frozen_still, is_leading_frozen
+from trainers.latency_loss import LatencySurrogate
 from trainers.teacher import TeacherOutput
+from trainers.workers import WorkerGroup
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class LossTerms:
     """The weighted sum to minimise and its unweighted terms, all scalars."""
 
@@ -31,48 +36,120 @@ class LossTerms:
         return ("total", *self.terms)
 
 
-class TrainingStep(nn.Module):
-    """Student and teacher on one batch: images and targets in, loss terms out. What a group of workers wraps."""
-
-    def __init__(
-        self, student: PrunedViT, teacher: nn.Module, *, weights: LossWeights, training: TrainingConfig
-    ) -> None:
-        super().__init__()
-        self.student, self.teacher = student, teacher
-        self._weights, self._training = weights, training
-
-    def forward(self, images: Tensor, targets: Tensor) -> LossTerms:
-        """Loss of images (B, C, H, W) with labels (B,) or soft targets (B, classes)."""
-        training = self._training
-        output = self.student.run(
-            images,
-            form=training.form,
-            sample=True,
-            temperature=training.temperature,
-            noise_scale=training.noise_scale,
-        )
-        return loss_terms(output, self.teacher(images), targets, self._weights, training.label_smoothing)
-
-
-def loss_terms(
-    output: PrunedOutput,
-    teacher: TeacherOutput | None,
-    targets: Tensor,
-    weights: LossWeights,
-    label_smoothing: float = 0.0,
-) -> LossTerms:
-    """Terms whose weight is 0 are not computed.
+class Criterion(nn.Module):
+    """The loss of a batch. Terms whose weight is 0 are not computed.
 
     The ratio term acts on expected keep fractions. In gathered form the counts are exact without it; there it keeps
     the scores calibrated, so that they weigh package tokens well and mean the same in masked form.
+
+    Args:
+        weights: of the terms.
+        label_smoothing: of the classification.
+        latency: what decisions cost, where `weights.latency` is above 0.
+        workers: the processes that train together: the keep rates are those of the batch of all of them.
     """
-    terms = {"classification": F.cross_entropy(output.logits.float(), targets, label_smoothing=label_smoothing)}
-    if weights.ratio > 0 and output.selections:
-        fractions = [selection.keep_fraction for selection in output.selections]
-        terms["ratio"] = keep_ratio_loss(fractions, [selection.target_keep_rate for selection in output.selections])
-    if weights.distillation > 0 and teacher is not None:
-        terms["distillation"] = distillation_loss(output.logits, teacher.logits)
-    if weights.token_distillation > 0 and teacher is not None:
-        terms["token_distillation"] = token_distillation_loss(output, teacher.patch_tokens)
-    total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
-    return LossTerms(total=total, terms=terms)
+
+    def __init__(
+        self,
+        weights: LossWeights,
+        *,
+        label_smoothing: float = 0.0,
+        latency: LatencySurrogate | None = None,
+        workers: WorkerGroup | None = None,
+    ) -> None:
+        super().__init__()
+        self.latency = latency
+        self._weights, self._label_smoothing = weights, label_smoothing
+        self._workers = workers or WorkerGroup.single()
+
+    def forward(self, output: PrunedOutput, teacher: TeacherOutput | None, targets: Tensor) -> LossTerms:
+        """Loss of a pruned model's output with labels (B,) or soft targets (B, classes)."""
+        weights = self._weights
+        logits = output.logits.float()
+        terms = {"classification": F.cross_entropy(logits, targets, label_smoothing=self._label_smoothing)}
+        if output.selections:
+            terms |= self._selection_terms(output)
+        if weights.distillation > 0 and teacher is not None:
+            terms["distillation"] = distillation_loss(logits, teacher.logits, weights.distillation_temperature)
+        if weights.token_distillation > 0 and teacher is not None:
+            terms["token_distillation"] = token_distillation_loss(output, teacher.patch_tokens)
+        total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
+        return LossTerms(total=total, terms=terms)
+
+    def _selection_terms(self, output: PrunedOutput) -> dict[str, Tensor]:
+        weights, terms = self._weights, {}
+        kept = torch.stack([selection.keep_fraction.float() for selection in output.selections])
+        shares = self._workers.share_of_mean(kept.mean(1))
+        if weights.ratio > 0:
+            fractions = kept if weights.ratio_per_image else shares.unsqueeze(1)
+            wanted = [selection.target_keep_rate for selection in output.selections]
+            terms["ratio"] = keep_ratio_loss(
+                fractions.unbind(), wanted, per_image=weights.ratio_per_image, hinge=weights.ratio_hinge
+            )
+        if self.latency is not None:
+            terms["latency"] = self.latency.excess(shares)
+        return terms
+
+
+def make_criterion(model: PrunedModel, config: TrialConfig, workers: WorkerGroup | None = None) -> Criterion:
+    """The loss that a trial's configuration describes.
+
+    Raises:
+        ConfigError: the latency term has a weight but nothing to aim at.
+    """
+    losses = config.losses
+    if losses.latency > 0 and config.latency is None:
+        raise ConfigError(
+            f"losses.latency = {losses.latency:g} needs a latency table and a budget, but this trial has none. Set "
+            "latency.max_latency_ms or latency.max_latency_share, and measure with `spvit-search profile EXPERIMENT`."
+        )
+    latency = LatencySurrogate(config.latency, model) if losses.latency > 0 and config.latency is not None else None
+    return Criterion(losses, label_smoothing=config.training.label_smoothing, latency=latency, workers=workers)
+
+
+class TrainingStep(nn.Module):
+    """Student and teacher on one batch: images and targets in, loss terms out. What a group of workers wraps.
+
+    While nothing before the first selector learns, its tokens are computed once, without autograd, for both: the
+    teacher's leading part is then the student's own.
+    """
+
+    def __init__(self, student: PrunedModel, teacher: nn.Module, criterion: Criterion, config: TrialConfig) -> None:
+        super().__init__()
+        self.student, self.teacher, self.criterion = student, teacher, criterion
+        self._training = config.training
+
+    def train(self, mode: bool = True) -> TrainingStep:
+        """Set the mode; what is frozen stays in evaluation mode. Call it again after freezing or unfreezing."""
+        super().train(mode)
+        hold_frozen_still(self.student)
+        return self
+
+    def forward(self, images: Tensor, targets: Tensor, temperature: float = 1.0) -> LossTerms:
+        """Loss of images (B, C, H, W) with labels (B,) or soft targets (B, classes)."""
+        leading_tokens = self.leading_tokens(images)
+        output = self.student.run(
+            images,
+            form=self._training.form,
+            sample=True,
+            temperature=temperature,
+            noise_scale=self._training.noise_scale,
+            leading_tokens=leading_tokens,
+        )
+        loss: LossTerms = self.criterion(output, self.teacher(images, leading_tokens), targets)
+        return loss
+
+    def leading_tokens(self, images: Tensor) -> Tensor | None:
+        """Tokens that reach the first selector, without a graph; None where their computation is to be learnt."""
+        if not is_leading_frozen(self.student):
+            return None
+        with torch.no_grad():
+            return self.student.leading_tokens(images)
+
+
+def weighted_mean(parts: Sequence[tuple[float, LossTerms]]) -> LossTerms:
+    """Loss terms of a batch from those of its parts and each part's share of it; without gradients."""
+    names = parts[0][1].names
+    means = torch.stack([share * part.detached() for share, part in parts]).sum(0)
+    terms = dict(zip(names, means.unbind(), strict=True))
+    return LossTerms(total=terms.pop("total"), terms=terms)

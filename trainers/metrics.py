@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
 
@@ -17,12 +18,20 @@ class Evaluation:
     num_images: int
 
 
+class Weights(StrEnum):
+    """Which weights were evaluated: those that a step left, or their moving average. Checkpoints hold the same."""
+
+    RAW = "raw"
+    EMA = "ema"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochMetrics:
     """One finished epoch of one trial. `epoch` counts finished epochs: the first report says 1."""
 
     epoch: int
     evaluation: Evaluation
+    weights: Weights = Weights.RAW
     loss_terms: Mapping[str, float] = field(default_factory=dict)
     lr: float = 0.0
     train_seconds: float = 0.0
@@ -30,7 +39,12 @@ class EpochMetrics:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values with flat names, for the border to Ray and MLflow."""
-        flat = {"epoch": self.epoch, "lr": self.lr, "train_seconds": self.train_seconds}
+        flat: dict[str, Any] = {
+            "epoch": self.epoch,
+            "weights": self.weights.value,
+            "lr": self.lr,
+            "train_seconds": self.train_seconds,
+        }
         flat |= {"images_per_second": self.images_per_second}
         flat |= {f"val_{name}": value for name, value in asdict(self.evaluation).items()}
         return flat | {f"loss_{name}": value for name, value in self.loss_terms.items()}
@@ -46,6 +60,7 @@ class EpochMetrics:
                 loss=float(values["val_loss"]),
                 num_images=int(values["val_num_images"]),
             ),
+            weights=Weights(values.get("weights", Weights.RAW)),
             loss_terms={key[5:]: float(value) for key, value in values.items() if key.startswith("loss_")},
             lr=float(values.get("lr", 0.0)),
             train_seconds=float(values.get("train_seconds", 0.0)),

@@ -8,19 +8,19 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 
-from spvit.model import PrunedViT
+from spvit.pruned_model import PrunedModel
 from trainers.config import TrainingConfig
 
 Groups = list[dict[str, object]]
 
 
-def make_optimizer(model: PrunedViT, config: TrainingConfig) -> AdamW:
+def make_optimizer(model: PrunedModel, config: TrainingConfig) -> AdamW:
     """One group for selectors and two for the backbone: no decay for biases, norms, class token and positions.
 
     Parameters that are never trained belong to no group.
     """
     groups: Groups = [_group(model.selector_parameters(), 1.0, config.weight_decay)]
-    fixed = {id(p) for p in model.leading_parameters()} if _leading_is_fixed(model, config) else set()
+    fixed = {id(p) for p in model.leading_parameters()} if is_leading_fixed(model, config) else set()
     backbone = [(name, p) for name, p in model.backbone.named_parameters() if id(p) not in fixed]
     if config.backbone_lr_scale > 0:
         bare = set(model.backbone.no_weight_decay())
@@ -29,7 +29,8 @@ def make_optimizer(model: PrunedViT, config: TrainingConfig) -> AdamW:
         groups += [_group(decayed, config.backbone_lr_scale, config.weight_decay)]
         groups += [_group(undecayed, config.backbone_lr_scale, 0.0)]
     groups = [group for group in groups if group["params"]]
-    return AdamW(groups or [_group(model.parameters(), 0.0, 0.0)], lr=config.lr, fused=True)
+    groups = groups or [_group(model.parameters(), 0.0, 0.0)]
+    return AdamW(groups, lr=config.lr, betas=config.adam_betas, eps=config.adam_epsilon, fused=True)
 
 
 def set_learning_rate(optimizer: AdamW, lr: float) -> None:
@@ -38,7 +39,7 @@ def set_learning_rate(optimizer: AdamW, lr: float) -> None:
         group["lr"] = lr * group["lr_scale"]
 
 
-def set_frozen(model: PrunedViT, config: TrainingConfig, *, epoch: int) -> None:
+def set_frozen(model: PrunedModel, config: TrainingConfig, *, epoch: int) -> None:
     """Decide which parameters learn in an epoch (0-based); the others get no gradient at all, which saves its cost.
 
     A model without selectors has nothing but its backbone to train: there the backbone's freeze does not apply.
@@ -46,9 +47,14 @@ def set_frozen(model: PrunedViT, config: TrainingConfig, *, epoch: int) -> None:
     has_selectors = bool(list(model.selector_parameters()))
     thawed = config.backbone_lr_scale > 0 and (epoch >= config.freeze_epochs or not has_selectors)
     _require_grad(model.backbone_parameters(), thawed)
-    if _leading_is_fixed(model, config):
+    if is_leading_fixed(model, config):
         _require_grad(model.leading_parameters(), False)
     _require_grad(model.selector_parameters(), True)
+
+
+def is_leading_fixed(model: PrunedModel, config: TrainingConfig) -> bool:
+    """Whether what comes before the first selector is never trained."""
+    return config.freeze_leading and bool(list(model.selector_parameters()))
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:
@@ -60,10 +66,6 @@ def clip(parameters: list[nn.Parameter], max_norm: float | None) -> None:
     """Scale gradients down to a common norm."""
     if max_norm is not None:
         torch.nn.utils.clip_grad_norm_(parameters, max_norm)
-
-
-def _leading_is_fixed(model: PrunedViT, config: TrainingConfig) -> bool:
-    return config.freeze_leading and bool(list(model.selector_parameters()))
 
 
 def _group(parameters: Iterable[nn.Parameter], lr_scale: float, weight_decay: float) -> dict[str, object]:

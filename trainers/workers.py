@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from spvit.decision import straight_through
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +56,22 @@ class WorkerGroup:
     def all_reduce_mean(self, tensor: Tensor) -> Tensor:
         """Mean over workers; the argument is left as it is."""
         return self.all_reduce_sum(tensor) / self.world_size if self.world_size > 1 else tensor
+
+    def share_of_mean(self, tensor: Tensor) -> Tensor:
+        """Mean over workers with the gradient of this worker's own share.
+
+        Wrapped modules average gradients over workers: the others' shares come in there, so that a function of this
+        mean gets the gradient that a single process with all images would compute.
+        """
+        if self.world_size == 1:
+            return tensor
+        return straight_through(self.all_reduce_mean(tensor.detach()), tensor)
+
+    def alone(self, module: nn.Module, *, wanted: bool = True) -> AbstractContextManager[None]:
+        """While it lasts, a wrapped module's gradients stay with this worker, to be averaged with the next ones."""
+        if wanted and isinstance(module, nn.parallel.DistributedDataParallel):
+            return module.no_sync()
+        return nullcontext()
 
     def barrier(self) -> None:
         """Wait for each other."""

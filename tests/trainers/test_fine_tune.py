@@ -22,7 +22,7 @@ MODEL = {
 }  # fmt: skip
 TRAINING = {
     "epochs": 3, "batch_size": 8, "freeze_epochs": 1, "selector_warmup_steps": 4, "device": "cpu", "num_threads": 1,
-    "mixup": 0.2, "images_per_epoch": 24, "backbone_lr_scale": 0.5,
+    "mixup": 0.2, "cutmix": 0.0, "images_per_epoch": 24, "backbone_lr_scale": 0.5,
 }  # fmt: skip
 SCHEDULE = PruningSchedule.from_keep_rates([0.6, 0.3], [1, 2])
 

@@ -1,0 +1,59 @@
+"""What the latency term of a loss aims at: a latency table's curves and a budget, in plain numbers. No torch."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Self
+
+from pydantic import Field, model_validator
+
+from trainers.frozen_config import FrozenConfig, NonNegative, Positive
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from latency_tables.measurement import Measurement
+    from latency_tables.table import LatencyTable
+
+
+class LatencyCurve(FrozenConfig):
+    """Milliseconds of one part of a model by the number of tokens, linear between what was measured."""
+
+    num_tokens: tuple[int, ...] = Field(min_length=2)
+    times_ms: tuple[NonNegative, ...]
+
+    @model_validator(mode="after")
+    def _curve(self) -> Self:
+        if len(self.num_tokens) != len(self.times_ms):
+            raise ValueError(f"each of {len(self.num_tokens)} token counts needs a time, but got {len(self.times_ms)}")
+        if any(after <= before for before, after in pairwise(self.num_tokens)):
+            raise ValueError(f"token counts must rise, but got {self.num_tokens}")
+        return self
+
+    @classmethod
+    def from_rows(cls, rows: Mapping[int, Measurement], scale: float) -> Self:
+        """The medians of a table's rows, times `scale`."""
+        return cls(num_tokens=tuple(rows), times_ms=tuple(scale * row.median_ms for row in rows.values()))
+
+
+class LatencyTarget(FrozenConfig):
+    """Copied into each trial that needs it, so that a worker elsewhere reads no file and a checkpoint knows its target.
+
+    `fixed_ms` is what no selector can change: stem and head. All times are for one batch on the measured device.
+    """
+
+    budget_ms: Positive
+    fixed_ms: NonNegative
+    blocks: LatencyCurve
+    selections: LatencyCurve
+
+    @classmethod
+    def from_table(cls, table: LatencyTable, budget_ms: float) -> Self:
+        """The target that a measured table and a budget make; sums agree with `latency_tables.predict`."""
+        scale = table.end_to_end.scale
+        return cls(
+            budget_ms=budget_ms,
+            fixed_ms=scale * (table.stem.median_ms + table.head.median_ms),
+            blocks=LatencyCurve.from_rows(table.blocks, scale),
+            selections=LatencyCurve.from_rows(table.selections, scale),
+        )
