@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from spvit.attention import embed
 from spvit.factory import geometry_of
+from spvit.frozen_norms import hold_frozen_norms
 from spvit.options import HeadWeighting, SelectorKind, TokenForm
 from spvit.packaging import no_packages
+from spvit.pooling import Left, logits_of, reads_patches
 from spvit.pruned_model import PrunedModel, PrunedOutput, SelectionOutput
 from spvit.schedule import PackageMode, PruningSchedule
 from spvit.selection import Gathered, Layout, Masked, Sampling, attention_mask, select_gathered, select_masked
@@ -21,7 +23,7 @@ from spvit.selector_kinds import make_selector
 
 __all__ = ["PrunedOutput", "PrunedViT", "SelectionOutput", "dense_tokens"]
 
-TRAILING = ("blocks.", "norm.", "fc_norm.", "head.", "head_dist.", "attn_pool.")
+TRAILING = ("blocks.", "norm.", "fc_norm.", "head.", "head_dist.", "aux_head.", "attn_pool.")
 
 
 class PrunedViT(PrunedModel):
@@ -66,8 +68,10 @@ class PrunedViT(PrunedModel):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, 3, H, W): gathered, deterministic, with static token counts."""
-        x, _ = self._run_gathered(self.leading_tokens(images), None)
-        return self._classify(self.backbone.norm(x[:, : self.layout.num_prefix]))
+        x, steps = self._run_gathered(self.leading_tokens(images), None)
+        if not reads_patches(self.backbone):
+            x = x[:, : self.layout.num_prefix]
+        return self._classify(self.backbone.norm(x), mass=steps[-1].mass if steps else None)
 
     def run(
         self,
@@ -99,9 +103,15 @@ class PrunedViT(PrunedModel):
         x = self.leading_tokens(images) if leading_tokens is None else leading_tokens
         if form is TokenForm.MASKED:
             x, steps = self._run_masked(x, sampling)
-            return self._masked_output(self.backbone.norm(x), steps)
+            return self._masked_output(self.backbone.norm(x), steps, is_sampled=sample)
         x, gathered = self._run_gathered(x, sampling)
         return self._gathered_output(self.backbone.norm(x), gathered)
+
+    def train(self, mode: bool = True) -> PrunedViT:
+        """Training mode, but for batch norms that do not learn."""
+        super().train(mode)
+        hold_frozen_norms(self.backbone)
+        return self
 
     @property
     def num_leading_blocks(self) -> int:
@@ -164,9 +174,12 @@ class PrunedViT(PrunedModel):
         first = self.num_leading_blocks
         return enumerate(self.backbone.blocks[first:], start=first)
 
-    def _classify(self, normed: Tensor) -> Tensor:
-        logits: Tensor = self.backbone.forward_head(normed)
-        return logits
+    def _classify(
+        self, normed: Tensor, *, mass: Tensor | None = None, keep: Tensor | None = None, is_sampled: bool = False
+    ) -> Tensor:
+        """Logits of normed tokens, among them packages of these masses (B, S) and patches to keep (B, M)."""
+        left = Left(normed, no_packages(normed).mass if mass is None else mass, keep)
+        return logits_of(self.backbone, left, is_sampled=is_sampled)
 
     def _gathered_output(self, normed: Tensor, steps: list[Gathered]) -> PrunedOutput:
         index = torch.arange(self.layout.num_patches, device=normed.device).expand(len(normed), -1)
@@ -174,21 +187,22 @@ class PrunedViT(PrunedModel):
             index = index.gather(1, step.kept)
         start = self.layout.num_prefix
         return PrunedOutput(
-            logits=self._classify(normed),
+            logits=self._classify(normed, mass=steps[-1].mass if steps else None),
             patch_tokens=normed[:, start : start + index.shape[1]],
             patch_index=index,
             patch_policy=torch.ones_like(index, dtype=torch.float32),
             selections=tuple(map(self._describe_gathered, self.plan.selections, steps)),
         )
 
-    def _masked_output(self, normed: Tensor, steps: list[Masked]) -> PrunedOutput:
+    def _masked_output(self, normed: Tensor, steps: list[Masked], *, is_sampled: bool) -> PrunedOutput:
+        mass, keep = (steps[-1].mass, steps[-1].keep) if steps else (None, None)
         index = torch.arange(self.layout.num_patches, device=normed.device).expand(len(normed), -1)
         start = self.layout.num_prefix
         return PrunedOutput(
-            logits=self._classify(normed),
+            logits=self._classify(normed, mass=mass, keep=keep, is_sampled=is_sampled),
             patch_tokens=normed[:, start : start + index.shape[1]],
             patch_index=index,
-            patch_policy=steps[-1].keep if steps else torch.ones_like(index, dtype=torch.float32),
+            patch_policy=torch.ones_like(index, dtype=torch.float32) if keep is None else keep,
             selections=tuple(map(self._describe_masked, self.plan.selections, steps)),
         )
 
