@@ -1,8 +1,8 @@
-"""Attention as pruning needs it: masks made of policies, and what the class token looks at in a dense model."""
+"""Attention as pruning needs it: masks made of policies, and which patches are looked at in a dense model."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import torch
@@ -65,12 +65,28 @@ def _class_logits(attn: Any, x: Tensor) -> Tensor:
     return torch.einsum("bhd,bnhd->bhn", query, attn.k_norm(keys.view(*keys.shape[:2], num_heads, width)))
 
 
+def received_attention(block: Any, tokens: Tensor) -> Tensor:
+    """How much attention each token gets in a timm block: (B, N), the mean over heads and all tokens, summing to 1.
+
+    What stands for `class_attention` in models that do not classify by a class token.
+
+    Args:
+        block: a timm block with a plain `attn`; where its norm follows the attention, tokens enter as they are.
+        tokens: (B, N, C) as they enter the block.
+    """
+    attn, x = block.attn, tokens if isinstance(block, ResPostBlock) else block.norm1(tokens)
+    heads = attn.qkv(x).unflatten(-1, (3, attn.num_heads, attn.head_dim))
+    query, key = attn.q_norm(heads[:, :, 0].transpose(1, 2)), attn.k_norm(heads[:, :, 1].transpose(1, 2))
+    spread: Tensor = (query * attn.scale @ key.transpose(-2, -1)).float().softmax(-1).mean((1, 2))
+    return spread
+
+
 def class_attentions(backbone: VisionTransformer, images: Tensor, blocks: Collection[int]) -> dict[int, Tensor]:
     """The class token's attention over patches in the dense model, by block: (B, N0), each summing to 1.
 
     Blocks behind the last one asked for are not run. Without gradients.
     """
-    examples = _walk(backbone, images, blocks, last=max(blocks, default=-1))
+    examples = _walk(backbone, images, blocks, last=max(blocks, default=-1), attention=class_attention)
     return {number: attention for number, (_, attention) in examples.items()}
 
 
@@ -84,12 +100,15 @@ class Lookahead(NamedTuple):
 def lookahead_attentions(backbone: VisionTransformer, images: Tensor, blocks: Collection[int]) -> dict[int, Lookahead]:
     """For each block: the dense model's patch tokens before it, and the class token's attention from there on.
 
+    Where the model does not classify by its class token, or has none, it is the attention of all tokens.
+
     Importance is the mean over the block and all behind it, and sums to 1 over patches. The block's own attention is
     a poor guide in shallow models, whose class token looks around before it looks at the object: on a 6-block model of
     85.0 % top-1, keeping .34/.24/.14 by it gave 48.9 %, by the attention still to come 80.7 %.
     """
     depth = len(backbone.blocks)
-    examples = _walk(backbone, images, range(depth), last=depth - 1) if blocks else {}
+    attention = class_attention if backbone.global_pool == "token" else received_attention
+    examples = _walk(backbone, images, range(depth), last=depth - 1, attention=attention) if blocks else {}
     return {
         number: Lookahead(
             tokens=examples[number][0][:, backbone.num_prefix_tokens :],
@@ -101,16 +120,21 @@ def lookahead_attentions(backbone: VisionTransformer, images: Tensor, blocks: Co
 
 @torch.no_grad()
 def _walk(
-    backbone: VisionTransformer, images: Tensor, blocks: Collection[int], *, last: int
+    backbone: VisionTransformer,
+    images: Tensor,
+    blocks: Collection[int],
+    *,
+    last: int,
+    attention: Callable[[Any, Tensor], Tensor],
 ) -> dict[int, tuple[Tensor, Tensor]]:
-    """Tokens before each block asked for and its class attention over patches, up to block `last`."""
+    """Tokens before each block asked for and its attention over patches, up to block `last`."""
     found: dict[int, tuple[Tensor, Tensor]] = {}
     if last < 0:
         return found
     x = embed(backbone, images)
     for number, block in enumerate(backbone.blocks[: last + 1]):
         if number in blocks:
-            patches = class_attention(block, x)[:, backbone.num_prefix_tokens :]
+            patches = attention(block, x)[:, backbone.num_prefix_tokens :]
             found[number] = (x, patches / patches.sum(1, keepdim=True))
         if number < last:
             x = block(x)

@@ -19,7 +19,7 @@ from spvit.pooling import Left, logits_of, reads_patches
 from spvit.pruned_model import PrunedModel, PrunedOutput, SelectionOutput
 from spvit.schedule import PackageMode, PruningSchedule
 from spvit.selection import Gathered, Layout, Masked, Sampling, attention_mask, select_gathered, select_masked
-from spvit.selector_kinds import make_selector
+from spvit.selector_kinds import check_selector, make_selector
 
 __all__ = ["PrunedOutput", "PrunedViT", "SelectionOutput", "dense_tokens"]
 
@@ -38,6 +38,7 @@ class PrunedViT(PrunedModel):
 
     Raises:
         ValueError: a stage lies behind the backbone's last block.
+        UnsupportedModelError: the selector needs a class token that the backbone does not have.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class PrunedViT(PrunedModel):
         package: PackageMode = PackageMode.PER_SELECTOR,
     ) -> None:
         super().__init__()
+        check_selector(selector, backbone)
         geometry = geometry_of(backbone)
         self.backbone = backbone
         self.schedule = schedule
