@@ -22,6 +22,7 @@ from latency_tables.ratio import spread_percent
 from latency_tables.table import Conditions, EndToEndCheck, LatencyTable
 from latency_tables.timing import Interleaved, RoundDone, interleave
 from spvit.errors import LatencyTableError
+from spvit.options import SelectorKind
 from spvit.schedule import PruningSchedule
 
 Progress = Callable[[float, str], None]
@@ -57,6 +58,7 @@ def measure_table(
     num_threads: int = 1,
     device: str = "cpu",
     selector: SelectorOptions | None = None,
+    other_selectors: Sequence[SelectorKind] = (),
     time_limit_s: float = 60.0,
     progress: Progress = lambda _fraction, _text: None,
     cores: Set[int] | None = None,
@@ -76,6 +78,7 @@ def measure_table(
         num_threads: CPU threads.
         device: torch device.
         selector: the selector to price; the default one if absent.
+        other_selectors: further kinds to price, weighted and packaged alike.
         time_limit_s: wall time to aim at; ignored where `effort` is given.
         progress: see `Progress`.
         cores: pin to these cores meanwhile.
@@ -97,19 +100,31 @@ def measure_table(
     )
     schedules = _complete_models(key, selector, effort)
     parts = Parts(backbone, batch_size=batch_size, dtype=key.dtype, device=device, selector=selector)
+    kinds = tuple(dict.fromkeys((selector.kind, *other_selectors)))
     with steady_process(num_threads, cores):
-        timed = _time_parts(parts, shape, clock, effort, _stage_of(progress, 0.0, _SHARE_FOR_PARTS, "measuring parts"))
-        draft = _draft(key, fingerprint, selector, timed)
+        on_part = _stage_of(progress, 0.0, _SHARE_FOR_PARTS, "measuring parts")
+        timed = _time_parts(parts, shape, kinds, clock=clock, effort=effort, on_round=on_part)
+        draft = _draft(key, fingerprint, selector, kinds, timed)
         on_round = _stage_of(progress, _SHARE_FOR_PARTS, 1.0, "checking complete models")
         return replace(
             draft, end_to_end=_check_models(draft, parts, schedules, clock=clock, effort=effort, on_round=on_round)
         )
 
 
-def _time_parts(parts: Parts, shape: BackboneShape, clock: Clock, effort: Effort, on_round: RoundDone) -> Interleaved:
+def _time_parts(
+    parts: Parts,
+    shape: BackboneShape,
+    kinds: Sequence[SelectorKind],
+    *,
+    clock: Clock,
+    effort: Effort,
+    on_round: RoundDone,
+) -> Interleaved:
     workloads = {"stem": parts.stem(), "head": parts.head(), "dense": parts.dense()}
     workloads |= {f"block {count}": parts.block(count) for count in block_counts(shape)}
-    workloads |= {f"selection {count}": parts.selection(count) for count in selection_counts(shape)}
+    for kind in kinds:
+        selections = parts.selections(selection_counts(shape), kind)
+        workloads |= {f"{kind} selection {count}": work for count, work in selections.items()}
     return interleave(
         workloads,
         parts.block(shape.geometry.num_tokens),
@@ -122,9 +137,17 @@ def _time_parts(parts: Parts, shape: BackboneShape, clock: Clock, effort: Effort
 
 
 def _draft(
-    key: TableKey, fingerprint: DeviceFingerprint, selector: SelectorOptions, timed: Interleaved
+    key: TableKey,
+    fingerprint: DeviceFingerprint,
+    selector: SelectorOptions,
+    kinds: Sequence[SelectorKind],
+    timed: Interleaved,
 ) -> LatencyTable:
     """The table before it was checked against complete models."""
+    selections = {
+        kind: {count: _measurement(timed, f"{kind} selection {count}") for count in selection_counts(key.shape)}
+        for kind in kinds
+    }
     try:
         return LatencyTable(
             key=key,
@@ -135,7 +158,8 @@ def _draft(
             dense=_measurement(timed, "dense"),
             reference=_reference(timed),
             blocks={count: _measurement(timed, f"block {count}") for count in block_counts(key.shape)},
-            selections={count: _measurement(timed, f"selection {count}") for count in selection_counts(key.shape)},
+            selections=selections.pop(selector.kind),
+            other_selections=selections,
             end_to_end=_UNSCALED,
             conditions=Conditions(
                 created_at=datetime.now(UTC),

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable, Iterator
 from itertools import cycle
 from typing import Any, cast
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from latency_tables.clock import Work
 from latency_tables.key import BackboneShape, DType, SelectorOptions
 from spvit.attention import embed
 from spvit.factory import geometry_of
 from spvit.model import PrunedViT
+from spvit.options import SelectorKind
 from spvit.packaging import no_packages
 from spvit.schedule import PackageMode, PruningSchedule, Selection, TokenGeometry
 from spvit.selection import select_gathered
+from spvit.selector import TokenSelector
 
 SELECTION_KEEP_RATE = 0.7
 """Of the tokens that reach the selector; what it keeps decides only the gather, a small part of its cost."""
@@ -52,9 +55,7 @@ class Parts:
         self._backbone = cast("VisionTransformer", copy.deepcopy(backbone).to(**self._to).eval())
         self._selector = selector
         self._images = self._random_images(batch_size)
-        model = self._model(_every_block(geometry_of(backbone)))
-        self._layout = model.layout
-        self._selectors = [(model.selector(s.block), model.backbone.blocks[s.block]) for s in model.plan.selections]
+        self._layout = self._model(PruningSchedule()).layout
         with torch.inference_mode():
             self._tokens = self._stem()
 
@@ -72,8 +73,13 @@ class Parts:
         blocks, tokens = cycle(self._backbone.blocks), self._first(num_tokens)
         return lambda: next(blocks)(tokens)
 
-    def selection(self, num_tokens: int) -> Work:
+    def selections(self, counts: Iterable[int], kind: SelectorKind) -> dict[int, Work]:
         """Selector, gather and package token in front of a block that so many tokens would enter (prefix included)."""
+        model = self._model(_every_block(geometry_of(self._backbone)), kind)
+        selectors = [(model.selector(s.block), model.backbone.blocks[s.block]) for s in model.plan.selections]
+        return {num_tokens: self._selection(num_tokens, cycle(selectors)) for num_tokens in counts}
+
+    def _selection(self, num_tokens: int, selectors: Iterator[tuple[TokenSelector, nn.Module]]) -> Work:
         patches = num_tokens - self._layout.num_prefix
         selection = Selection(
             block=0,
@@ -82,7 +88,7 @@ class Parts:
             num_packages_before=0,
             num_packages_after=int(self._selector.package is not PackageMode.NONE),
         )
-        selectors, tokens = cycle(self._selectors), self._first(num_tokens)
+        tokens = self._first(num_tokens)
         mass = no_packages(tokens).mass
 
         def select() -> object:
@@ -102,11 +108,11 @@ class Parts:
         model = self._model(schedule)
         return lambda: model(self._images)
 
-    def _model(self, schedule: PruningSchedule) -> PrunedViT:
+    def _model(self, schedule: PruningSchedule, kind: SelectorKind | None = None) -> PrunedViT:
         model = PrunedViT(
             self._backbone,
             schedule,
-            selector=self._selector.kind,
+            selector=kind or self._selector.kind,
             head_weighting=self._selector.head_weighting,
             package=self._selector.package,
         )

@@ -66,15 +66,23 @@ def predict_many(table: LatencyTable, plans: Sequence[TokenPlan]) -> list[Latenc
 
 
 def _rows(table: LatencyTable) -> list[Measurement]:
-    return [*table.blocks.values(), *table.selections.values(), table.stem, table.head]
+    selections = [row for kind in table.selector_kinds for row in table.selections_of(kind).values()]
+    return [*table.blocks.values(), *selections, table.stem, table.head]
 
 
 def _row_weights(table: LatencyTable, plans: Sequence[TokenPlan]) -> Floats:
     """How often each plan uses each row, fractions from interpolation; shape (plans, rows)."""
     ends = np.ones((len(plans), 2))
     blocks = np.stack([_weights("block", tuple(table.blocks), _block_counts(table, plan)) for plan in plans])
-    selections = [_weights("selector", tuple(table.selections), _selection_counts(table, plan)) for plan in plans]
-    return np.hstack([blocks, np.stack(selections), ends])
+    selections = np.stack([_selection_weights(table, plan) for plan in plans])
+    return np.hstack([blocks, selections, ends])
+
+
+def _selection_weights(table: LatencyTable, plan: TokenPlan) -> Floats:
+    """Weights on the rows of the plan's kind of selector, and 0 on those of the others; shape (selection rows,)."""
+    counts, wanted = _selection_counts(table, plan), table.selections_of(plan.selector)
+    curves = (table.selections_of(kind) for kind in table.selector_kinds)
+    return np.concatenate([_weights("selector", tuple(c), counts if c is wanted else ()) for c in curves])
 
 
 def _block_counts(table: LatencyTable, plan: TokenPlan) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +13,7 @@ from latency_tables.device import DeviceFingerprint
 from latency_tables.key import BackboneShape, SelectorOptions, TableKey
 from latency_tables.measurement import Measurement
 from spvit.errors import LatencyTableError
+from spvit.options import SelectorKind
 from spvit.schedule import TokenGeometry
 
 SCHEMA_VERSION = 1
@@ -79,7 +80,7 @@ class LatencyTable:
     Attributes:
         key: what the table is for.
         device: the machine it was measured on.
-        selector: the selector that `selections` holds.
+        selector: the selector that `selections` holds, and the form of the `other_selections`.
         stem: patch embedding up to the first block.
         head: final norm and classifier.
         dense: the whole unpruned model.
@@ -87,6 +88,7 @@ class LatencyTable:
         blocks: one block by the number of tokens that enter it.
         selections: selector, gather and package token by the number of tokens before them (prefix and packages
             included), at a keep rate of 0.7.
+        other_selections: the same for other kinds of selectors, among which a search may choose.
         end_to_end: the check against complete models.
         conditions: when and under which load it was measured.
         protocol_version: the way of measuring.
@@ -103,6 +105,7 @@ class LatencyTable:
     selections: Mapping[int, Measurement]
     end_to_end: EndToEndCheck
     conditions: Conditions
+    other_selections: Mapping[SelectorKind, Mapping[int, Measurement]] = field(default_factory=dict)
     protocol_version: int = PROTOCOL_VERSION
 
     def __post_init__(self) -> None:
@@ -113,6 +116,30 @@ class LatencyTable:
         """
         _check_curve("blocks", self.blocks, self.shape.smallest_num_tokens, self.geometry.num_tokens)
         _check_curve("selections", self.selections, self.shape.smallest_selection, self.geometry.num_tokens)
+        for kind, curve in self.other_selections.items():
+            _check_curve(f"selections of {kind}", curve, self.shape.smallest_selection, self.geometry.num_tokens)
+        if self.selector.kind in self.other_selections:
+            raise LatencyTableError(f"selections of {self.selector.kind} are there twice.")
+
+    def selections_of(self, kind: SelectorKind | None) -> Mapping[int, Measurement]:
+        """What selections by this kind of selector cost; by the table's own where it is None.
+
+        Raises:
+            LatencyTableError: the table was measured without it.
+        """
+        if kind is None or kind is self.selector.kind:
+            return self.selections
+        if kind not in self.other_selections:
+            raise LatencyTableError(
+                f"The latency table for {self.key.backbone} tells what {', '.join(self.selector_kinds)} selectors "
+                f"cost, but not {kind}. Measure it anew with `spvit-search profile EXPERIMENT`."
+            )
+        return self.other_selections[kind]
+
+    @property
+    def selector_kinds(self) -> tuple[SelectorKind, ...]:
+        """The kinds of selectors whose cost is known."""
+        return (self.selector.kind, *self.other_selections)
 
     @property
     def shape(self) -> BackboneShape:

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,12 +29,16 @@ _REMEDY = "Measure the table again with `spvit-search profile EXPERIMENT`."
 
 def to_document(table: LatencyTable) -> dict[str, Any]:
     """The table as JSON values, without its hash."""
-    document = asdict(table)
-    document["blocks"] = [{"num_tokens": count, **asdict(row)} for count, row in table.blocks.items()]
-    document["selections"] = [{"num_tokens": count, **asdict(row)} for count, row in table.selections.items()]
+    document = asdict(replace(table, other_selections={}))
+    document["blocks"], document["selections"] = _rows(table.blocks), _rows(table.selections)
+    document["other_selections"] = {str(kind): _rows(curve) for kind, curve in table.other_selections.items()}
     document["conditions"]["created_at"] = table.conditions.created_at.isoformat()
     document["device"]["isa_flags"] = list(table.device.isa_flags)
     return {"schema_version": SCHEMA_VERSION, "unit": "ms", **document}
+
+
+def _rows(curve: Mapping[int, Measurement]) -> list[dict[str, Any]]:
+    return [{"num_tokens": count, **asdict(row)} for count, row in curve.items()]
 
 
 def content_sha256(document: Mapping[str, Any]) -> str:
@@ -132,6 +136,7 @@ def _parse(document: Fields) -> LatencyTable:
         reference=_built(_measurement, document.nested("reference")),
         blocks=_curve(document, "blocks"),
         selections=_curve(document, "selections"),
+        other_selections=_built(_other_selections, document.nested("other_selections")),
         end_to_end=_built(_end_to_end, document.nested("end_to_end")),
         conditions=_built(_conditions, document.nested("conditions")),
         protocol_version=document.integer("protocol_version"),
@@ -156,6 +161,10 @@ def _built(build: Callable[[Fields], T], fields: Fields) -> T:
         return build(fields)
     except ValueError as error:
         raise LatencyTableError(f"{fields.place}: {error}") from error
+
+
+def _other_selections(fields: Fields) -> dict[SelectorKind, dict[int, Measurement]]:
+    return {SelectorKind(name): _curve(fields, name) for name in fields.values}
 
 
 def _curve(document: Fields, name: str) -> dict[int, Measurement]:

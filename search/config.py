@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from search.space_config import SpaceConfig
 from spvit.options import HeadWeighting, SelectorKind
 from spvit.schedule import PackageMode, PruningSchedule, default_blocks
 from trainers.config import (
@@ -97,86 +98,6 @@ class LatencyConfig(FrozenConfig):
     def _one_budget(self) -> Self:
         if self.max_latency_ms is not None and self.max_latency_share is not None:
             raise ValueError("give max_latency_ms or max_latency_share, not both")
-        return self
-
-
-class FloatRange(FrozenConfig):
-    """A number between two bounds."""
-
-    low: float
-    high: float
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not self.low < self.high:
-            raise ValueError(f"low must be below high, but got {self.low} and {self.high}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"a log scale needs low above 0, but got {self.low}")
-        return self
-
-
-class IntRange(FrozenConfig):
-    """A whole number between two bounds."""
-
-    type: Literal["int"]
-    low: int
-    high: int
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not self.low <= self.high:
-            raise ValueError(f"low must not exceed high, but got {self.low} and {self.high}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"a log scale needs low above 0, but got {self.low}")
-        return self
-
-
-class Choice(FrozenConfig):
-    """One of several values."""
-
-    choices: tuple[bool | int | float | str, ...] = Field(min_length=1)
-
-
-def _form_of(domain: Any) -> str | None:
-    """Which form its author meant, so that only that form's complaints are heard; None for what is no table."""
-    if isinstance(domain, IntRange | FloatRange | Choice):
-        return type(domain).__name__
-    if not isinstance(domain, dict):
-        return None
-    if "choices" in domain:
-        return "Choice"
-    return "IntRange" if "type" in domain else "FloatRange"
-
-
-Domain = Annotated[
-    Annotated[IntRange, Tag("IntRange")] | Annotated[FloatRange, Tag("FloatRange")] | Annotated[Choice, Tag("Choice")],
-    Discriminator(_form_of),
-]
-
-
-class SpaceConfig(FrozenConfig):
-    """What a search explores. Keys of `losses` and `training` are those of the tables of the same name."""
-
-    base_keep_rate: FloatRange | None = None
-    stage_keep_rates: FloatRange | None = Field(
-        default=None, description="One cumulative rate per stage; each is drawn at or below the one before."
-    )
-    losses: dict[str, Domain] = Field(default_factory=dict)
-    training: dict[str, Domain] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if self.base_keep_rate is not None and self.stage_keep_rates is not None:
-            raise ValueError("explore base_keep_rate or stage_keep_rates, not both")
-        rates = self.base_keep_rate or self.stage_keep_rates
-        if rates is not None and not (rates.low > 0 and rates.high <= 1):
-            raise ValueError(f"keep rates lie in (0, 1], but got {rates.low} to {rates.high}")
-        for owner, domains in ((LossWeights, self.losses), (TrainingConfig, self.training)):
-            for key in domains:
-                if key not in owner.model_fields:
-                    raise ValueError(f"unknown key {key!r}: one of {', '.join(owner.model_fields)} was required")
         return self
 
 
@@ -279,6 +200,13 @@ class ExperimentConfig(FrozenConfig):
     search: SearchConfig = SearchConfig()
     tracking: TrackingConfig = TrackingConfig()
     progressive: ProgressiveConfig = ProgressiveConfig()
+
+    @property
+    def selector_kinds(self) -> tuple[SelectorKind, ...]:
+        """The kinds of selectors that trials may have, the one of `[pruning]` first."""
+        choice = self.search.space.pruning.get("selector")
+        explored = () if choice is None else tuple(SelectorKind(str(value)) for value in choice.choices)
+        return tuple(dict.fromkeys((self.pruning.selector, *explored)))
 
     def trial(self, depth: int) -> TrialConfig:
         """The trial that the file describes by itself, before a search changes anything."""

@@ -62,6 +62,8 @@ def check_experiment_table(table: LatencyTable, experiment: ExperimentConfig) ->
         num_threads=latency.num_threads,
         shape=_shape(experiment),
     )
+    for kind in experiment.selector_kinds:
+        table.selections_of(kind)
 
 
 def measure_study_table(experiment: ExperimentConfig, folder: Path, *, progress: Progress) -> LatencyTable:
@@ -96,6 +98,7 @@ def measure_study_table(experiment: ExperimentConfig, folder: Path, *, progress:
             head_weighting=experiment.pruning.head_weighting,
             package=experiment.pruning.package,
         ),
+        other_selectors=experiment.selector_kinds,
         progress=progress,
     )
     table.save(folder / TABLE_FILE)

@@ -179,7 +179,7 @@ class Proposer:
         pruning = self._space.default.pruning
 
         def plan(schedule: PruningSchedule) -> TokenPlan:
-            return schedule.plan(self._space.geometry, pruning.package)
+            return schedule.plan(self._space.geometry, pruning.package, pruning.selector)
 
         return list(warm_starts(rates, fits=lambda s: self._budget.admits(self._price(plan(s))), plan=plan))
 
@@ -192,11 +192,11 @@ class Proposer:
         """The trial with every token that costs nothing, if its stage keep rates are what is explored."""
         if self._space.stage_rates is None or not self._config.widen:
             return config
-        package = config.pruning.package
+        pruning = config.pruning
         schedule = widen(
             config.pruning.schedule,
             num_patches=self._space.geometry.num_patches,
-            plan=lambda schedule: schedule.plan(self._space.geometry, package),
+            plan=lambda schedule: schedule.plan(self._space.geometry, pruning.package, pruning.selector),
             cost=lambda plan: self._price(plan).high_ms,  # what the budget is held against
         )
         return config.model_copy(update={"pruning": config.pruning.model_copy(update={"schedule": schedule})})

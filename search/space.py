@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from search.config import Choice, Domain, ExperimentConfig, FloatRange, IntRange
+from search.config import ExperimentConfig
+from search.space_config import Choice, Domain, FloatRange, IntRange
 from search.warm_starts import Rates
 from spvit.errors import ConfigError
 from spvit.schedule import PruningSchedule, TokenGeometry, TokenPlan
@@ -56,18 +57,20 @@ class SearchSpace:
     def trial_config(self, params: Mapping[str, Any]) -> TrialConfig:
         """The trial that parameters mean; the inverse of `suggest`, used when a study is resumed."""
         values = self._default.to_dict()
+        values["pruning"] |= {key: params[key] for key in self._space.pruning}
         values["losses"] |= {key: params[key] for key in self._space.losses}
         values["training"] |= {key: params[key] for key in self._space.training}
         config = TrialConfig.model_validate(values)
         pruning = config.pruning.model_copy(update={"schedule": self._schedule(params)})
         return config.model_copy(update={"pruning": pruning})
 
-    def fastest(self) -> TrialConfig:
-        """The trial with every keep rate at its lowest, everything else as the file says."""
+    def fastest(self) -> tuple[TrialConfig, ...]:
+        """The trials with every keep rate at its lowest, one for each form of selectors that may be chosen."""
         lowest = {
             name: 0.0 if name.endswith("_share") else _extremes(domain)[0] for name, domain in self._domains.items()
         }
-        return self.trial_config(lowest)
+        forms = product(*(choice.choices for choice in self._space.pruning.values()))
+        return tuple(self.trial_config(lowest | dict(zip(self._space.pruning, form, strict=True))) for form in forms)
 
     @property
     def stage_rates(self) -> Rates | None:
@@ -92,13 +95,14 @@ class SearchSpace:
         for stage, (before, rate) in enumerate(pairwise(rates), start=2):
             params[f"keep{stage}_share"] = (rate - bounds.low) / (before - bounds.low) if before > bounds.low else 1.0
         values = self._default.to_dict()
-        for section, domains in (("losses", self._space.losses), ("training", self._space.training)):
+        for section, domains in self._sections():
             params |= {key: _nearest(values[section][key], domain) for key, domain in domains.items()}
         return params
 
     def network_of(self, config: TrialConfig) -> TokenPlan:
         """The network of a trial, in integer token counts."""
-        return config.pruning.schedule.plan(self.geometry, config.pruning.package)
+        pruning = config.pruning
+        return pruning.schedule.plan(self.geometry, pruning.package, pruning.selector)
 
     def identity(self, config: TrialConfig) -> str:
         """Equal for two trials exactly if training both would be a waste.
@@ -118,7 +122,14 @@ class SearchSpace:
             domains["keep1"] = self._space.stage_keep_rates
             shares = range(2, len(self._blocks) + 1)
             domains |= {f"keep{stage}_share": FloatRange(low=0.0, high=1.0) for stage in shares}
-        return domains | dict(self._space.losses) | dict(self._space.training)
+        for _, section in self._sections():
+            domains |= section
+        return domains
+
+    def _sections(self) -> tuple[tuple[str, Mapping[str, Domain]], ...]:
+        """What is explored besides keep rates, by the table of the trial that it belongs to."""
+        space = self._space
+        return (("pruning", space.pruning), ("losses", space.losses), ("training", space.training))
 
     def _schedule(self, params: Mapping[str, Any]) -> PruningSchedule:
         if "base_keep_rate" in params:

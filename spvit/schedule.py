@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate, pairwise
 
+from spvit.options import SelectorKind
+
 
 class PackageMode(StrEnum):
     """What becomes of the tokens that a selector drops (SPViT, section 3.2).
@@ -130,6 +132,8 @@ class TokenPlan:
 
     block_tokens: tuple[int, ...]
     selections: tuple[Selection, ...]
+    selector: SelectorKind | None = None
+    """What scores the tokens, where that is known and anything is dropped."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,7 +178,12 @@ class PruningSchedule:
         """The cumulative keep rate of each stage."""
         return tuple(stage.keep_rate for stage in self.stages)
 
-    def plan(self, geometry: TokenGeometry, package_mode: PackageMode = PackageMode.PER_SELECTOR) -> TokenPlan:
+    def plan(
+        self,
+        geometry: TokenGeometry,
+        package_mode: PackageMode = PackageMode.PER_SELECTOR,
+        selector: SelectorKind | None = None,
+    ) -> TokenPlan:
         """Integer token counts of this schedule on a model.
 
         Raises:
@@ -192,7 +201,9 @@ class PruningSchedule:
             chosen = _selections(inside, level.num_patches, package_mode)
             tokens += _block_tokens(geometry.num_prefix_tokens, start, level, chosen)
             selections += chosen
-        return TokenPlan(block_tokens=tuple(tokens), selections=tuple(selections))
+        return TokenPlan(
+            block_tokens=tuple(tokens), selections=tuple(selections), selector=selector if selections else None
+        )
 
 
 def default_blocks(depth: int, num_stages: int = 3) -> tuple[int, ...]:
@@ -212,7 +223,7 @@ def _selections(stages: Sequence[Stage], num_patches: int, package_mode: Package
         kept = stage.num_kept(num_patches)
         if kept >= patches:
             continue
-        after = _packages_after(packages, package_mode)
+        after = packages_after(packages, package_mode)
         selections.append(
             Selection(
                 block=stage.block,
@@ -226,7 +237,8 @@ def _selections(stages: Sequence[Stage], num_patches: int, package_mode: Package
     return selections
 
 
-def _packages_after(packages: int, mode: PackageMode) -> int:
+def packages_after(packages: int, mode: PackageMode) -> int:
+    """How many packages there are after a selector that drops something."""
     match mode:
         case PackageMode.NONE:
             return 0

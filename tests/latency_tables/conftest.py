@@ -9,6 +9,7 @@ from latency_tables.device import DeviceFingerprint
 from latency_tables.key import BackboneShape, SelectorOptions, TableKey
 from latency_tables.measurement import Measurement
 from latency_tables.table import Conditions, EndToEndCheck, LatencyTable
+from spvit.options import SelectorKind
 
 
 def _row(ms: float) -> Measurement:
@@ -44,6 +45,7 @@ def _make_table(*, scale: float = 1.02, p90_error_percent: float = 3.0, **change
         "reference": _row(2.0),
         "blocks": {n: _row(0.1 + 0.03 * n + 0.0002 * n * n) for n in (2, 10, 18, 26, 34, 42, 50)},
         "selections": {n: _row(0.02 + 0.002 * n) for n in (3, 18, 34, 50)},
+        "other_selections": {SelectorKind.LIGHT: {n: _row(0.005 + 0.0003 * n) for n in (3, 20, 50)}},
         "end_to_end": EndToEndCheck(
             scale=scale,
             num_fitted=7,

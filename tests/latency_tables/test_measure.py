@@ -16,6 +16,7 @@ from latency_tables.table import LatencyTable
 from latency_tables.timing import Interleaved, Samples
 from spvit.errors import LatencyTableError
 from spvit.factory import create_backbone
+from spvit.options import SelectorKind
 from spvit.schedule import PackageMode, PruningSchedule
 
 NAME = "vit_tiny_patch16_224"
@@ -36,7 +37,12 @@ def reports() -> list[tuple[float, str]]:
 @pytest.fixture(scope="module")
 def measured(backbone: VisionTransformer, reports: list[tuple[float, str]]) -> LatencyTable:
     return measure_table(
-        backbone, name=NAME, batch_size=16, effort=ROUGH, progress=lambda *report: reports.append(report)
+        backbone,
+        name=NAME,
+        batch_size=16,
+        effort=ROUGH,
+        other_selectors=[SelectorKind.LIGHT, SelectorKind.MULTI_HEAD],
+        progress=lambda *report: reports.append(report),
     )
 
 
@@ -46,6 +52,8 @@ def test_a_table_holds_every_part(measured: LatencyTable, backbone: VisionTransf
     assert (shape.depth, shape.num_patches, shape.embed_dim, shape.num_patch_inputs) == (6, 36, 48, 192)
     assert tuple(measured.blocks) == block_counts(shape)
     assert tuple(measured.selections) == selection_counts(shape)
+    assert measured.selector_kinds == (SelectorKind.MULTI_HEAD, SelectorKind.LIGHT)
+    assert tuple(measured.other_selections[SelectorKind.LIGHT]) == selection_counts(shape)
     assert measured.blocks[2].num_samples == 3
     assert (measured.end_to_end.num_fitted, measured.end_to_end.num_checked) == (7, 7)
 
@@ -77,12 +85,13 @@ def test_measuring_leaves_the_model_as_it_was(backbone: VisionTransformer) -> No
     assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.state_dict().items())
 
 
+@pytest.mark.parametrize("kind", SelectorKind)
 @pytest.mark.parametrize("package", PackageMode)
-def test_parts_do_what_the_model_does(backbone: VisionTransformer, package: PackageMode) -> None:
+def test_parts_do_what_the_model_does(backbone: VisionTransformer, package: PackageMode, kind: SelectorKind) -> None:
     options = SelectorOptions(package=package)
     parts = Parts(backbone, batch_size=2, dtype=DType.FLOAT32, device="cpu", selector=options)
     with torch.inference_mode():
-        kept = parts.selection(11)().tokens  # type: ignore[attr-defined]
+        kept = parts.selections([11], kind)[11]().tokens  # type: ignore[attr-defined]
         assert kept.shape == (2, 1 + 7 + (package is not PackageMode.NONE), 48)
         assert parts.block(5)().shape == (2, 5, 48)  # type: ignore[attr-defined]
         assert parts.head()().shape == parts.dense()().shape == (2, 5)  # type: ignore[attr-defined]

@@ -8,13 +8,17 @@ from hypothesis import strategies as st
 from latency_tables.predict import predict, predict_dense, predict_many
 from latency_tables.table import LatencyTable
 from spvit.errors import LatencyTableError
+from spvit.options import SelectorKind
 from spvit.schedule import PackageMode, PruningSchedule, TokenGeometry, TokenPlan
 
 GEOMETRY = TokenGeometry(depth=6, num_patches=49)
 
 rates = st.lists(st.floats(0.02, 1.0), min_size=0, max_size=3).map(lambda keep: sorted(keep, reverse=True))
 schedules = rates.map(lambda keep: PruningSchedule.from_keep_rates(keep, [1, 2, 4][: len(keep)]))
-plans = st.builds(lambda schedule, mode: schedule.plan(GEOMETRY, mode), schedules, st.sampled_from(PackageMode))
+kinds = st.sampled_from([None, SelectorKind.MULTI_HEAD, SelectorKind.LIGHT])
+plans = st.builds(
+    lambda schedule, mode, kind: schedule.plan(GEOMETRY, mode, kind), schedules, st.sampled_from(PackageMode), kinds
+)
 
 
 def naive_interpolation(curve: dict[int, float], count: int) -> float:
@@ -27,7 +31,9 @@ def naive_interpolation(curve: dict[int, float], count: int) -> float:
 
 def naive_mean_ms(table: LatencyTable, plan: TokenPlan) -> float:
     blocks = {n: row.median_ms for n, row in table.blocks.items()}
-    selections = {n: row.median_ms for n, row in table.selections.items()}
+    is_light = plan.selector is SelectorKind.LIGHT
+    curve = table.other_selections[SelectorKind.LIGHT] if is_light else table.selections
+    selections = {n: row.median_ms for n, row in curve.items()}
     total = table.stem.median_ms + table.head.median_ms
     total += sum(naive_interpolation(blocks, count) for count in plan.block_tokens)
     total += sum(naive_interpolation(selections, 1 + s.num_candidates + s.num_packages_before) for s in plan.selections)
@@ -103,3 +109,9 @@ def test_a_plan_of_another_depth_is_refused(table: LatencyTable) -> None:
 
 def test_no_plans_cost_nothing(table: LatencyTable) -> None:
     assert predict_many(table, []) == []
+
+
+def test_a_selector_that_was_not_measured_has_no_price(table: LatencyTable) -> None:
+    plan = PruningSchedule.from_keep_rates([0.5], [2]).plan(GEOMETRY, selector=SelectorKind.CLASS_ATTENTION)
+    with pytest.raises(LatencyTableError, match=r"multi_head, light selectors cost, but not class_attention.*profile"):
+        predict(table, plan)

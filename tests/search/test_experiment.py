@@ -52,7 +52,7 @@ def test_what_a_study_keeps_reads_back_as_the_same_experiment():
         ("training.epochs=many", r"`training\.epochs`: a whole number was required, but got 'many'\."),
         ("training.lr=nan", "a finite number was required, but got nan"),
         ("training.min_lr=1", r"`training`: min_lr \(1\.0\) must not exceed lr"),
-        ("data.format=csv", "'npz' or 'folder' was required, but got 'csv'"),
+        ("data.format=csv", "'npz', 'folder', 'timm' or 'torchvision' was required, but got 'csv'"),
         ("study.name=../x", r"`study\.name`: a study's name is a folder's name"),
         ("training=4", "`training`: a table was required, but got 4"),
         ("pruning.base_keep_rate=1.2", "keep rate must lie in"),

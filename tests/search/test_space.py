@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import optuna
 import pytest
 import tabulated
@@ -8,6 +10,8 @@ from search.budget import LatencyBudget, check_feasible
 from search.config import ExperimentConfig
 from search.space import SearchSpace
 from spvit.errors import ConfigError, NothingFeasibleError
+from spvit.options import SelectorKind
+from spvit.schedule import PackageMode
 
 UNIT = st.floats(0.0, 1.0)
 
@@ -61,3 +65,54 @@ def test_an_impossible_budget_is_named_before_anything_starts(space):
     with pytest.raises(NothingFeasibleError, match=r"within 3\.000 ms \(here\).*takes 3\.167 ms.*lower `low`"):
         check_feasible(space, tabulated.price, LatencyBudget(max_ms=3.0, source="here"))
     check_feasible(space, tabulated.price, LatencyBudget(max_ms=3.3, source="here"))
+
+
+def choosing(tmp_path, **choices):
+    values = tabulated.experiment(tmp_path).model_dump(mode="json")
+    values["search"]["space"]["pruning"] = {key: {"choices": list(forms)} for key, forms in choices.items()}
+    return ExperimentConfig.model_validate(values)
+
+
+def test_a_search_may_choose_among_forms_of_selectors(tmp_path):
+    experiment = choosing(tmp_path, selector=["light", "multi_head"], package=["single", "none"])
+    assert experiment.selector_kinds == (SelectorKind.MULTI_HEAD, SelectorKind.LIGHT)
+    space = SearchSpace(experiment, tabulated.GEOMETRY)
+    params = {
+        "keep1": 0.7,
+        "keep2_share": 0.5,
+        "keep3_share": 0.5,
+        "ratio": 1.0,
+        "selector": "light",
+        "package": "none",
+    }
+    config = space.trial_config(params)
+    assert (config.pruning.selector, config.pruning.package) == (SelectorKind.LIGHT, PackageMode.NONE)
+    assert space.suggest(optuna.trial.FixedTrial(params)) == config
+    assert space.network_of(config).selector is SelectorKind.LIGHT
+    assert (
+        len({space.identity(space.trial_config(params | {"selector": kind})) for kind in ("light", "multi_head")}) == 2
+    )
+    assert len({(t.pruning.selector, t.pruning.package) for t in space.fastest()}) == 4
+
+
+def test_feasibility_is_that_of_the_cheapest_form(tmp_path):
+    space = SearchSpace(choosing(tmp_path, selector=["multi_head", "light"]), tabulated.GEOMETRY)
+
+    def price(plan):
+        added = 0.0 if plan.selector is SelectorKind.LIGHT else 1.0
+        cost = tabulated.price(plan)
+        return replace(cost, mean_ms=cost.mean_ms + added, low_ms=cost.low_ms + added, high_ms=cost.high_ms + added)
+
+    check_feasible(space, price, LatencyBudget(max_ms=3.3, source="here"))
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"selector": ["heavy"]}, r"pruning\.selector must be one of multi_head, .*'heavy'"),
+        ({"blocks": [1]}, r"unknown key 'blocks' in pruning"),
+    ],
+)
+def test_unknown_forms_are_refused(tmp_path, choices, message):
+    with pytest.raises(ValueError, match=message):
+        choosing(tmp_path, **choices)
