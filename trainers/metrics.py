@@ -7,15 +7,21 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from spvit.options import TokenForm
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """Accuracy of a model on one split. Top-1 and top-5 in percent, loss as plain cross-entropy."""
+    """Accuracy of a model on one split. Top-1 and top-5 in percent, loss as plain cross-entropy.
+
+    `form` is how the model was run; a model that drops nothing is the same in all of them.
+    """
 
     top1: float
     top5: float
     loss: float
     num_images: int
+    form: TokenForm = TokenForm.GATHERED
 
 
 class Weights(StrEnum):
@@ -47,6 +53,7 @@ class EpochMetrics:
         }
         flat |= {"images_per_second": self.images_per_second}
         flat |= {f"val_{name}": value for name, value in asdict(self.evaluation).items()}
+        flat |= {"val_form": self.evaluation.form.value}
         return flat | {f"loss_{name}": value for name, value in self.loss_terms.items()}
 
     @classmethod
@@ -59,6 +66,7 @@ class EpochMetrics:
                 top5=float(values["val_top5"]),
                 loss=float(values["val_loss"]),
                 num_images=int(values["val_num_images"]),
+                form=TokenForm(values.get("val_form", TokenForm.GATHERED)),
             ),
             weights=Weights(values.get("weights", Weights.RAW)),
             loss_terms={key[5:]: float(value) for key, value in values.items() if key.startswith("loss_")},
