@@ -94,7 +94,7 @@ def _default_text(info: FieldInfo) -> str:
             return f"`{value.value}`"
         case bool():
             return f"`{str(value).lower()}`"
-        case Mapping() if not value:
+        case Mapping() | str() if not value:
             return "empty"
         case _:
             return f"`{value}`"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from search.config import ExperimentConfig
-from trainers.config import DataFormat
 
 
 def check_inputs(experiment: ExperimentConfig) -> None:
     """Refuses an experiment that no trial could be trained with. Reads the weights and what a trial reads of its data.
 
     Raises:
-        ConfigError: the model cannot be made, or [pruning] does not fit it.
+        ConfigError: the model cannot be made, [pruning] does not fit it, or [data] names what a library does not know.
         CheckpointError: its weights are missing, damaged, or another model's.
         DataError: images or labels are missing, damaged, or do not fit the model.
     """
@@ -23,7 +22,8 @@ def check_inputs(experiment: ExperimentConfig) -> None:
     model, data = experiment.model, experiment.data
     backbone = create_backbone(model.name, args=model.args, checkpoint=model.checkpoint, pretrained=model.pretrained)
     preprocessing = preprocessing_of(backbone)
-    describe_data(data, num_classes=preprocessing.num_classes)
-    if data.format is DataFormat.NPZ:  # a folder's images are made to fit, and a damaged one is left out by name
-        for split in (Split.TRAIN, Split.VAL):
-            open_split(data, split, preprocessing, Loading(batch_size=1, training=False))
+    batch_size = experiment.training.batch_size
+    describe_data(data, num_classes=preprocessing.num_classes, batch_size=batch_size)
+    for split in (Split.TRAIN, Split.VAL):
+        loading = Loading(batch_size=batch_size, training=split is Split.TRAIN)
+        open_split(data, split, preprocessing, loading)

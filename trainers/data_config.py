@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from trainers.frozen_config import FrozenConfig, NonNegative, Positive, Share
+from trainers.frozen_config import FrozenConfig, NonNegative, Share
 
 PositiveShare = Annotated[float, Field(gt=0.0, le=1.0)]
 
@@ -69,17 +69,19 @@ class TransformConfig(FrozenConfig):
         description="Brightness, contrast, saturation; only where auto_augment is empty. Colour images only.",
     )
     random_erasing: Share = Field(default=0.25, description="Share of images that lose a rectangle.")
-    erasing_mode: ErasingMode = ErasingMode.PIXEL
+    erasing_mode: ErasingMode = Field(
+        default=ErasingMode.PIXEL, description="Fills it with zeros, one random colour, or random pixels."
+    )
     erasing_count: int = Field(default=1, ge=1, description="Rectangles at most in such an image.")
     interpolation: Interpolation | None = Field(default=None, description="The model's own where not given.")
     crop_pct: PositiveShare | None = Field(
         default=None, description="Share of a side that the centre crop shows in evaluation; the model's own if absent."
     )
-    scale: tuple[PositiveShare, PositiveShare] = Field(
+    scale: tuple[float, float] = Field(
         default=(0.08, 1.0), description="Least and greatest share of the area in a random crop."
     )
-    ratio: tuple[Positive, Positive] = Field(
-        default=(3 / 4, 4 / 3), description="Least and greatest width over height of a random crop."
+    ratio: tuple[float, float] = Field(
+        default=(0.75, 1.3333), description="Least and greatest width over height of a random crop."
     )
     hflip: Share = Field(default=0.5, description="Share of images that are mirrored.")
 
@@ -87,8 +89,10 @@ class TransformConfig(FrozenConfig):
     def _ordered(self) -> Self:
         for key in ("scale", "ratio"):
             low, high = getattr(self, key)
-            if low > high:
-                raise ValueError(f"{key} must not begin with the greater value, but is [{low}, {high}]")
+            if not 0 < low <= high:
+                raise ValueError(f"{key} must be two numbers above 0, the lesser first, but is [{low}, {high}]")
+        if self.scale[1] > 1:
+            raise ValueError(f"scale must not exceed 1, the whole image, but is {list(self.scale)}")
         return self
 
 
@@ -101,7 +105,10 @@ class DataConfig(FrozenConfig):
     `torchvision`: what the class `name` of `torchvision.datasets` finds in the folder.
     """
 
-    format: DataFormat = DataFormat.FOLDER
+    format: DataFormat = Field(
+        default=DataFormat.FOLDER,
+        description="Files `{train,val}.npz`, folders `{train,val}/CLASS`, or a library's own data sets.",
+    )
     path: Path = Field(description="Folder that holds the splits, or the library's data.")
     name: str = Field(
         default="",
@@ -121,7 +128,10 @@ class DataConfig(FrozenConfig):
         "else its test split.",
     )
     download: bool = Field(default=False, description="Let the library download what is missing into the folder.")
-    augmentation: Augmentation = Augmentation.TIMM
+    augmentation: Augmentation = Field(
+        default=Augmentation.TIMM,
+        description="Training images: `light` mirrors and shifts them, `timm` does what data.transforms says.",
+    )
     transforms: TransformConfig = TransformConfig()
     repeated_augmentation: int = Field(
         default=0,

@@ -42,10 +42,12 @@ def command(experiment: Path, overrides: tuple[str, ...], runs_dir: Path | None,
     """
     config = read_experiment(experiment, overrides, runs_dir)
     folder = study_folder(config) / "fine_tune"
+    from search.inputs import check_inputs
     from search.lock import study_lock
     from search.model_facts import trial_of
     from trainers.fine_tune import FineTuner
 
+    check_inputs(config)
     with study_lock(folder, what=f"the fine-tuning in {folder}", again=f"spvit-search fine-tune {experiment}"):
         tuner = FineTuner(trial_of(config), folder)
         _announce(tuner, config.training.epochs)

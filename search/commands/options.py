@@ -99,10 +99,11 @@ def address_option(function: Decorated) -> Decorated:
 
 
 def read_experiment(path: Path, overrides: tuple[str, ...] = (), runs_dir: Path | None = None) -> ExperimentConfig:
-    """The experiment with the command line's changes, its `study.directory` absolute."""
+    """The experiment with the command line's changes, the number of classes known, `study.directory` absolute."""
+    from search.data_classes import with_num_classes
     from search.experiment import load_experiment
 
-    experiment = load_experiment(path, overrides)
+    experiment = with_num_classes(load_experiment(path, overrides))
     directory = (runs_dir or experiment.study.directory).absolute()
     return experiment.model_copy(update={"study": experiment.study.model_copy(update={"directory": directory})})
 

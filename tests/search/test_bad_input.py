@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.torch import save_file
 
 from latency_tables.device import DeviceFingerprint
@@ -100,6 +101,25 @@ def _listing(folder):
     }
 
 
+def _folders(folder, *, train=("a", "b"), val=("a", "b")):
+    """The data as folders of classes, a picture in each."""
+    for split, names in (("train", train), ("val", val)):
+        for name in names:
+            (folder / "data" / split / name).mkdir(parents=True)
+            Image.new("L", (16, 16)).save(folder / "data" / split / name / "0.png")
+
+
+def _with_an_empty_class(folder):
+    _folders(folder)
+    (folder / "data" / "val" / "b" / "0.png").unlink()
+
+
+def _folders_in_colour(folder):
+    _folders(folder)
+    text = (folder / "mine.toml").read_text()
+    (folder / "mine.toml").write_text(text.replace('checkpoint = "weights.safetensors"\n', ""))
+
+
 def _truncate(path, share=0.5):
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
@@ -118,6 +138,7 @@ def _tampered(path):
 
 
 SET = "--set"
+FOLDER = [SET, "data.format=folder"]
 MATRIX = {
     "unknown key": ([SET, "training.epoch=3"], None, 3, r"unknown key `training\.epoch`; did.*`training\.epochs`"),
     "unknown table": ([SET, "trainig.epochs=3"], None, 3, r"unknown .*`trainig.*did you mean `training"),
@@ -147,6 +168,32 @@ MATRIX = {
     "more classes than outputs": (
         [], lambda f: _split(f / "data" / "train.npz", num_classes=7), 5, r"7 classes, but the model has 4 outputs",
     ),
+    "fewer images than classes": (
+        [], lambda f: np.savez(f / "data" / "train.npz", images=np.zeros((3, 16, 16), np.uint8), labels=[0, 1, 3]), 5,
+        r"each of the 4 classes, but there are 3 images",
+    ),
+    "no folders of classes": (FOLDER, None, 5, r"data.train is missing.*CLASS/\*\.jpg"),
+    "no validation folder": (FOLDER, lambda f: _folders(f, val=()), 5, r"data.val is missing"),
+    "empty class": (FOLDER, _with_an_empty_class, 5, r"val.b holds no images"),
+    "classes of one split only": (
+        FOLDER, lambda f: _folders(f, val=("a", "c")), 5, r"these are in one only: c, b \(2 in all\)",
+    ),
+    "more class folders than outputs": (
+        FOLDER, lambda f: _folders(f, train="abcde", val="abcde"), 5, r"5 classes, but the model has 4 outputs",
+    ),
+    "unknown auto augment": (
+        [SET, "data.augmentation=timm", *FOLDER, SET, "data.transforms.auto_augment=nonsense", SET,
+         "model.args.in_chans=3"],
+        _folders_in_colour, 3, r"data\.transforms\.auto_augment was required.*'nonsense' came",
+    ),
+    "unknown data set": (
+        [SET, "data.format=torchvision", SET, "data.name=CIFAR11"], None, 3, r"'CIFAR11' came\. Did you mean CIFAR10",
+    ),
+    "data set that is not there": (
+        [SET, "data.format=torchvision", SET, "data.name=CIFAR10",], None, 5,
+        r"'CIFAR10': the split 'train' cannot be opened in .*data: Dataset not found.*data\.download = true",
+    ),
+    "a stream": ([SET, "data.format=timm", SET, "data.name=wds/x"], None, 3, r"'wds/x' is a stream"),
     "budget below the minimum": (
         [SET, "latency.max_latency_share=0.01"], None, 11,
         r"within 0\.\d+ ms \(latency\.max_latency_share = 0\.01.*at its lowest the model takes",
@@ -202,6 +249,33 @@ def test_a_damaged_study_is_a_storage_error_that_names_the_file(folder, capsys, 
 def test_what_is_no_export_is_not_evaluated(folder, capsys):
     assert run(["evaluate", "data"]) == ExitCode.CONFIG
     assert re.search(r"data: a folder written by `spvit-search export` was required", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("case", [case for case, (_, _, code, _) in MATRIX.items() if code == ExitCode.DATA])
+def test_fine_tuning_on_bad_data_is_refused_before_anything_is_written(folder, capsys, case):
+    options, damage, code, text = MATRIX[case]
+    if damage is not None:
+        damage(folder)
+    before = _listing(folder)
+    assert run(["fine-tune", "mine.toml", *options]) == code
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert re.search(text, told, re.DOTALL)
+    assert _listing(folder) == before
+
+
+def test_evaluation_needs_no_training_split(folder, capsys):
+    (folder / "data" / "train.npz").unlink()
+    assert run(["evaluate", "mine.toml", "--json"]) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["evaluation"]["num_images"] == 12
+
+
+def test_images_damaged_beyond_the_limit_end_the_training_with_their_names(folder, capsys):
+    _folders(folder)
+    (folder / "data" / "val" / "a" / "0.png").write_bytes(b"no picture")
+    options = [*FOLDER, SET, "data.max_damaged=0", SET, "training.epochs=1", SET, "training.selector_warmup_steps=0"]
+    assert run(["fine-tune", "mine.toml", *options]) == ExitCode.DATA
+    assert re.search(r"max_damaged = 0 images may be damaged, but 1 are: .*a.0\.png", capsys.readouterr().err)
 
 
 def test_fine_tuning_without_data_names_the_folder_and_writes_no_checkpoint(folder, capsys):

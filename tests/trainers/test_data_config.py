@@ -16,8 +16,9 @@ from trainers.data_config import DataConfig
         ({"format": "folder", "name": "CIFAR10"}, "are for data.format = 'timm' or 'torchvision', but it is 'folder'"),
         ({"format": "npz", "download": True}, "but it is 'npz'"),
         ({"repeated_augmentation": 3, "augmentation": "none"}, "augmentation must be 'timm' or 'light'"),
-        ({"transforms": {"scale": [0.9, 0.1]}}, r"scale must not begin with the greater value"),
-        ({"transforms": {"ratio": [0.0, 1.0]}}, "greater than 0"),
+        ({"transforms": {"scale": [0.9, 0.1]}}, r"the lesser first, but is \[0.9, 0.1\]"),
+        ({"transforms": {"scale": [0.5, 2.0]}}, r"must not exceed 1"),
+        ({"transforms": {"ratio": [0.0, 1.0]}}, r"ratio must be two numbers above 0"),
     ],
 )
 def test_contradictions_are_refused(values: dict[str, Any], text: str):
