@@ -158,10 +158,11 @@ class ProgressiveInsertion:
         return accepted
 
     def _one_lower(self, accepted: Step) -> Iterator[PruningSchedule]:
+        """For each block the next lower rate that is faster."""
         for block in self.blocks:
             rates = self._rates(rate_at(accepted.schedule, block), self._options.lowest_keep_rate)
-            candidates = [lowered(accepted.schedule, block, rate) for rate in islice(rates, 1)]
-            yield from (candidate for candidate in candidates if self._is_faster(candidate, accepted))
+            candidates = (lowered(accepted.schedule, block, rate) for rate in rates)
+            yield from islice((candidate for candidate in candidates if self._is_faster(candidate, accepted)), 1)
 
     @staticmethod
     def _cost(step: Step, before: Step) -> float:
