@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import singledispatch
 from typing import Any, NamedTuple
 
 import torch
@@ -97,6 +98,7 @@ class Lookahead(NamedTuple):
     importance: Tensor
 
 
+@singledispatch
 def lookahead_attentions(backbone: VisionTransformer, images: Tensor, blocks: Collection[int]) -> dict[int, Lookahead]:
     """For each block: the dense model's patch tokens before it, and the class token's attention from there on.
 

@@ -21,7 +21,7 @@ from spvit.schedule import PackageMode, PruningSchedule
 from spvit.selection import Gathered, Layout, Masked, Sampling, attention_mask, select_gathered, select_masked
 from spvit.selector_kinds import check_selector, make_selector
 
-__all__ = ["PrunedOutput", "PrunedViT", "SelectionOutput", "dense_tokens"]
+__all__ = ["PrunedOutput", "PrunedViT", "SelectionOutput", "dense_tokens", "trailing_dense_tokens"]
 
 TRAILING = ("blocks.", "norm.", "fc_norm.", "head.", "head_dist.", "aux_head.", "attn_pool.")
 
@@ -127,6 +127,12 @@ class PrunedViT(PrunedModel):
             x = block(x)
         return x
 
+    def leading_modules(self) -> list[nn.Module]:
+        """The backbone's modules before the first selector: the embedding and the blocks that see all tokens."""
+        children = self.backbone.named_children()
+        stem = [child for name, child in children if not f"{name}.".startswith(TRAILING)]
+        return [*stem, *self.backbone.blocks[: self.num_leading_blocks]]
+
     def leading_parameters(self) -> list[nn.Parameter]:
         """The backbone's parameters before the first selector: the embedding and the blocks that see all tokens."""
         first = self.num_leading_blocks
@@ -214,3 +220,15 @@ def dense_tokens(backbone: VisionTransformer, images: Tensor) -> tuple[Tensor, T
     """Logits (B, classes) and normed patch tokens (B, N0, C) of the dense model: what a teacher gives."""
     features = backbone.forward_features(images)
     return backbone.forward_head(features), features[:, backbone.num_prefix_tokens :]
+
+
+@singledispatch
+def trailing_dense_tokens(
+    backbone: VisionTransformer, leading_tokens: Tensor, first_block: int
+) -> tuple[Tensor, Tensor]:
+    """The same from tokens (B, N, C) that reach block `first_block` (`PrunedModel.leading_tokens`)."""
+    x = leading_tokens
+    for block in backbone.blocks[first_block:]:
+        x = block(x)
+    normed = backbone.norm(x)
+    return backbone.forward_head(normed), normed[:, backbone.num_prefix_tokens :]
