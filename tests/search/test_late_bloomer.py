@@ -1,6 +1,6 @@
 """A real trial that looks hopeless while its backbone is frozen: top-1 as SPViT's published training logs tell it.
 
-DeiT-S, backbone frozen for five epochs. `LATE` prunes hard from the start (DynamicViT at .617/.369/.137): last of all by
+DeiT-S, backbone frozen for five epochs. `LATE` prunes hard from the start (DynamicViT, .617/.369/.137): last of all by
 2 points for five epochs, fourth at the end. One example, so a regression test and nothing to tune a pruner on.
 """
 
