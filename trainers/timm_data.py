@@ -18,6 +18,7 @@ from trainers.data_split import Split
 from trainers.image_source import wanted_split
 from trainers.library_errors import opening
 from trainers.npz_file import number_names
+from trainers.offline import hugging_face_offline
 from trainers.sampling import Numbers
 from trainers.vision_source import VisionSource, class_names_of
 
@@ -79,17 +80,19 @@ def open_timm(config: DataConfig, split: Split) -> ReaderSource | VisionSource:
 
 
 def _create(config: DataConfig, split: Split, name: str) -> Any:
-    if config.name.lower().startswith("hfds/") and find_spec("datasets") is None:
-        raise ModuleNotFoundError(name="datasets")
     root = _folder_of(config, split) if _is_folder(config.name) else config.path
-    return create_dataset(
-        config.name,
-        root=str(root),
-        split=name,
-        search_split=False,
-        download=config.download,
-        **config.args,
-    )
+    is_hugging_face = config.name.lower().startswith("hfds/")
+    if is_hugging_face and find_spec("datasets") is None:  # timm would print to stdout before it raises
+        raise ModuleNotFoundError(name="datasets")
+    with hugging_face_offline(offline=is_hugging_face and not config.download):
+        return create_dataset(
+            config.name,
+            root=str(root),
+            split=name,
+            search_split=False,
+            download=config.download,
+            **config.args,
+        )
 
 
 def _is_folder(name: str) -> bool:

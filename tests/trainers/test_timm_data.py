@@ -103,3 +103,17 @@ def test_what_cannot_be_opened_says_why(images: Path, name: str, more: dict[str,
 def test_streams_are_refused_by_the_configuration(tmp_path: Path, name: str):
     with pytest.raises(ValidationError, match=r"is a stream.*hfds/\.\.\.` or|is a stream"):
         timm(tmp_path, name)
+
+
+def test_hugging_face_data_comes_from_the_disk_unless_it_may_be_downloaded(
+    images: Path, tmp_path_factory: pytest.TempPathFactory
+):
+    pytest.importorskip("datasets")
+    (images / "val").rename(images / "validation")
+    for tar in images.glob("*.tar"):
+        tar.unlink()
+    cache = tmp_path_factory.mktemp("cache")
+    summary = describe_data(timm(cache, f"hfds/{images}"))
+    assert (summary.train.num_images, summary.val.num_images, summary.num_classes) == (9, 9, 3)
+    with pytest.raises(DataError, match=r"hfds/food101.*OfflineModeIsEnabled.*data\.download = true"):
+        describe_data(timm(cache, "hfds/food101"))
