@@ -48,5 +48,5 @@ def test_random_weights_say_nothing(data: DataConfig):
 
 def test_missing_data_is_told_before_any_trial(model: ModelConfig, tmp_path: Path):
     nowhere = DataConfig(format=DataFormat.NPZ, path=tmp_path / "nowhere", augmentation=Augmentation.NONE)
-    with pytest.raises(DataError, match=r"nowhere.*val\.npz is missing"):
+    with pytest.raises(DataError, match=r"data\.path must be a folder.*nowhere is none"):
         evaluate_dense(model, nowhere, TRAINING)
