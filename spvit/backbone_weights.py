@@ -9,13 +9,15 @@ from pathlib import Path
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor
 
+from spvit import lv_vit
 from spvit.errors import CheckpointError
+from spvit.lv_vit import LVViT
 from spvit.selector_weights import split_selectors
 from spvit.weights import read_weights
 
 logger = logging.getLogger(__name__)
 
-HEADS = ("head.", "head_dist.")
+HEADS = ("head.", "head_dist.", "aux_head.")
 
 
 def load_backbone_weights(backbone: VisionTransformer, path: Path, *, may_renew_head: bool) -> None:
@@ -42,6 +44,8 @@ def load_backbone_weights(backbone: VisionTransformer, path: Path, *, may_renew_
 
 def _in_timms_names(weights: Mapping[str, Tensor], backbone: VisionTransformer, path: Path) -> dict[str, Tensor]:
     try:
+        if isinstance(backbone, LVViT):
+            return lv_vit.in_own_names(weights, backbone)
         return dict(checkpoint_filter_fn(dict(weights), backbone, adapt_layer_scale=True))
     except Exception as error:  # the filter indexes and reshapes whatever it is given
         raise CheckpointError(f"{path} does not belong to this model ({type(error).__name__}: {error}).") from error

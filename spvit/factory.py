@@ -1,13 +1,14 @@
-"""Makes timm vision transformers whose tokens can be pruned soundly, and loads weights into them."""
+"""Makes vision transformers whose tokens can be pruned soundly, and loads weights into them."""
 
 from __future__ import annotations
 
 import difflib
 import logging
 from collections.abc import Mapping
+from functools import singledispatch
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import timm
 from timm.layers import Attention
@@ -15,7 +16,10 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from spvit.backbone_weights import load_backbone_weights
-from spvit.errors import CheckpointError, ConfigError, UnsupportedModelError
+from spvit.errors import ConfigError, UnsupportedModelError
+from spvit.families import family_of
+from spvit.pooling import POOLINGS
+from spvit.published_weights import create_published
 from spvit.schedule import TokenGeometry
 
 logger = logging.getLogger(__name__)
@@ -34,7 +38,8 @@ def create_backbone(
     """A timm vision transformer with its weights, on the CPU, in training mode.
 
     Args:
-        name: the model's name in timm, with or without the tag of its published weights.
+        name: the model's name in timm, with or without the tag of its published weights, or `lvvit_t`, `lvvit_s`,
+            `lvvit_m` (see `spvit.lv_vit`).
         args: further arguments of `timm.create_model`.
         checkpoint: a file of weights (see `spvit.weights.read_weights`); random weights where it is None.
         pretrained: let timm download the weights that are published under this name.
@@ -47,16 +52,18 @@ def create_backbone(
     if checkpoint is not None and pretrained:
         raise ConfigError("Give model.checkpoint or model.pretrained = true, not both.")
     _check_name(name)
-    backbone = _create(name, args)
+    _check_family(name)
+    backbone: Any = _create(name, args)
     _check_supported(backbone, name)
     if pretrained:
-        backbone = _create_pretrained(name, args, backbone)
+        backbone = create_published(name, args, backbone.pretrained_cfg)
     if checkpoint is not None:
         load_backbone_weights(backbone, Path(checkpoint), may_renew_head="num_classes" in args)
     _keep_every_patch(backbone, name)
-    return backbone
+    return cast("VisionTransformer", backbone)
 
 
+@singledispatch
 def geometry_of(backbone: VisionTransformer) -> TokenGeometry:
     """What decides the token counts of a backbone."""
     return TokenGeometry(
@@ -85,38 +92,43 @@ def _create(name: str, args: ModelArgs) -> nn.Module:
 
 
 def _check_supported(model: nn.Module, name: str) -> None:
-    reason = _why_unsupported(model)
+    reason = why_unsupported(model)
     if reason:
-        raise UnsupportedModelError(
-            f"Token pruning needs a plain vision transformer that classifies from its class token, but {name} "
-            f"{reason}. Models such as deit_small_patch16_224 or vit_base_patch16_224 can be used."
-        )
+        raise _unsupported(name, reason)
 
 
-def _why_unsupported(model: Any) -> str:
-    if not isinstance(model, VisionTransformer):
-        return f"is a {type(model).__name__}"
-    if model.global_pool != "token" or not model.has_class_token:
-        return f"pools its tokens with global_pool={model.global_pool!r} (try model.args.global_pool = 'token')"
+def _check_family(name: str) -> None:
+    family = family_of(name)
+    if family and not family.is_supported:
+        raise _unsupported(name, family.refusal)
+
+
+def _unsupported(name: str, reason: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"Token pruning needs a plain vision transformer, but {name} {reason}. Models such as deit_small_patch16_224 "
+        "or vit_base_patch16_224 can be used; `spvit-search backbones` lists all kinds."
+    )
+
+
+@singledispatch
+def why_unsupported(model: Any) -> str:
+    """Why a model's tokens cannot be pruned, to follow its name; empty where they can."""
+    return f"is a {type(model).__name__}"
+
+
+@why_unsupported.register
+def _why_vit_unsupported(model: VisionTransformer) -> str:
+    if model.global_pool not in POOLINGS:
+        return f"pools its tokens with global_pool={model.global_pool!r} (known are {', '.join(sorted(POOLINGS))})"
     if getattr(model, "rope", None) is not None:
         return "rotates positions in every block (RoPE)"
     if model.dynamic_img_size:
-        return "takes images of any size, so that its token counts are not fixed (dynamic_img_size)"
+        return "takes images of any size, so that its token counts are not fixed (model.args.dynamic_img_size = false)"
     if not all(isinstance(getattr(block, "attn", None), Attention) for block in model.blocks):
         return f"has blocks without a plain attention ({type(model.blocks[0]).__name__})"
+    if not model.num_classes:
+        return "is published without a classifier (set model.args.num_classes to your number of classes)"
     return ""
-
-
-def _create_pretrained(name: str, args: ModelArgs, backbone: VisionTransformer) -> VisionTransformer:
-    try:
-        return timm.create_model(name, pretrained=True, **args)
-    except Exception as error:  # no network raises differently in every client library
-        cfg = backbone.pretrained_cfg
-        source = f"https://huggingface.co/{cfg['hf_hub_id']}" if cfg.get("hf_hub_id") else cfg.get("url") or "timm"
-        raise CheckpointError(
-            f"The published weights of {name} could not be downloaded ({_first_line(error)}). Download "
-            f"model.safetensors from {source} where there is a network and give its path as model.checkpoint."
-        ) from error
 
 
 def _keep_every_patch(backbone: VisionTransformer, name: str) -> None:

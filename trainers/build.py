@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from spvit.factory import create_backbone
 from spvit.model import PrunedViT
+from spvit.pruned_weights import load_selectors
 from trainers.config import TrialConfig
 from trainers.data import Batches, Loading, Split, open_split
 from trainers.preprocessing import Preprocessing
@@ -29,6 +30,8 @@ class TrialData:
 def build_model(config: TrialConfig) -> PrunedViT:
     """The pruned model of a trial before training, on the CPU; the same for the same configuration.
 
+    A checkpoint that holds selectors, as SPViT's and DynamicViT's do, gives them to the model.
+
     Raises:
         ConfigError: the model cannot be made or cannot be pruned.
         CheckpointError: its weights cannot be read or do not fit.
@@ -38,13 +41,16 @@ def build_model(config: TrialConfig) -> PrunedViT:
         backbone = create_backbone(
             model.name, args=model.args, checkpoint=model.checkpoint, pretrained=model.pretrained
         )
-        return PrunedViT(
+        pruned = PrunedViT(
             backbone,
             pruning.schedule,
             selector=pruning.selector,
             head_weighting=pruning.head_weighting,
             package=pruning.package,
         )
+    if model.checkpoint is not None:
+        load_selectors(pruned, model.checkpoint)
+    return pruned
 
 
 def open_data(config: TrialConfig, preprocessing: Preprocessing, *, workers: WorkerGroup, device: str) -> TrialData:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from spvit.errors import StorageError
 from spvit.model import PrunedViT
+from spvit.pruned_weights import stored_selectors
 from trainers.calibration import calibrate_margins
 from trainers.config import TrialConfig
 from trainers.data import Batches
@@ -33,6 +34,8 @@ def start_selectors(
 ) -> None:
     """Warm the selectors up, or take them from the cache, and calibrate them to the model's schedule.
 
+    Selectors that came with the model's checkpoint are trained already and stay as they are.
+
     Args:
         model: changed in place; its backbone stays as it is.
         batches: training images.
@@ -47,6 +50,8 @@ def start_selectors(
         StorageError: the cache cannot be written.
     """
     if not model.has_learned_selectors or not config.training.selector_warmup_steps:
+        return
+    if stored_selectors(config.model.checkpoint):
         return
     if cache is None or workers.world_size > 1:
         warm_up_selectors(model, batches, config.training, workers=workers)

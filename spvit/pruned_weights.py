@@ -1,0 +1,68 @@
+"""Puts the selectors of a checkpoint of SPViT or DynamicViT into a pruned model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spvit.errors import CheckpointError
+from spvit.multi_head_selector import MultiHeadSelector
+from spvit.pruned_model import PrunedModel
+from spvit.selector_weights import SelectorWeights, split_selectors
+from spvit.weights import read_weights
+
+
+def stored_selectors(path: Path | None) -> tuple[SelectorWeights, ...]:
+    """The selectors that a checkpoint holds, in the order of their stages; none in a plain one, or without a file.
+
+    Raises:
+        CheckpointError: the file is unreadable, or the heads of one selector differ.
+    """
+    return () if path is None else split_selectors(read_weights(path))[1]
+
+
+def load_selectors(model: PrunedModel, path: Path) -> bool:
+    """Load the selectors that `path` holds, in place: its first one into the schedule's first stage, and so on.
+
+    Stages that drop nothing have no selector and leave theirs unused. Models that learn no selectors are left alone.
+
+    Returns:
+        Whether there were any.
+
+    Raises:
+        CheckpointError: the file is unreadable, or its selectors are of another kind or number than the model's.
+    """
+    stored = stored_selectors(path)
+    if not stored or not model.has_learned_selectors:
+        return False
+    blocks = model.schedule.blocks
+    if len(stored) != len(blocks):
+        raise _unfit(path, f"it holds {len(stored)} selectors, but the schedule has stages before blocks {blocks}")
+    for block, weights in zip(blocks, stored, strict=True):
+        if str(block) in model.selectors:
+            _load(model, block, weights, path)
+    return True
+
+
+def _load(model: PrunedModel, block: int, weights: SelectorWeights, path: Path) -> None:
+    selector = model.selector(block)
+    if not isinstance(selector, MultiHeadSelector):
+        raise _unfit(path, f"its kind is multi_head or single_head, but the model's are {type(selector).__name__}s")
+    if selector.num_heads != weights.num_heads:
+        raise _unfit(
+            path,
+            f"the selector before block {block} has {selector.num_heads} heads, but the file's {weights.num_heads} "
+            '(DynamicViT\'s has 1: pruning.selector = "single_head")',
+        )
+    if (selector.weigh is not None) != any(name.startswith("weigh.") for name in weights.state):
+        raise _unfit(path, f'the file\'s heads are weighted by pruning.head_weighting = "{weights.weighting}"')
+    try:
+        selector.load_state_dict(dict(weights.state))
+    except RuntimeError as error:  # other widths, or a part that is missing
+        raise _unfit(path, str(error).splitlines()[-1].strip()) from error
+
+
+def _unfit(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} holds selectors that were required to fit the model's: {reason}. Change [pruning], or give a copy of "
+        "the file without its score_predictor.* tensors, which starts with fresh selectors."
+    )
