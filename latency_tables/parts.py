@@ -15,12 +15,15 @@ from latency_tables.clock import Work
 from latency_tables.key import BackboneShape, DType, SelectorOptions
 from spvit.attention import embed
 from spvit.factory import geometry_of
+from spvit.last_block import can_skip_patches, prefix_after
 from spvit.model import PrunedViT
 from spvit.options import SelectorKind
 from spvit.packaging import no_packages
+from spvit.pooling import reads_patches
 from spvit.schedule import PackageMode, PruningSchedule, Selection, TokenGeometry
 from spvit.selection import select_gathered
 from spvit.selector import TokenSelector
+from spvit.widths import mlp_ratio_of
 
 SELECTION_KEEP_RATE = 0.7
 """Of the tokens that reach the selector; what it keeps decides only the gather, a small part of its cost."""
@@ -35,7 +38,7 @@ def shape_of(backbone: VisionTransformer) -> BackboneShape:
         num_prefix_tokens=geometry.num_prefix_tokens,
         embed_dim=backbone.embed_dim,
         num_heads=block.attn.num_heads,
-        mlp_ratio=block.mlp.fc1.out_features / backbone.embed_dim,
+        mlp_ratio=mlp_ratio_of(block, backbone.embed_dim),
         num_patch_inputs=projection.weight[0].numel(),
         num_classes=backbone.num_classes,
     )
@@ -64,14 +67,26 @@ class Parts:
         return self._stem
 
     def head(self) -> Work:
-        """Final norm and classifier, on the prefix tokens alone, as a pruned model runs them."""
-        prefix = self._first(self._layout.num_prefix)
-        return lambda: self._backbone.forward_head(self._backbone.norm(prefix))
+        """Final norm and classifier, on the prefix tokens alone, as a pruned model runs them.
+
+        A head that reads patches gets half of them, about what schedules leave: of LV-ViT-S it is 1 % of the model.
+        """
+        num_patches = max(1, self._layout.num_patches // 2) if reads_patches(self._backbone) else 0
+        tokens = self._first(self._layout.num_prefix + num_patches)
+        return lambda: self._backbone.forward_head(self._backbone.norm(tokens))
 
     def block(self, num_tokens: int) -> Work:
         """One block on so many tokens; each call takes the weights of the next one, as a forward pass does."""
         blocks, tokens = cycle(self._backbone.blocks), self._first(num_tokens)
         return lambda: next(blocks)(tokens)
+
+    def last_block(self, num_tokens: int) -> Work | None:
+        """The last block of a pruned model on so many tokens; None where it computes more than its prefix tokens."""
+        block = self._backbone.blocks[-1]
+        if reads_patches(self._backbone) or not can_skip_patches(block):
+            return None
+        tokens, num_prefix = self._first(num_tokens), self._layout.num_prefix
+        return lambda: prefix_after(block, tokens, num_prefix)
 
     def selections(self, counts: Iterable[int], kind: SelectorKind) -> dict[int, Work]:
         """Selector, gather and package token in front of a block that so many tokens would enter (prefix included)."""
@@ -127,7 +142,7 @@ class Parts:
     def _random_images(self, batch_size: int) -> Tensor:
         patches = self._backbone.patch_embed
         generator = torch.Generator().manual_seed(0)
-        images = torch.randn(batch_size, patches.proj.in_channels, *patches.img_size, generator=generator)
+        images = torch.randn(batch_size, self._backbone.in_chans, *patches.img_size, generator=generator)
         return images.to(**self._to)
 
 

@@ -48,12 +48,6 @@ class ConvStem(nn.Module):
         self.bn3 = nn.BatchNorm2d(STEM_WIDTH)
         self.proj = nn.Conv2d(STEM_WIDTH, embed_dim, patch_size // 2, stride=patch_size // 2)
 
-    @property
-    def num_conv_macs(self) -> int:
-        """Multiply-accumulates of the three convolutions for one image, which other patch embeddings do not have."""
-        num_pixels = ((self.img_size[0] + 1) // 2) * ((self.img_size[1] + 1) // 2)
-        return num_pixels * sum(conv.weight.numel() for conv in (self.conv1, self.conv2, self.conv3))
-
     def forward(self, images: Tensor) -> Tensor:
         """Cut images into patches."""
         x = functional.relu(self.bn1(self.conv1(images)))

@@ -10,7 +10,11 @@ from spvit.schedule import Selection, TokenPlan
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelWidths:
-    """The widths of a vision transformer. Defaults are those of 224 x 224 ImageNet models with 16 x 16 patches."""
+    """The widths of a vision transformer. Defaults are those of 224 x 224 ImageNet models with 16 x 16 patches.
+
+    Of some models more is known than widths, in multiply-accumulates of one image: what a stem does before patches are
+    cut (`other_stem_macs`), and a head beside its classifier, once (`other_head_macs`) and for each patch that is left.
+    """
 
     dim: int
     num_heads: int
@@ -21,6 +25,9 @@ class ModelWidths:
     num_prefix_tokens: int = 1
     selector: SelectorKind = SelectorKind.MULTI_HEAD
     weighting: HeadWeighting = HeadWeighting.SENET
+    other_stem_macs: int = 0
+    other_head_macs: int = 0
+    head_macs_per_patch: int = 0
 
     def __post_init__(self) -> None:
         if self.dim < 1 or self.num_heads < 1 or self.dim % self.num_heads:
@@ -37,10 +44,12 @@ def count_macs(plan: TokenPlan, widths: ModelWidths, *, num_patches: int) -> int
         widths: of the model.
         num_patches: patches before the first selector.
     """
-    embedding = num_patches * widths.patch_size**2 * widths.in_chans * widths.dim
+    embedding = widths.other_stem_macs + num_patches * widths.patch_size**2 * widths.in_chans * widths.dim
     blocks = sum(block_macs(num_tokens, widths) for num_tokens in plan.block_tokens)
     selectors = sum(selector_macs(selection, widths) for selection in plan.selections)
-    return embedding + blocks + selectors + widths.dim * widths.num_classes
+    num_left = plan.selections[-1].num_kept if plan.selections else num_patches
+    head = widths.dim * widths.num_classes + widths.other_head_macs + num_left * widths.head_macs_per_patch
+    return embedding + blocks + selectors + head
 
 
 def block_macs(num_tokens: int, widths: ModelWidths) -> int:

@@ -38,7 +38,7 @@ def preprocessing_of(backbone: Any) -> Preprocessing:
     [-1, 1] (mean and std 0.5) unless its description has one value for each of its channels.
     """
     described = getattr(backbone, "pretrained_cfg", None) or backbone.default_cfg
-    channels = int(backbone.patch_embed.proj.weight.shape[1])
+    channels = int(backbone.in_chans)
     height, width = backbone.patch_embed.img_size
     return Preprocessing(
         num_channels=channels,
