@@ -127,12 +127,6 @@ class PrunedViT(PrunedModel):
             x = block(x)
         return x
 
-    def leading_modules(self) -> list[nn.Module]:
-        """The backbone's modules before the first selector: the embedding and the blocks that see all tokens."""
-        children = self.backbone.named_children()
-        stem = [child for name, child in children if not f"{name}.".startswith(TRAILING)]
-        return [*stem, *self.backbone.blocks[: self.num_leading_blocks]]
-
     def leading_parameters(self) -> list[nn.Parameter]:
         """The backbone's parameters before the first selector: the embedding and the blocks that see all tokens."""
         first = self.num_leading_blocks

@@ -8,6 +8,7 @@ the level. The next level starts with all of its patches, and keep rates count t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any, TypeVar
 
 import torch
@@ -105,14 +106,11 @@ class PrunedPiT(PrunedModel):
         """See `PrunedModel.leading_tokens`. Where the first selector is a level's first, they are already pooled."""
         return run_dense(self.backbone, pit_embed(self.backbone, images), 0, self.num_leading_blocks)
 
-    def leading_modules(self) -> list[nn.Module]:
-        """See `PrunedModel.leading_modules`."""
-        return list(leading_modules(self.backbone, self.num_leading_blocks))
-
     def leading_parameters(self) -> list[nn.Parameter]:
         """See `PrunedModel.leading_parameters`."""
+        modules = leading_modules(self.backbone, self.num_leading_blocks)
         own = [self.backbone.cls_token, self.backbone.pos_embed]
-        return own + [parameter for module in self.leading_modules() for parameter in module.parameters()]
+        return own + list(chain.from_iterable(module.parameters() for module in modules))
 
     def _run(self, x: Tensor, run_level: Callable[..., End], sampling: Sampling | None) -> list[End]:
         """The ends of the levels from the first selector's on, from the tokens that reach it."""

@@ -76,7 +76,7 @@ def leading_modules(backbone: PoolingVisionTransformer, first_block: int) -> Seq
         for part in (transformer.pool, transformer.norm)
         if part is not None
     ]
-    return [backbone.patch_embed, backbone.pos_drop, *entrances, *pit_blocks(backbone)[:first_block]]
+    return [backbone.patch_embed, *entrances, *pit_blocks(backbone)[:first_block]]
 
 
 def _sequence(transformer: Any, patches: Tensor, prefix: Tensor) -> Tensor:

@@ -108,10 +108,6 @@ class PrunedModel(nn.Module, ABC):
         """Tokens (B, N, C) that reach the first selector, or the end where there is none."""
 
     @abstractmethod
-    def leading_modules(self) -> list[nn.Module]:
-        """The backbone's modules before the first selector: the embedding and the blocks that see all tokens."""
-
-    @abstractmethod
     def leading_parameters(self) -> list[nn.Parameter]:
         """The backbone's parameters before the first selector: the embedding and the blocks that see all tokens."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from spvit.model import PrunedViT, dense_tokens
+from spvit.model import dense_tokens, trailing_dense_tokens
 from spvit.pruned_model import PrunedModel
 from trainers.config import TrainingConfig
 from trainers.frozen_part import leading_modules
@@ -38,7 +38,7 @@ class Teacher(nn.Module):
         own = (p for p in self.backbone.parameters() if id(p) not in {id(s) for s in student.parameters()})
         for parameter in own:
             parameter.requires_grad_(False)
-        self._first_block = student.num_leading_blocks if isinstance(student, PrunedViT) else None
+        self._first_block = student.num_leading_blocks
 
     def train(self, mode: bool = True) -> Teacher:  # noqa: ARG002
         """Stay in evaluation mode: dropout in a teacher would be noise in the target."""
@@ -53,17 +53,11 @@ class Teacher(nn.Module):
             leading_tokens: tokens that reach the student's first selector, where the student's leading part is still
                 the teacher's.
         """
-        if leading_tokens is None or self._first_block is None:
+        if leading_tokens is None:
             logits, patch_tokens = dense_tokens(self.backbone, images)
         else:
-            logits, patch_tokens = self._from_leading(leading_tokens, self._first_block)
+            logits, patch_tokens = trailing_dense_tokens(self.backbone, leading_tokens, self._first_block)
         return TeacherOutput(logits=logits, patch_tokens=patch_tokens)
-
-    def _from_leading(self, x: Tensor, first_block: int) -> tuple[Tensor, Tensor]:
-        for block in self.backbone.blocks[first_block:]:
-            x = block(x)
-        normed = self.backbone.norm(x)
-        return self.backbone.forward_head(normed), normed[:, self.backbone.num_prefix_tokens :]
 
 
 class NoTeacher(nn.Module):
