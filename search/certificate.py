@@ -9,14 +9,16 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from search.config import LatencyConfig
+from spvit.options import TokenForm
 from trainers.config import DataConfig, DataFormat
 from trainers.data import Loading, Split, open_split
 from trainers.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from latency_tables.timing import Comparison
+    from trainers.plain_images import PlainImages
 
 DENSE = "dense"
 NUM_ROUNDS = 40
@@ -37,7 +39,8 @@ class Verdict(StrEnum):
 class Certificate:
     """One model, measured. Top-1 in percent, None where the split or trained weights are missing.
 
-    `ratio` is the model's time over the dense model's, run just before and after, with a 90 % interval.
+    `ratio` is the model's time over the dense model's, run just before and after, with a 90 % interval. `form` is how
+    it ran, for both.
     """
 
     val_top1: float | None
@@ -47,6 +50,7 @@ class Certificate:
     ratio: float
     ratio_low: float
     ratio_high: float
+    form: TokenForm = TokenForm.GATHERED
 
     @property
     def speed_up(self) -> float:
@@ -124,6 +128,7 @@ def time_side_by_side(
     preprocessing: Preprocessing,
     latency: LatencyConfig,
     *,
+    images: PlainImages | None = None,
     time_limit_s: float = 60.0,
     on_round: Callable[[float], None] = lambda _share: None,
 ) -> Mapping[str, Comparison]:
@@ -133,21 +138,22 @@ def time_side_by_side(
         models: by name; the unpruned one is called `dense`.
         preprocessing: the shape of their images.
         latency: device, threads, batch size and number format.
+        images: real ones, for models whose time depends on them, of which whole batches are taken; one batch of noise
+            where absent.
         time_limit_s: bound on the timing.
         on_round: told the finished share after every round.
     """
     import torch
 
-    from latency_tables.timing import compare_models
+    from latency_tables.stream import compare_on_batches
 
     dtype = getattr(torch, latency.dtype)
     copies = {name: copy.deepcopy(model).to(latency.device, dtype).eval() for name, model in models.items()}
-    shape = (latency.batch_size, preprocessing.num_channels, preprocessing.height, preprocessing.width)
-    images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(latency.device, dtype)
+    inputs = _noise(preprocessing, latency.batch_size) if images is None else images.stacked()
     with torch.inference_mode():
-        return compare_models(
+        return compare_on_batches(
             copies,
-            images,
+            torch.split(inputs.to(latency.device, dtype), latency.batch_size),
             dense=DENSE,
             num_rounds=NUM_ROUNDS,
             num_threads=latency.num_threads,
@@ -155,3 +161,10 @@ def time_side_by_side(
             time_limit_s=time_limit_s,
             on_round=on_round,
         )
+
+
+def _noise(preprocessing: Preprocessing, batch_size: int) -> Tensor:
+    import torch
+
+    shape = (batch_size, preprocessing.num_channels, preprocessing.height, preprocessing.width)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))

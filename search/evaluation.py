@@ -3,71 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from search.certificate import DENSE, time_side_by_side
 from search.config import ExperimentConfig
 from search.experiment import load_experiment
-from trainers.metrics import Evaluation
+from search.form_request import FormRequest
+from search.form_run import FormRun, run_in_form
+from search.model_cost import dense_gmacs, mean_gmacs
+from search.model_report import AdaptiveServing, ModelReport, mean_block_tokens
 from trainers.preprocessing import preprocessing_of
 
 if TYPE_CHECKING:
-    from spvit.model import PrunedViT
+    from latency_tables.timing import Comparison
+    from spvit.pruned_model import PrunedModel
 
 EXPORTED_EXPERIMENT = "config.toml"
+PRUNED = "pruned"
 Progress = Callable[[float, str], None]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelReport:
-    """What `evaluate` finds. `ratio` is the pruned model's time over the dense one's, with its 90 % interval."""
-
-    source: str
-    evaluation: Evaluation
-    block_tokens: tuple[int, ...]
-    gmacs: float
-    dense_gmacs: float
-    batch_size: int
-    latency_ms: float
-    dense_latency_ms: float
-    ratio: float
-    ratio_low: float
-    ratio_high: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
-    def to_text(self) -> str:
-        """The same for a reader."""
-        result = self.evaluation
-        return "\n".join(
-            [
-                f"model     {self.source}",
-                (
-                    f"accuracy  top-1 {result.top1:.2f} %, top-5 {result.top5:.2f} %, loss {result.loss:.4f} "
-                    f"on {result.num_images} validation images"
-                ),
-                f"tokens    {' '.join(str(count) for count in self.block_tokens)} (entering each block)",
-                f"cost      {self.gmacs:.3f} GMACs an image (dense: {self.dense_gmacs:.3f})",
-                (
-                    f"latency   {self.latency_ms:.3f} ms for a batch of {self.batch_size} "
-                    f"(dense: {self.dense_latency_ms:.3f} ms), measured here side by side"
-                ),
-                (
-                    f"ratio     {self.ratio:.3f} of the dense model's time (90 % interval {self.ratio_low:.3f} "
-                    f"to {self.ratio_high:.3f})"
-                ),
-            ]
-        )
-
-
-def evaluate_experiment(experiment: ExperimentConfig, folder: Path, progress: Progress) -> ModelReport:
+def evaluate_experiment(
+    experiment: ExperimentConfig, folder: Path, progress: Progress, request: FormRequest | None = None
+) -> ModelReport:
     """Evaluates the schedule of an experiment, with the weights of its `fine-tune` run as far as that went.
 
     Checkpoints are only read: those of other settings stay where they are.
+
+    Args:
+        experiment: names model, data and schedule.
+        folder: the study's.
+        progress: told the finished share and what is being done.
+        request: how the model is to be run; gathered where absent.
 
     Raises:
         SpvitError: model, weights or data are wrong.
@@ -83,11 +51,16 @@ def evaluate_experiment(experiment: ExperimentConfig, folder: Path, progress: Pr
         model.load_state_dict(saved.weights())
     num_epochs = 0 if saved is None else saved.step
     source = f"{experiment.study.name}, after {num_epochs} of {experiment.training.epochs} epochs of fine-tuning"
-    return _report(model, experiment, source, progress)
+    return _report(model, experiment, source, progress, request or FormRequest())
 
 
-def evaluate_export(directory: Path, progress: Progress) -> ModelReport:
-    """Evaluates an exported model from its folder alone.
+def evaluate_export(directory: Path, progress: Progress, request: FormRequest | None = None) -> ModelReport:
+    """Evaluates an exported model from its folder alone, with the data that its experiment names.
+
+    Args:
+        directory: the exported folder.
+        progress: told the finished share and what is being done.
+        request: how the model is to be run; gathered where absent.
 
     Raises:
         SpvitError: the folder is no export or damaged, or the data that it names is missing.
@@ -95,63 +68,48 @@ def evaluate_export(directory: Path, progress: Progress) -> ModelReport:
     from spvit.exported import load_exported
 
     model = load_exported(directory)
-    return _report(model, load_experiment(directory / EXPORTED_EXPERIMENT), str(directory), progress)
+    experiment = load_experiment(directory / EXPORTED_EXPERIMENT)
+    return _report(model, experiment, str(directory), progress, request or FormRequest())
 
 
-def _report(model: PrunedViT, experiment: ExperimentConfig, source: str, progress: Progress) -> ModelReport:
-    model.eval().requires_grad_(False)
-    progress(0.1, "accuracy")
-    evaluation = _evaluate(model, experiment)
-    progress(0.5, "latency")
-    timed = time_side_by_side(
-        {DENSE: model.backbone, "pruned": model},
-        preprocessing_of(model.backbone),
-        experiment.latency,
-        on_round=lambda share: progress(0.5 + 0.5 * share, "latency"),
-    )
-    pruned, dense = timed["pruned"], timed[DENSE]
+def _report(
+    model: PrunedModel, experiment: ExperimentConfig, source: str, progress: Progress, request: FormRequest
+) -> ModelReport:
+    model.eval().requires_grad_(requires_grad=False)
+    run = run_in_form(model, experiment, request, lambda share, text: progress(0.5 * share, text))
+    timed = _time(model, run, experiment, progress)
+    pruned, dense = timed[PRUNED], timed[DENSE]
     return ModelReport(
         source=source,
-        evaluation=evaluation,
-        block_tokens=model.plan.block_tokens,
-        gmacs=_gmacs(model, experiment, is_dense=False),
-        dense_gmacs=_gmacs(model, experiment, is_dense=True),
+        evaluation=run.evaluation,
+        training_form=experiment.training.form,
+        stages=run.stages,
+        block_tokens=mean_block_tokens(run.plans),
+        gmacs=mean_gmacs(model, experiment, run.plans),
+        dense_gmacs=dense_gmacs(model, experiment),
         batch_size=experiment.latency.batch_size,
         latency_ms=pruned.p50_ms,
         dense_latency_ms=dense.p50_ms,
         ratio=pruned.ratio.median,
         ratio_low=pruned.ratio.low,
         ratio_high=pruned.ratio.high,
+        adaptive=_serving(run, request),
     )
 
 
-def _evaluate(model: PrunedViT, experiment: ExperimentConfig) -> Evaluation:
-    from trainers.data import Loading, Split, open_split
-    from trainers.evaluate import evaluate
-    from trainers.workers import resolve_device
-
-    device = resolve_device(experiment.training.device)
-    loading = Loading(batch_size=experiment.training.batch_size, training=False, device=str(device))
-    batches = open_split(experiment.data, Split.VAL, preprocessing_of(model.backbone), loading)
-    return evaluate(model.to(device), batches.epoch(0), device=device)
-
-
-def _gmacs(model: PrunedViT, experiment: ExperimentConfig, *, is_dense: bool) -> float:
-    from latency_tables.parts import shape_of
-    from spvit.macs import ModelWidths, count_macs
-    from spvit.schedule import PruningSchedule
-
-    shape, patch = shape_of(model.backbone), model.backbone.patch_embed
-    widths = ModelWidths(
-        dim=shape.embed_dim,
-        num_heads=shape.num_heads,
-        mlp_ratio=shape.mlp_ratio,
-        patch_size=int(patch.patch_size[0]),
-        in_chans=shape.num_patch_inputs // int(patch.patch_size[0]) ** 2,
-        num_classes=shape.num_classes,
-        num_prefix_tokens=shape.num_prefix_tokens,
-        selector=experiment.pruning.selector,
-        weighting=experiment.pruning.head_weighting,
+def _time(model: PrunedModel, run: FormRun, experiment: ExperimentConfig, progress: Progress) -> dict[str, Comparison]:
+    progress(0.5, "latency")
+    timed = time_side_by_side(
+        {DENSE: model.backbone, PRUNED: run.module},
+        preprocessing_of(model.backbone),
+        experiment.latency,
+        images=run.timed_images,
+        on_round=lambda share: progress(0.5 + 0.5 * share, "latency"),
     )
-    plan = PruningSchedule().plan(shape.geometry) if is_dense else model.plan
-    return count_macs(plan, widths, num_patches=shape.num_patches) / 1e9
+    return dict(timed)
+
+
+def _serving(run: FormRun, request: FormRequest) -> AdaptiveServing | None:
+    if run.thresholds is None:
+        return None
+    return AdaptiveServing(serving=request.serving, bucket=request.bucket, thresholds=run.thresholds)

@@ -9,17 +9,24 @@ from typing import TYPE_CHECKING, Any
 from spvit import torchvision_ops
 
 if TYPE_CHECKING:
+    from spvit.adaptive import AdaptiveOutput, AdaptiveViT
     from spvit.exported import load_exported
     from spvit.factory import create_backbone, geometry_of
+    from spvit.masked import MaskedViT
     from spvit.model import PrunedOutput, PrunedViT, SelectionOutput, dense_tokens
     from spvit.multi_head_selector import MultiHeadSelector
-    from spvit.options import HeadWeighting, SelectorKind, TokenForm
+    from spvit.options import HeadWeighting, SelectorKind, Serving, TokenForm
     from spvit.schedule import PackageMode, PruningSchedule, Stage, TokenGeometry, TokenPlan
     from spvit.selector import LearnedSelector, Scores, TokenSelector
+    from spvit.thresholds import Calibration, Thresholds
 
 __all__ = [
+    "AdaptiveOutput",
+    "AdaptiveViT",
+    "Calibration",
     "HeadWeighting",
     "LearnedSelector",
+    "MaskedViT",
     "MultiHeadSelector",
     "PackageMode",
     "PrunedOutput",
@@ -28,7 +35,9 @@ __all__ = [
     "Scores",
     "SelectionOutput",
     "SelectorKind",
+    "Serving",
     "Stage",
+    "Thresholds",
     "TokenForm",
     "TokenGeometry",
     "TokenPlan",
@@ -40,12 +49,15 @@ __all__ = [
 ]
 
 _HOMES = {
+    "adaptive": ("AdaptiveOutput", "AdaptiveViT"),
     "exported": ("load_exported",),
     "factory": ("create_backbone", "geometry_of"),
     "model": ("PrunedOutput", "PrunedViT", "SelectionOutput", "dense_tokens"),
-    "options": ("HeadWeighting", "SelectorKind", "TokenForm"),
+    "options": ("HeadWeighting", "SelectorKind", "Serving", "TokenForm"),
     "schedule": ("PackageMode", "PruningSchedule", "Stage", "TokenGeometry", "TokenPlan"),
     "multi_head_selector": ("MultiHeadSelector",),
+    "masked": ("MaskedViT",),
+    "thresholds": ("Calibration", "Thresholds"),
     "selector": ("LearnedSelector", "Scores", "TokenSelector"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from spvit.model import PrunedViT
 from spvit.options import TokenForm
+from spvit.pruned_model import PrunedModel
 
 
 class MaskedViT(nn.Module):
@@ -17,7 +17,7 @@ class MaskedViT(nn.Module):
         model: runs with its own weights; nothing is copied.
     """
 
-    def __init__(self, model: PrunedViT) -> None:
+    def __init__(self, model: PrunedModel) -> None:
         super().__init__()
         self.model = model
 

@@ -10,21 +10,26 @@ if TYPE_CHECKING:
     from trainers.checkpoint import SavedCheckpoint, latest_checkpoint, save_checkpoint
     from trainers.config import TrainingConfig, TrialConfig
     from trainers.data import describe_data, open_split
-    from trainers.evaluate import evaluate
+    from trainers.evaluate import evaluate, evaluate_adaptive
     from trainers.fine_tune import FineTuner
     from trainers.metrics import EpochMetrics, Evaluation
+    from trainers.plain_images import PlainImages
+    from trainers.thresholds import calibrate_thresholds
     from trainers.workers import WorkerGroup
 
 __all__ = [
     "EpochMetrics",
     "Evaluation",
     "FineTuner",
+    "PlainImages",
     "SavedCheckpoint",
     "TrainingConfig",
     "TrialConfig",
     "WorkerGroup",
+    "calibrate_thresholds",
     "describe_data",
     "evaluate",
+    "evaluate_adaptive",
     "latest_checkpoint",
     "open_split",
     "save_checkpoint",
@@ -34,9 +39,11 @@ _HOMES = {
     "checkpoint": ("SavedCheckpoint", "latest_checkpoint", "save_checkpoint"),
     "config": ("TrainingConfig", "TrialConfig"),
     "data": ("describe_data", "open_split"),
-    "evaluate": ("evaluate",),
+    "evaluate": ("evaluate", "evaluate_adaptive"),
     "fine_tune": ("FineTuner",),
     "metrics": ("EpochMetrics", "Evaluation"),
+    "plain_images": ("PlainImages",),
+    "thresholds": ("calibrate_thresholds",),
     "workers": ("WorkerGroup",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from trainers.data import Loading, Split, open_split
@@ -47,7 +48,13 @@ class PlainImages:
             images_per_epoch=num_images,
             device=device,
         )
+        self._num_images = num_images
         self._batches = open_split(plain, split, preprocessing, drawn)
 
     def __iter__(self) -> Iterator[Tensor]:
         return (images for images, _ in self._batches.epoch(0))
+
+    def stacked(self) -> Tensor:
+        """All of them in one tensor, as many as were asked for; they come again where there are too few."""
+        images = torch.cat(list(self))
+        return images[torch.arange(self._num_images, device=images.device) % len(images)]
