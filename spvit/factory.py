@@ -12,12 +12,15 @@ from typing import Any, cast
 
 import timm
 from timm.layers import Attention
+from timm.models.pit import PoolingVisionTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from spvit.backbone_weights import load_backbone_weights
 from spvit.errors import ConfigError, UnsupportedModelError
 from spvit.families import family_of
+from spvit.lv_vit import LVViT
+from spvit.pit_levels import pit_geometry, why_pit_unsupported
 from spvit.pooling import POOLINGS
 from spvit.published_weights import create_published
 from spvit.schedule import TokenGeometry
@@ -120,6 +123,8 @@ def why_unsupported(model: Any) -> str:
 def _why_vit_unsupported(model: VisionTransformer) -> str:
     if model.global_pool not in POOLINGS:
         return f"pools its tokens with global_pool={model.global_pool!r} (known are {', '.join(sorted(POOLINGS))})"
+    if isinstance(model, LVViT) and model.global_pool != "token":
+        return f"classifies by its class token and patches, but global_pool={model.global_pool!r} was asked for"
     if getattr(model, "rope", None) is not None:
         return "rotates positions in every block (RoPE)"
     if model.dynamic_img_size:
@@ -131,9 +136,13 @@ def _why_vit_unsupported(model: VisionTransformer) -> str:
     return ""
 
 
+geometry_of.register(PoolingVisionTransformer, pit_geometry)
+why_unsupported.register(PoolingVisionTransformer, why_pit_unsupported)
+
+
 def _keep_every_patch(backbone: VisionTransformer, name: str) -> None:
     """Replace timm's own patch dropout: it removes patches at random before any selector has seen them."""
-    if not isinstance(backbone.patch_drop, nn.Identity):
+    if not isinstance(getattr(backbone, "patch_drop", nn.Identity()), nn.Identity):
         logger.warning("%s: patch_drop_rate is set to 0, because selectors decide which patches are dropped.", name)
         backbone.patch_drop = nn.Identity()
 
