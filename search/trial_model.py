@@ -14,7 +14,7 @@ from trainers.config import TrialConfig
 if TYPE_CHECKING:
     from timm.models.vision_transformer import VisionTransformer
 
-    from spvit.model import PrunedViT
+    from spvit.pruned_model import PrunedModel
 
 
 def trial_config(trial: TrialRecord) -> TrialConfig:
@@ -22,7 +22,7 @@ def trial_config(trial: TrialRecord) -> TrialConfig:
     return TrialConfig.model_validate(dict(trial.config))
 
 
-def load_trial_model(study: StudyRecord, trial: TrialRecord) -> PrunedViT:
+def load_trial_model(study: StudyRecord, trial: TrialRecord) -> PrunedModel:
     """The model that a trial trained, with the weights of its newest whole checkpoint, in evaluation mode.
 
     Raises:

@@ -6,12 +6,14 @@ import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from timm.models.pit import PoolingVisionTransformer
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor
 
 from spvit import lv_vit
 from spvit.errors import CheckpointError
 from spvit.lv_vit import LVViT
+from spvit.pit_levels import pit_weights
 from spvit.selector_weights import split_selectors
 from spvit.weights import read_weights
 
@@ -46,6 +48,8 @@ def _in_timms_names(weights: Mapping[str, Tensor], backbone: VisionTransformer, 
     try:
         if isinstance(backbone, LVViT):
             return lv_vit.in_own_names(weights, backbone)
+        if isinstance(backbone, PoolingVisionTransformer):
+            return pit_weights(weights, backbone)
         return dict(checkpoint_filter_fn(dict(weights), backbone, adapt_layer_scale=True))
     except Exception as error:  # the filter indexes and reshapes whatever it is given
         raise CheckpointError(f"{path} does not belong to this model ({type(error).__name__}: {error}).") from error

@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from spvit.errors import CheckpointError, ConfigError
 from spvit.factory import create_backbone
-from spvit.model import PrunedViT
 from spvit.options import HeadWeighting, SelectorKind
+from spvit.prune import prune
+from spvit.pruned_model import PrunedModel
 from spvit.schedule import PackageMode, PruningSchedule, Stage
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
@@ -24,7 +25,7 @@ FORMAT = 1
 
 def save_exported(
     directory: Path,
-    model: PrunedViT,
+    model: PrunedModel,
     *,
     name: str,
     args: Mapping[str, bool | int | float | str],
@@ -65,7 +66,7 @@ def save_exported(
     (directory / DESCRIPTION).write_text(json.dumps(description | dict(extra), indent=2), encoding="utf-8")
 
 
-def load_exported(directory: Path | str) -> PrunedViT:
+def load_exported(directory: Path | str) -> PrunedModel:
     """The model in an exported folder, on the CPU, in evaluation mode; it takes images and gives logits.
 
     Raises:
@@ -115,10 +116,10 @@ def _check_weights(folder: Path, description: Mapping[str, Any]) -> None:
         )
 
 
-def _build(description: Mapping[str, Any]) -> PrunedViT:
+def _build(description: Mapping[str, Any]) -> PrunedModel:
     backbone = create_backbone(description["backbone"]["name"], args=description["backbone"]["args"])
     schedule = PruningSchedule(stages=tuple(Stage(**stage) for stage in description["schedule"]))
-    return PrunedViT(
+    return prune(
         backbone,
         schedule,
         selector=SelectorKind(description["selector"]),

@@ -42,12 +42,6 @@ REFUSED = (
     _refused("SAM", r"samvit_.*", ("samvit_base_patch16_224",), "attends within windows of a grid of all patches"),
     _refused("NaFlexViT", r"naflexvit_.*", ("naflexvit_base_patch16_gap",), "takes images of any size and shape"),
     _refused(
-        "PiT",
-        r"pit_.*",
-        ("pit_s_224",),
-        "pools its tokens as a grid between stages",
-    ),
-    _refused(
         "Swin",
         r"swin_.*|swinv2_.*",
         ("swin_tiny_patch4_window7_224",),

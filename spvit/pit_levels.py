@@ -5,11 +5,11 @@ timm calls a level a stage; here a stage is a place in a schedule.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from timm.models.pit import PoolingVisionTransformer
+from timm.models.pit import PoolingVisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
 from spvit.schedule import Level, TokenGeometry
@@ -37,6 +37,20 @@ def pit_geometry(backbone: PoolingVisionTransformer) -> TokenGeometry:
         for transformer, (height, width) in zip(backbone.transformers, pit_grids(backbone), strict=True)
     ]
     return TokenGeometry.of_levels(levels, num_prefix_tokens=backbone.num_tokens)
+
+
+def why_pit_unsupported(backbone: PoolingVisionTransformer) -> str:
+    """Why a PiT's tokens cannot be pruned, to follow its name; empty where they can."""
+    if backbone.global_pool != "token":
+        return f"gives no logits with global_pool={backbone.global_pool!r} (model.args.global_pool = 'token')"
+    if not backbone.num_classes:
+        return "has no classifier (set model.args.num_classes to your number of classes)"
+    return ""
+
+
+def pit_weights(weights: Mapping[str, Tensor], backbone: PoolingVisionTransformer) -> dict[str, Tensor]:
+    """Weights of a checkpoint in timm's names; those of PiT's authors hold their poolings apart."""
+    return dict(checkpoint_filter_fn(dict(weights), backbone))
 
 
 def pit_embed(backbone: PoolingVisionTransformer, images: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ import json
 from dataclasses import dataclass, replace
 
 from spvit.factory import create_backbone
-from spvit.model import PrunedViT
+from spvit.prune import prune
+from spvit.pruned_model import PrunedModel
 from spvit.pruned_weights import load_selectors
 from trainers.config import TrialConfig
 from trainers.data import Batches, Loading, Split, open_split
@@ -27,7 +28,7 @@ class TrialData:
     val: Batches
 
 
-def build_model(config: TrialConfig) -> PrunedViT:
+def build_model(config: TrialConfig) -> PrunedModel:
     """The pruned model of a trial before training, on the CPU; the same for the same configuration.
 
     A checkpoint that holds selectors, as SPViT's and DynamicViT's do, gives them to the model.
@@ -41,7 +42,7 @@ def build_model(config: TrialConfig) -> PrunedViT:
         backbone = create_backbone(
             model.name, args=model.args, checkpoint=model.checkpoint, pretrained=model.pretrained
         )
-        pruned = PrunedViT(
+        pruned = prune(
             backbone,
             pruning.schedule,
             selector=pruning.selector,

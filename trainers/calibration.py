@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spvit.model import PrunedViT
+from spvit.pruned_model import PrunedModel
 from spvit.selector import LearnedSelector
 
 NUM_HALVINGS = 40
@@ -14,7 +14,7 @@ WIDEST_SHIFT = 50.0
 
 
 @torch.no_grad()
-def calibrate_margins(model: PrunedViT, images: Tensor) -> None:
+def calibrate_margins(model: PrunedModel, images: Tensor) -> None:
     """Shift each selector's margins so that its expected keep on these images is the schedule's.
 
     One selector after the other, since what a later one sees depends on those before it.

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from spvit.errors import DivergedError, UsageError
-from spvit.model import PrunedViT
+from spvit.pruned_model import PrunedModel
 from trainers.build import build_model, identity_of, open_data
 from trainers.checkpoint import SavedCheckpoint, latest_checkpoint, save_checkpoint
 from trainers.compiling import compile_module
@@ -83,7 +83,7 @@ class FineTuner:
         self._resume()
 
     @property
-    def model(self) -> PrunedViT:
+    def model(self) -> PrunedModel:
         """The model as trained so far; checkpoints hold the moving average of its weights where there is one."""
         return self._model
 

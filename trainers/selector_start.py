@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from spvit.errors import StorageError
-from spvit.model import PrunedViT
+from spvit.pruned_model import PrunedModel
 from spvit.pruned_weights import stored_selectors
 from trainers.calibration import calibrate_margins
 from trainers.config import TrialConfig
@@ -30,7 +30,7 @@ FILE = "selectors.safetensors"
 
 
 def start_selectors(
-    model: PrunedViT, batches: Batches, config: TrialConfig, *, cache: Path | None, workers: WorkerGroup
+    model: PrunedModel, batches: Batches, config: TrialConfig, *, cache: Path | None, workers: WorkerGroup
 ) -> None:
     """Warm the selectors up, or take them from the cache, and calibrate them to the model's schedule.
 
@@ -61,7 +61,7 @@ def start_selectors(
     calibrate_margins(model, images)
 
 
-def start_key(model: PrunedViT, config: TrialConfig) -> str:
+def start_key(model: PrunedModel, config: TrialConfig) -> str:
     """A hash of everything that a warm-up depends on: not the keep rates, nor the losses that trials explore."""
     training = config.training
     facts = {
@@ -85,7 +85,7 @@ def start_key(model: PrunedViT, config: TrialConfig) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _from_cache(model: PrunedViT, batches: Batches, config: TrialConfig, cache: Path) -> None:
+def _from_cache(model: PrunedModel, batches: Batches, config: TrialConfig, cache: Path) -> None:
     folder = cache / start_key(model, config)
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def _from_cache(model: PrunedViT, batches: Batches, config: TrialConfig, cache: 
         ) from error
 
 
-def _read(model: PrunedViT, folder: Path) -> bool:
+def _read(model: PrunedModel, folder: Path) -> bool:
     """Load the start from a folder that is whole; a damaged one is set aside."""
     if not folder.exists():
         return False

@@ -15,7 +15,7 @@ from torch.optim import AdamW
 
 from spvit.attention import Lookahead, lookahead_attentions
 from spvit.losses import attention_ranking_loss
-from spvit.model import PrunedViT
+from spvit.pruned_model import PrunedModel
 from trainers.config import TrainingConfig
 from trainers.data import Batches
 from trainers.learning_rate import lr_at
@@ -29,7 +29,7 @@ RISE = 0.1
 
 
 def warm_up_selectors(
-    model: PrunedViT, batches: Batches, config: TrainingConfig, *, workers: WorkerGroup | None = None
+    model: PrunedModel, batches: Batches, config: TrainingConfig, *, workers: WorkerGroup | None = None
 ) -> None:
     """Train the selectors alone for `selector_warmup_steps` steps, on the backbone as it is.
 
@@ -68,7 +68,7 @@ def _average_gradients(parameters: Sequence[nn.Parameter], workers: WorkerGroup)
             parameter.grad = workers.all_reduce_mean(parameter.grad)
 
 
-def _ranking_terms(model: PrunedViT, examples: Mapping[int, Lookahead]) -> LossTerms:
+def _ranking_terms(model: PrunedModel, examples: Mapping[int, Lookahead]) -> LossTerms:
     rankings = [
         attention_ranking_loss(model.selectors[str(block)](example.tokens, None).margin, example.importance)
         for block, example in examples.items()
