@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -69,7 +70,7 @@ def threshold_for(margins: Sequence[Tensor], *, num_kept: float) -> float:
     """
     num_images = sum(len(batch) for batch in margins)
     others = torch.cat([_without_best(batch) for batch in margins]).sort(descending=True).values
-    wanted = min(max(0, round((num_kept - 1) * num_images)), len(others))
+    wanted = min(max(0.0, (num_kept - 1) * num_images), float(len(others)))
     return _between(others, _nearest_edge(others, wanted))
 
 
@@ -103,12 +104,11 @@ def _without_best(margin: Tensor) -> Tensor:
     return rest[rest > -torch.inf]
 
 
-def _nearest_edge(falling: Tensor, wanted: int) -> int:
+def _nearest_edge(falling: Tensor, wanted: float) -> int:
     """How many of the falling values can be above a threshold, nearest to `wanted`: equal ones go together."""
-    if wanted in {0, len(falling)}:
-        return wanted
-    rising = falling.flip(0)
-    value = falling[wanted - 1]
+    if not wanted:
+        return 0
+    rising, value = falling.flip(0), falling[math.ceil(wanted) - 1]
     above = len(falling) - int(torch.searchsorted(rising, value, right=True))
     through = len(falling) - int(torch.searchsorted(rising, value))
     return above if wanted - above < through - wanted else through
