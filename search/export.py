@@ -150,6 +150,7 @@ def _report(job: _Job, staging: Path, models: Mapping[str, Certificate]) -> Expo
         table_device=job.table.device.id,
         weights_sha256=str(read_description(staging)["weights_sha256"]),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        training_form=trial_config(job.trial).training.form,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from search.certificate import DENSE, Certificate, Verdict
 from search.records import Latency
+from spvit.options import TokenForm
 
 EXPORTED, FIXED = "exported", "fixed schedule"
 
@@ -17,7 +18,8 @@ class ExportReport:
     """What was exported and what was measured of it. `models` has `dense`, `exported` and perhaps `fixed schedule`.
 
     `predicted` is the latency table's word, in milliseconds for one batch of `batch_size` images; `dense_ms` is the
-    dense model's time that ratios are multiplied with to compare with the budget.
+    dense model's time that ratios are multiplied with to compare with the budget; `training_form` is the form that the
+    training ran. How the model ran when it was measured stands in its certificate.
     """
 
     study: str
@@ -37,6 +39,7 @@ class ExportReport:
     table_device: str
     weights_sha256: str
     created_at: str
+    training_form: TokenForm = TokenForm.GATHERED
 
     @property
     def measured(self) -> Certificate:
@@ -59,6 +62,7 @@ class ExportReport:
             f"exported   trial {self.trial} of study {self.study}, keep rates {rates}, to {self.directory}",
             f"top-1      {top1} (dense model: {dense_top1})",
             f"time       {time}: {own.speed_up:.2f} times as fast",
+            f"form       {own.form}: top-1 and time alike; trained {self.training_form}",
             f"latency    {own.p50_ms:.3f} ms measured, {self.predicted.mean_ms:.3f} ms predicted",
             f"budget     {self.max_latency_ms:.3f} ms: {self.verdict}",
             f"load it    spvit.load_exported({self.directory!r}); README.md and report.json there say more",

@@ -26,6 +26,7 @@ schedule again: `spvit-search fine-tune config.toml`.
 * measured: {measured.p50_ms:.3f} ms (95 % of runs within {measured.p95_ms:.3f} ms)
 * budget {max_latency_ms:.3f} ms: **{verdict}** (dense model: {dense_ms:.3f} ms)
 * one batch of {batch_size} images, {num_threads} CPU threads, device {device}
+* run {form} (every image keeps the same number of tokens), trained {training_form}
 * SHA-256 of the weights: `{weights_sha256}`
 * {created_at}
 """
@@ -36,7 +37,7 @@ def model_card(report: ExportReport) -> str:
     values = {name: getattr(report, name) for name in report.__slots__ if name != "models"}
     rates = ", ".join(f"{rate:.3g}" for rate in report.keep_rates) or "none (dense)"
     rows = "\n".join(_row(name, certificate) for name, certificate in report.models.items())
-    return CARD.format(**values | {"keep_rates": rates}, rows=rows, measured=report.measured)
+    return CARD.format(**values | {"keep_rates": rates}, rows=rows, measured=report.measured, form=report.measured.form)
 
 
 def _row(name: str, certificate: Certificate) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from spvit.options import TokenForm
+
 
 class TrialState(StrEnum):
     """Optuna's states of a trial, by the names that it stores."""
@@ -50,7 +52,7 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialRecord:
-    """One trial. `curve[e]` is the validation top-1 (percent) after epoch e + 1."""
+    """One trial. `curve[e]` is the validation top-1 (percent) after epoch e + 1, and `form` how the model then ran."""
 
     number: int
     state: TrialState
@@ -62,12 +64,18 @@ class TrialRecord:
     origin: Origin = Origin.SAMPLER
     label: str = ""
     curve: tuple[float, ...] = ()
+    form: TokenForm = TokenForm.GATHERED
     top1: float | None = None
     reason: str = ""
     retry_of: int | None = None
     mlflow_run_id: str | None = None
     started_at: float | None = None
     finished_at: float | None = None
+
+    @property
+    def training_form(self) -> str:
+        """The form that its training runs, by name; empty where its configuration does not say."""
+        return str(self.config.get("training", {}).get("form", ""))
 
     @property
     def num_epochs(self) -> int:

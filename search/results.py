@@ -15,8 +15,9 @@ def trials_frame(study: StudyRecord) -> DataFrame:
     """Every trial of a study, one row each, in the order of their numbers.
 
     Columns: number, state, origin, label, top1 (percent), latency_ms, latency_low_ms, latency_high_ms, speed_up (the
-    dense model's latency over the trial's), num_epochs, keep1.. (cumulative keep rates), then the parameters that the
-    search explored under their own names, and the reason of its state.
+    dense model's latency over the trial's), num_epochs, form (how the model ran for its top-1), training_form, keep1..
+    (cumulative keep rates), then the parameters that the search explored under their own names, and the reason of its
+    state.
     """
     return _frame([trial_row(trial, study) for trial in study.trials])
 
@@ -39,6 +40,8 @@ def trial_row(trial: TrialRecord, study: StudyRecord) -> dict[str, Any]:
         "latency_high_ms": trial.latency.high_ms,
         "speed_up": study.dense_latency.mean_ms / trial.latency.mean_ms,
         "num_epochs": trial.num_epochs,
+        "form": str(trial.form),
+        "training_form": trial.training_form,
     }
     rates = {f"keep{stage}": rate for stage, rate in enumerate(keep_rates(trial), start=1)}
     # The schedule's own rates win over parameters of the same name, which may be relative to the stage before.
@@ -64,5 +67,7 @@ _EMPTY_COLUMNS = [
     "latency_high_ms",
     "speed_up",
     "num_epochs",
+    "form",
+    "training_form",
     "reason",
 ]

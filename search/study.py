@@ -23,6 +23,7 @@ from search.storage import create_or_load, load, reading, storage_errors
 from search.study_files import STUDY_FILE, StudyFile, read_study_file, sqlite_url, write_study_file
 from search.study_identity import check_same
 from spvit.errors import UsageError
+from spvit.options import TokenForm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,11 +109,14 @@ class StudyStore:
             self._records[record.number] = record
             return record
 
-    def report_epoch(self, number: int, epoch: int, top1: float) -> TrialRecord:
+    def report_epoch(self, number: int, epoch: int, top1: float, form: TokenForm = TokenForm.GATHERED) -> TrialRecord:
         """Notes the validation top-1 (percent) after epoch `epoch`, the first that is not noted yet.
 
-        Epochs whose report got lost with their worker are taken to have had the same top-1.
+        Epochs whose report got lost with their worker are taken to have had the same top-1. `form` is how the model
+        ran.
         """
+        if form is not self._records[number].form:
+            self._set(number, names.FORM, form.value, form=form)
         known = self._records[number].curve
         curve = (*known, *[top1] * (epoch - len(known)))
         return self._set(number, names.CURVE, list(curve), curve=curve)

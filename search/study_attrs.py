@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.proposer import Proposal
 from search.records import Latency, Origin, Rejection, StudyRecord, TrialRecord, TrialState
+from spvit.options import TokenForm
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -23,6 +24,7 @@ MLFLOW_EXPERIMENT_ID = "mlflow_experiment_id"
 DENSE_TOP1 = "dense_top1"
 
 CURVE = "curve"
+FORM = "form"
 REASON = "reason"
 
 
@@ -49,6 +51,7 @@ def trial_attrs(proposal: Proposal) -> dict[str, Any]:
         "label": proposal.label,
         "retry_of": proposal.retry_of,
         CURVE: list(proposal.curve),
+        FORM: TokenForm.GATHERED.value,
     }
 
 
@@ -66,6 +69,7 @@ def trial_record(trial: FrozenTrial, mlflow_run_id: str | None = None) -> TrialR
         origin=Origin(attrs["origin"]),
         label=attrs["label"],
         curve=tuple(attrs[CURVE]),
+        form=TokenForm(attrs.get(FORM, TokenForm.GATHERED)),
         top1=trial.values[0] if trial.values else None,
         reason=attrs.get(REASON, ""),
         retry_of=attrs["retry_of"],

@@ -127,6 +127,7 @@ def _curve(trial: TrialRecord, now_ms: int) -> Iterator[MetricPoint]:
 
 def _tags(trial: TrialRecord) -> dict[str, str]:
     tags = {"spvit.origin": str(trial.origin), "spvit.trial": str(trial.number)}
+    tags |= {"spvit.form": str(trial.form), "spvit.training_form": trial.training_form}
     tags["spvit.keep_counts"] = ", ".join(str(count) for count in trial.keep_counts)
     if trial.origin is Origin.RETRY and trial.retry_of is not None:
         tags["spvit.retry_of"] = str(trial.retry_of)
