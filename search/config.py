@@ -15,6 +15,7 @@ from spvit.schedule import PackageMode, PruningSchedule, default_blocks
 from trainers.config import (
     DataConfig,
     FrozenConfig,
+    LatencyTarget,
     LossWeights,
     ModelConfig,
     Positive,
@@ -208,8 +209,28 @@ class ExperimentConfig(FrozenConfig):
         explored = () if choice is None else tuple(SelectorKind(str(value)) for value in choice.choices)
         return tuple(dict.fromkeys((self.pruning.selector, *explored)))
 
-    def trial(self, depth: int) -> TrialConfig:
-        """The trial that the file describes by itself, before a search changes anything."""
+    @model_validator(mode="after")
+    def _latency_term_has_budget(self) -> Self:
+        has_budget = self.latency.max_latency_ms is not None or self.latency.max_latency_share is not None
+        if self.has_latency_term and not has_budget:
+            raise ValueError(
+                "a latency term (losses.latency, search.space.losses.latency) punishes what exceeds the budget: "
+                "set latency.max_latency_ms or latency.max_latency_share"
+            )
+        return self
+
+    @property
+    def has_latency_term(self) -> bool:
+        """Whether a trial's loss may have a latency term."""
+        return self.losses.latency > 0 or "latency" in self.search.space.losses
+
+    def trial(self, depth: int, latency: LatencyTarget | None = None) -> TrialConfig:
+        """The trial that the file describes by itself, before a search changes anything.
+
+        Args:
+            depth: number of blocks.
+            latency: what a latency term aims at.
+        """
         pruning = PruningConfig(
             schedule=self.pruning.schedule(depth),
             selector=self.pruning.selector,
@@ -217,5 +238,10 @@ class ExperimentConfig(FrozenConfig):
             package=self.pruning.package,
         )
         return TrialConfig(
-            model=self.model, data=self.data, pruning=pruning, losses=self.losses, training=self.training
+            model=self.model,
+            data=self.data,
+            pruning=pruning,
+            losses=self.losses,
+            training=self.training,
+            latency=latency,
         )

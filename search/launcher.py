@@ -12,6 +12,7 @@ from latency_tables.table import LatencyTable
 from search.budget import LatencyBudget, Price, check_feasible
 from search.config import ExperimentConfig
 from search.driver import Limits, SearchDriver
+from search.latency_target import target_from
 from search.listener import StudyListener
 from search.lock import study_lock
 from search.proposer import Proposer
@@ -30,16 +31,25 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Device:
-    """What a search must know of the device: the backbone's tokens, what networks cost, and which table says so."""
+    """What a search must know of the device: the backbone's tokens, what networks cost, and which table says so.
+
+    A latency term in the loss needs the table itself.
+    """
 
     geometry: TokenGeometry
     price: Price
     table_sha256: str
+    table: LatencyTable | None = None
 
     @classmethod
     def from_table(cls, table: LatencyTable) -> Device:
         """The device that a latency table was measured on."""
-        return cls(geometry=table.geometry, price=lambda plan: _predicted(table, plan), table_sha256=table.sha256)
+        return cls(
+            geometry=table.geometry,
+            price=lambda plan: _predicted(table, plan),
+            table_sha256=table.sha256,
+            table=table,
+        )
 
 
 def launch(
@@ -92,7 +102,8 @@ def search(
     dense_top1: Callable[[], float | None] = lambda: None,
 ) -> StudyRecord:
     """As `launch`, with any source of latencies and of the dense model's top-1 (percent), and any kind of trial."""
-    space = SearchSpace(experiment, device.geometry)
+    target = None if device.table is None else target_from(experiment, device.table)
+    space = SearchSpace(experiment, device.geometry, target)
     dense = device.price(PruningSchedule().plan(device.geometry))
     budget = LatencyBudget.from_config(experiment.latency, dense)
     check_feasible(space, device.price, budget)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from search.config import ExperimentConfig
+from search.latency_target import known_target
 from spvit.errors import ConfigError
 from spvit.schedule import TokenGeometry
 from trainers.config import TrialConfig
@@ -24,6 +25,7 @@ def trial_of(experiment: ExperimentConfig) -> TrialConfig:
 
     Raises:
         ConfigError: the model cannot be made, or the schedule lies behind its last block.
+        LatencyTableError: the loss has a latency term and the table is damaged.
     """
     geometry = geometry_of_experiment(experiment)
     try:
@@ -31,4 +33,4 @@ def trial_of(experiment: ExperimentConfig) -> TrialConfig:
         trial.pruning.schedule.plan(geometry, trial.pruning.package)
     except ValueError as error:
         raise ConfigError(f"[pruning] does not fit {experiment.model.name}: {error}") from None
-    return trial
+    return trial.model_copy(update={"latency": known_target(experiment)})

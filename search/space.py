@@ -14,7 +14,7 @@ from search.space_config import Choice, Domain, FloatRange, IntRange
 from search.warm_starts import Rates
 from spvit.errors import ConfigError
 from spvit.schedule import PruningSchedule, TokenGeometry, TokenPlan
-from trainers.config import TrialConfig
+from trainers.config import LatencyTarget, TrialConfig
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -30,11 +30,16 @@ class SearchSpace:
     [low, high], and `keep2_share`, `keep3_share`, ...: how much of the span from `low` to the rate before is kept,
     in [0, 1]. So rates never rise, none falls below `low`, and every parameter has fixed bounds, without which
     multivariate TPE and Gaussian processes cannot relate parameters to each other.
+
+    Args:
+        config: the experiment.
+        geometry: of its backbone.
+        latency: what the latency term of a trial's loss aims at.
     """
 
-    def __init__(self, config: ExperimentConfig, geometry: TokenGeometry) -> None:
+    def __init__(self, config: ExperimentConfig, geometry: TokenGeometry, latency: LatencyTarget | None = None) -> None:
         self.geometry = geometry
-        self._default = config.trial(geometry.depth)
+        self._default = config.trial(geometry.depth, latency)
         self._blocks = config.pruning.resolved_blocks(geometry.depth)
         self._space = config.search.space
         self._domains = self._find_domains()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spvit.errors import ConfigError
+from spvit.options import SelectorKind
 from spvit.pruned_model import PrunedModel
 from trainers.latency_target import LatencyCurve, LatencyTarget
 
@@ -22,22 +23,23 @@ class LatencySurrogate(nn.Module):
     Args:
         target: the table's curves and the budget.
         model: whose blocks and selectors are priced; one that pools its patches on the way is not understood.
+        selector: kind of the model's selectors.
 
     Raises:
-        ConfigError: the model pools its patches.
+        ConfigError: the model pools its patches, or the table does not know its selectors.
     """
 
     num_blocks: Tensor
     num_extra: Tensor
 
-    def __init__(self, target: LatencyTarget, model: PrunedModel) -> None:
+    def __init__(self, target: LatencyTarget, model: PrunedModel, selector: SelectorKind) -> None:
         super().__init__()
         if len(model.geometry.levels) > 1:
             raise ConfigError(
                 f"losses.latency must be 0 for a model that pools its patches, but {type(model.backbone).__name__} has "
                 f"{len(model.geometry.levels)} levels. The search keeps to the budget without this term as well."
             )
-        self.blocks, self.selections = _Curve(target.blocks), _Curve(target.selections)
+        self.blocks, self.selections = _Curve(target.blocks), _Curve(target.selections_of(selector))
         self._target, self._num_patches = target, model.geometry.num_patches
         selections = model.plan.selections
         borders = [0, *(selection.block for selection in selections), len(model.plan.block_tokens)]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
+from spvit.errors import ConfigError
+from spvit.options import SelectorKind
 from trainers.frozen_config import FrozenConfig, NonNegative, Positive
 
 if TYPE_CHECKING:
@@ -39,13 +41,27 @@ class LatencyCurve(FrozenConfig):
 class LatencyTarget(FrozenConfig):
     """Copied into each trial that needs it, so that a worker elsewhere reads no file and a checkpoint knows its target.
 
-    `fixed_ms` is what no selector can change: stem and head. All times are for one batch on the measured device.
+    `fixed_ms` is what no selector can change: stem and head; `selections` has a curve for each kind of selector that
+    was measured. All times are for one batch on the measured device.
     """
 
     budget_ms: Positive
     fixed_ms: NonNegative
     blocks: LatencyCurve
-    selections: LatencyCurve
+    selections: dict[SelectorKind, LatencyCurve]
+
+    def selections_of(self, kind: SelectorKind) -> LatencyCurve:
+        """What selections by this kind of selector cost.
+
+        Raises:
+            ConfigError: the table was measured without it.
+        """
+        if kind not in self.selections:
+            raise ConfigError(
+                f"losses.latency needs to know what {kind} selectors cost, but the latency table has "
+                f"{', '.join(self.selections)} only. Measure it anew with `spvit-search profile EXPERIMENT`."
+            )
+        return self.selections[kind]
 
     @classmethod
     def from_table(cls, table: LatencyTable, budget_ms: float) -> Self:
@@ -55,5 +71,7 @@ class LatencyTarget(FrozenConfig):
             budget_ms=budget_ms,
             fixed_ms=scale * (table.stem.median_ms + table.head.median_ms),
             blocks=LatencyCurve.from_rows(table.blocks, scale),
-            selections=LatencyCurve.from_rows(table.selections, scale),
+            selections={
+                kind: LatencyCurve.from_rows(table.selections_of(kind), scale) for kind in table.selector_kinds
+            },
         )

@@ -103,7 +103,9 @@ def make_criterion(model: PrunedModel, config: TrialConfig, workers: WorkerGroup
             f"losses.latency = {losses.latency:g} needs a latency table and a budget, but this trial has none. Set "
             "latency.max_latency_ms or latency.max_latency_share, and measure with `spvit-search profile EXPERIMENT`."
         )
-    latency = LatencySurrogate(config.latency, model) if losses.latency > 0 and config.latency is not None else None
+    latency = None
+    if losses.latency > 0 and config.latency is not None:
+        latency = LatencySurrogate(config.latency, model, config.pruning.selector)
     return Criterion(losses, label_smoothing=config.training.label_smoothing, latency=latency, workers=workers)
 
 

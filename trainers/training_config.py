@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from spvit.options import TokenForm
 from trainers.frozen_config import FrozenConfig, NonNegative, Positive, Share
@@ -87,6 +87,16 @@ class TrainingConfig(FrozenConfig):
     )
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("form")
+    @classmethod
+    def _trainable(cls, form: TokenForm) -> TokenForm:
+        if form is TokenForm.ADAPTIVE:
+            raise ValueError(
+                "form must be 'gathered' or 'masked': 'adaptive' is for inference alone, with thresholds calibrated "
+                "after training (spvit-search evaluate --form adaptive)"
+            )
+        return form
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

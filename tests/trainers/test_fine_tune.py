@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from spvit.errors import CheckpointError, DataError, DivergedError, UsageError
+from spvit.errors import CheckpointError, ConfigError, DataError, DivergedError, UsageError
 from spvit.options import TokenForm
 from spvit.schedule import PruningSchedule
 from trainers.checkpoint import latest_checkpoint
 from trainers.config import LossWeights, TrialConfig
+from trainers.data import Loading, Split, open_split
+from trainers.evaluate import evaluate
 from trainers.fine_tune import FineTuner
+from trainers.metrics import Weights
+from trainers.preprocessing import preprocessing_of
 
 MODEL = {
     "name": "vit_tiny_patch16_224",
@@ -61,8 +65,10 @@ def same_weights(one: FineTuner, other: FineTuner) -> bool:
     return all(torch.equal(a, b) for a, b in pairs)
 
 
+@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9}, {"micro_batch_size": 3, "temperature_end": 0.5}])
 @pytest.mark.parametrize("stop_after", [1, 2])
-def test_interrupted_run_ends_bit_equal(config: TrialConfig, tmp_path: Path, stop_after: int):
+def test_interrupted_run_ends_bit_equal(data_path: Path, tmp_path: Path, stop_after: int, changes: dict[str, Any]):
+    config = make_config(data_path, **changes)
     whole = FineTuner(config)
     whole.fit()
     FineTuner(config, tmp_path).fit(lambda metrics: metrics.epoch < stop_after)
@@ -84,6 +90,32 @@ def test_damaged_checkpoint_costs_one_epoch_not_the_result(config: TrialConfig, 
     assert resumed.epoch == 2
     resumed.fit()
     assert same_weights(whole, resumed)
+
+
+def test_moving_average_is_what_is_evaluated_and_saved(data_path: Path, tmp_path: Path):
+    tuner = FineTuner(make_config(data_path, ema_decay=0.9, lr=1e-2), tmp_path)
+    tuner.fit()
+    assert {metrics.weights for metrics in tuner.history} == {Weights.EMA}
+    saved = latest_checkpoint(tmp_path)
+    assert saved is not None
+    trained = tuner.model.state_dict()
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in saved.training_weights().items())
+    moved = [name for name, tensor in saved.weights().items() if not torch.equal(tensor, trained[name])]
+    assert any(name.startswith("selectors.") for name in moved)
+    tuner.model.load_state_dict(saved.weights())
+    loading = Loading(batch_size=8, training=False)
+    val = open_split(make_config(data_path).data, Split.VAL, preprocessing_of(tuner.model.backbone), loading)
+    assert evaluate(tuner.model, val.epoch(0)) == tuner.history[-1].evaluation
+
+
+def test_compiled_step_trains_like_the_plain_one(data_path: Path):
+    changes = {"noise_scale": 0.0, "epochs": 1, "precision": "float32"}
+    plain = FineTuner(make_config(data_path, **changes)).run_epoch()
+    try:
+        compiled = FineTuner(make_config(data_path, **changes, compile=True)).run_epoch()
+    except ConfigError:
+        pytest.skip("there is no C++ compiler here")
+    assert compiled.loss_terms == pytest.approx(plain.loss_terms, rel=1e-4)
 
 
 def test_epoch_reports_every_term_and_its_progress(config: TrialConfig):
@@ -130,6 +162,7 @@ def test_what_is_frozen_does_not_move(data_path: Path):
     [
         {"form": TokenForm.MASKED},
         {"precision": "bfloat16"},
+        {"precision": "float32", "ema_decay": 0.99},
         {"freeze_leading": False, "freeze_epochs": 0, "clip_grad_norm": None},
         {"schedule": PruningSchedule(), "freeze_epochs": 5},
         {"backbone_lr_scale": 0.0},

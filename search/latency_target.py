@@ -1,0 +1,32 @@
+"""What a trial's latency term aims at, made from the latency table and the budget that the search itself keeps to."""
+
+from __future__ import annotations
+
+from latency_tables.predict import predict_dense
+from latency_tables.table import LatencyTable
+from search.budget import LatencyBudget
+from search.config import ExperimentConfig
+from search.profiling import TABLE_FILE
+from search.records import Latency
+from trainers.config import LatencyTarget
+
+
+def target_from(experiment: ExperimentConfig, table: LatencyTable) -> LatencyTarget | None:
+    """The target, or None where no trial of the experiment has a latency term."""
+    if not experiment.has_latency_term:
+        return None
+    dense = predict_dense(table)
+    latency = Latency(mean_ms=dense.mean_ms, low_ms=dense.low_ms, high_ms=dense.high_ms)
+    return LatencyTarget.from_table(table, LatencyBudget.from_config(experiment.latency, latency).max_ms)
+
+
+def known_target(experiment: ExperimentConfig) -> LatencyTarget | None:
+    """The same from the experiment's table, where that was measured already.
+
+    Raises:
+        LatencyTableError: the table is damaged.
+    """
+    path = experiment.latency.table or experiment.study.directory / experiment.study.name / TABLE_FILE
+    if not experiment.has_latency_term or not path.exists():
+        return None
+    return target_from(experiment, LatencyTable.load(path))

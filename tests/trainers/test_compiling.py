@@ -1,0 +1,36 @@
+"""Whether torch can compile is found out before training, and what it compiles computes the same."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from spvit.errors import ConfigError
+from trainers.compiling import check_compiler, compile_module
+
+CPU = torch.device("cpu")
+
+
+def test_missing_compiler_is_named_with_the_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch.compiler.reset()
+    no_compiler = config.patch({"cpp.cxx": ("/nowhere/c++",), "force_disable_caches": True})
+    with no_compiler, pytest.raises(ConfigError, match=r"training\.compile = true was set, but torch cannot compile"):
+        check_compiler(CPU)
+    torch.compiler.reset()
+
+
+def test_compiled_module_computes_the_same_under_the_same_names() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(5, 4), nn.GELU(), nn.Linear(4, 3))
+    x, names = torch.randn(6, 5), list(module.state_dict())
+    expected = module(x)
+    try:
+        compile_module(module, CPU)
+    except ConfigError:
+        pytest.skip("there is no C++ compiler here")
+    torch.testing.assert_close(module(x), expected)
+    assert list(module.state_dict()) == names
