@@ -33,6 +33,13 @@ def selection_counts(shape: BackboneShape) -> tuple[int, ...]:
     return tuple(int(count) for count in np.unique(np.rint(counts)))
 
 
+def last_block_counts(shape: BackboneShape) -> tuple[int, ...]:
+    """Token counts at which the last block is measured: with a few queries it has no steps either."""
+    smallest, largest = shape.smallest_num_tokens, shape.geometry.num_tokens
+    counts = np.linspace(_first(smallest, largest), largest, _NUM_SELECTION_COUNTS)
+    return tuple(int(count) for count in np.unique(np.rint(counts)))
+
+
 def _first(smallest: int, largest: int) -> int:
     """The first count; below the largest even where nothing can be pruned, so that there is a curve."""
     return max(1, min(smallest, largest - 1))

@@ -10,7 +10,7 @@ import numpy as np
 from timm.models.vision_transformer import VisionTransformer
 
 from latency_tables.clock import Clock, clock_for
-from latency_tables.counts import block_counts, selection_counts
+from latency_tables.counts import block_counts, last_block_counts, selection_counts
 from latency_tables.device import DeviceFingerprint
 from latency_tables.end_to_end import check_predictions, random_schedules
 from latency_tables.key import BackboneShape, DType, SelectorOptions, TableKey
@@ -122,6 +122,8 @@ def _time_parts(
 ) -> Interleaved:
     workloads = {"stem": parts.stem(), "head": parts.head(), "dense": parts.dense()}
     workloads |= {f"block {count}": parts.block(count) for count in block_counts(shape)}
+    last = {f"last block {count}": parts.last_block(count) for count in last_block_counts(shape)}
+    workloads |= {name: work for name, work in last.items() if work is not None}
     for kind in kinds:
         selections = parts.selections(selection_counts(shape), kind)
         workloads |= {f"{kind} selection {count}": work for count, work in selections.items()}
@@ -158,6 +160,7 @@ def _draft(
             dense=_measurement(timed, "dense"),
             reference=_reference(timed),
             blocks={count: _measurement(timed, f"block {count}") for count in block_counts(key.shape)},
+            last_blocks=_last_blocks(timed, key.shape),
             selections=selections.pop(selector.kind),
             other_selections=selections,
             end_to_end=_UNSCALED,
@@ -170,6 +173,11 @@ def _draft(
         )
     except LatencyTableError as error:
         raise LatencyTableError(f"The measurement failed: {error} Close other programs and measure again.") from error
+
+
+def _last_blocks(timed: Interleaved, shape: BackboneShape) -> dict[int, Measurement]:
+    counts = [count for count in last_block_counts(shape) if f"last block {count}" in timed.workloads]
+    return {count: _measurement(timed, f"last block {count}") for count in counts}
 
 
 def _measurement(timed: Interleaved, name: str) -> Measurement:

@@ -67,13 +67,13 @@ def predict_many(table: LatencyTable, plans: Sequence[TokenPlan]) -> list[Latenc
 
 def _rows(table: LatencyTable) -> list[Measurement]:
     selections = [row for kind in table.selector_kinds for row in table.selections_of(kind).values()]
-    return [*table.blocks.values(), *selections, table.stem, table.head]
+    return [*table.blocks.values(), *table.last_blocks.values(), *selections, table.stem, table.head]
 
 
 def _row_weights(table: LatencyTable, plans: Sequence[TokenPlan]) -> Floats:
     """How often each plan uses each row, fractions from interpolation; shape (plans, rows)."""
     ends = np.ones((len(plans), 2))
-    blocks = np.stack([_weights("block", tuple(table.blocks), _block_counts(table, plan)) for plan in plans])
+    blocks = np.stack([_block_weights(table, plan) for plan in plans])
     selections = np.stack([_selection_weights(table, plan) for plan in plans])
     return np.hstack([blocks, selections, ends])
 
@@ -83,6 +83,19 @@ def _selection_weights(table: LatencyTable, plan: TokenPlan) -> Floats:
     counts, wanted = _selection_counts(table, plan), table.selections_of(plan.selector)
     curves = (table.selections_of(kind) for kind in table.selector_kinds)
     return np.concatenate([_weights("selector", tuple(c), counts if c is wanted else ()) for c in curves])
+
+
+def _block_weights(table: LatencyTable, plan: TokenPlan) -> Floats:
+    """Weights on the rows of whole blocks, then on those of the last one; shape (block rows + last-block rows,).
+
+    The unpruned model is timm's own, which computes its last block in full.
+    """
+    counts = _block_counts(table, plan)
+    if not table.last_blocks:
+        return _weights("block", tuple(table.blocks), counts)
+    whole, last = (counts[:-1], counts[-1:]) if plan.selections else (counts, [])
+    curves = (tuple(table.blocks), whole), (tuple(table.last_blocks), last)
+    return np.concatenate([_weights("block", measured, wanted) for measured, wanted in curves])
 
 
 def _block_counts(table: LatencyTable, plan: TokenPlan) -> list[int]:

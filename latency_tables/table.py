@@ -16,7 +16,7 @@ from spvit.errors import LatencyTableError
 from spvit.options import SelectorKind
 from spvit.schedule import TokenGeometry
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when the file's layout changes; another version is refused."""
 
 PROTOCOL_VERSION = 1
@@ -88,7 +88,9 @@ class LatencyTable:
         blocks: one block by the number of tokens that enter it.
         selections: selector, gather and package token by the number of tokens before them (prefix and packages
             included), at a keep rate of 0.7.
-        other_selections: the same for other kinds of selectors, among which a search may choose.
+        last_blocks: what the last block of a pruned model costs where only its prefix tokens are computed, by the
+            number of tokens that enter it; none where the model reads its patches.
+        other_selections: `selections` for other kinds of selectors, among which a search may choose.
         end_to_end: the check against complete models.
         conditions: when and under which load it was measured.
         protocol_version: the way of measuring.
@@ -105,6 +107,7 @@ class LatencyTable:
     selections: Mapping[int, Measurement]
     end_to_end: EndToEndCheck
     conditions: Conditions
+    last_blocks: Mapping[int, Measurement] = field(default_factory=dict)
     other_selections: Mapping[SelectorKind, Mapping[int, Measurement]] = field(default_factory=dict)
     protocol_version: int = PROTOCOL_VERSION
 
@@ -116,6 +119,8 @@ class LatencyTable:
         """
         _check_curve("blocks", self.blocks, self.shape.smallest_num_tokens, self.geometry.num_tokens)
         _check_curve("selections", self.selections, self.shape.smallest_selection, self.geometry.num_tokens)
+        if self.last_blocks:
+            _check_curve("last_blocks", self.last_blocks, self.shape.smallest_num_tokens, self.geometry.num_tokens)
         for kind, curve in self.other_selections.items():
             _check_curve(f"selections of {kind}", curve, self.shape.smallest_selection, self.geometry.num_tokens)
         if self.selector.kind in self.other_selections:

@@ -31,6 +31,7 @@ def to_document(table: LatencyTable) -> dict[str, Any]:
     """The table as JSON values, without its hash."""
     document = asdict(replace(table, other_selections={}))
     document["blocks"], document["selections"] = _rows(table.blocks), _rows(table.selections)
+    document["last_blocks"] = _rows(table.last_blocks)
     document["other_selections"] = {str(kind): _rows(curve) for kind, curve in table.other_selections.items()}
     document["conditions"]["created_at"] = table.conditions.created_at.isoformat()
     document["device"]["isa_flags"] = list(table.device.isa_flags)
@@ -136,6 +137,7 @@ def _parse(document: Fields) -> LatencyTable:
         reference=_built(_measurement, document.nested("reference")),
         blocks=_curve(document, "blocks"),
         selections=_curve(document, "selections"),
+        last_blocks=_curve(document, "last_blocks"),
         other_selections=_built(_other_selections, document.nested("other_selections")),
         end_to_end=_built(_end_to_end, document.nested("end_to_end")),
         conditions=_built(_conditions, document.nested("conditions")),

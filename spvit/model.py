@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from spvit.attention import embed
 from spvit.factory import geometry_of
 from spvit.frozen_norms import hold_frozen_norms
+from spvit.last_block import can_skip_patches, prefix_after
 from spvit.options import HeadWeighting, SelectorKind, TokenForm
 from spvit.packaging import no_packages
 from spvit.pooling import Left, logits_of, reads_patches
@@ -70,7 +71,7 @@ class PrunedViT(PrunedModel):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, 3, H, W): gathered, deterministic, with static token counts."""
-        x, steps = self._run_gathered(self.leading_tokens(images), None)
+        x, steps = self._run_gathered(self.leading_tokens(images), None, prefix_only=not self.training)
         if not reads_patches(self.backbone):
             x = x[:, : self.layout.num_prefix]
         return self._classify(self.backbone.norm(x), mass=steps[-1].mass if steps else None)
@@ -133,7 +134,10 @@ class PrunedViT(PrunedModel):
         stem = [p for name, p in self.backbone.named_parameters() if not name.startswith(TRAILING)]
         return stem + list(chain.from_iterable(block.parameters() for block in self.backbone.blocks[:first]))
 
-    def _run_gathered(self, x: Tensor, sampling: Sampling | None) -> tuple[Tensor, list[Gathered]]:
+    def _run_gathered(
+        self, x: Tensor, sampling: Sampling | None, *, prefix_only: bool = False
+    ) -> tuple[Tensor, list[Gathered]]:
+        """Tokens after the last block: only the prefix of them if nothing else is asked for, or read by the head."""
         mass, steps = no_packages(x).mass, []
         for number, block in self._trailing_blocks():
             if number in self._selections:
@@ -148,8 +152,16 @@ class PrunedViT(PrunedModel):
                 )
                 x, mass = step.tokens, step.mass
                 steps.append(step)
-            x = block(x)
+            skips_patches = prefix_only and number == self._block_to_shorten
+            x = prefix_after(block, x, self.layout.num_prefix) if skips_patches else block(x)
         return x, steps
+
+    @property
+    def _block_to_shorten(self) -> int | None:
+        """The last block where it need not compute patches. The unpruned model stays timm's own, to the bit."""
+        if not self._selections or reads_patches(self.backbone) or not can_skip_patches(self.backbone.blocks[-1]):
+            return None
+        return len(self.backbone.blocks) - 1
 
     def _run_masked(self, x: Tensor, sampling: Sampling | None) -> tuple[Tensor, list[Masked]]:
         keep = x.new_ones(len(x), self.layout.num_patches, dtype=torch.float32)

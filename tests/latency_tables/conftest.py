@@ -45,6 +45,7 @@ def _make_table(*, scale: float = 1.02, p90_error_percent: float = 3.0, **change
         "reference": _row(2.0),
         "blocks": {n: _row(0.1 + 0.03 * n + 0.0002 * n * n) for n in (2, 10, 18, 26, 34, 42, 50)},
         "selections": {n: _row(0.02 + 0.002 * n) for n in (3, 18, 34, 50)},
+        "last_blocks": {n: _row(0.05 + 0.001 * n) for n in (2, 26, 50)},
         "other_selections": {SelectorKind.LIGHT: {n: _row(0.005 + 0.0003 * n) for n in (3, 20, 50)}},
         "end_to_end": EndToEndCheck(
             scale=scale,

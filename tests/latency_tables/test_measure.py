@@ -4,7 +4,7 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from latency_tables.counts import block_counts, selection_counts
+from latency_tables.counts import block_counts, last_block_counts, selection_counts
 from latency_tables.device import DeviceFingerprint
 from latency_tables.drift import drift_of, sentinel
 from latency_tables.health import check_table
@@ -52,6 +52,8 @@ def test_a_table_holds_every_part(measured: LatencyTable, backbone: VisionTransf
     assert (shape.depth, shape.num_patches, shape.embed_dim, shape.num_patch_inputs) == (6, 36, 48, 192)
     assert tuple(measured.blocks) == block_counts(shape)
     assert tuple(measured.selections) == selection_counts(shape)
+    assert tuple(measured.last_blocks) == last_block_counts(shape)
+    assert measured.last_blocks[37].median_ms < measured.blocks[37].median_ms
     assert measured.selector_kinds == (SelectorKind.MULTI_HEAD, SelectorKind.LIGHT)
     assert tuple(measured.other_selections[SelectorKind.LIGHT]) == selection_counts(shape)
     assert measured.blocks[2].num_samples == 3

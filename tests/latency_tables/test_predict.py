@@ -35,7 +35,9 @@ def naive_mean_ms(table: LatencyTable, plan: TokenPlan) -> float:
     curve = table.other_selections[SelectorKind.LIGHT] if is_light else table.selections
     selections = {n: row.median_ms for n, row in curve.items()}
     total = table.stem.median_ms + table.head.median_ms
-    total += sum(naive_interpolation(blocks, count) for count in plan.block_tokens)
+    total += sum(naive_interpolation(blocks, count) for count in plan.block_tokens[:-1])
+    last = {n: row.median_ms for n, row in table.last_blocks.items()} if plan.selections else blocks
+    total += naive_interpolation(last, plan.block_tokens[-1])
     total += sum(naive_interpolation(selections, 1 + s.num_candidates + s.num_packages_before) for s in plan.selections)
     return total * table.end_to_end.scale
 
