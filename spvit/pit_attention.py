@@ -29,7 +29,7 @@ def pit_lookahead_attentions(
     return {
         number: Lookahead(
             tokens=tokens[number][:, backbone.num_tokens :],
-            importance=_mean_map(maps[number:], grids[geometry.level_of(number)]),
+            importance=mean_map(maps[number:], grids[geometry.level_of(number)]),
         )
         for number in sorted(blocks)
     }
@@ -48,7 +48,7 @@ def _walk(backbone: PoolingVisionTransformer, images: Tensor) -> tuple[list[Tens
     return tokens, maps
 
 
-def _mean_map(maps: Sequence[Tensor], grid: Grid) -> Tensor:
+def mean_map(maps: Sequence[Tensor], grid: Grid) -> Tensor:
     """The mean of maps, each resampled to a grid: (B, N0), summing to 1."""
     sampled = [functional.interpolate(each, size=grid, mode="bilinear").flatten(1) for each in maps]
     shares = [each / each.sum(1, keepdim=True) for each in sampled]

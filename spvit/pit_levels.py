@@ -56,7 +56,7 @@ def pit_weights(weights: Mapping[str, Tensor], backbone: PoolingVisionTransforme
 def pit_embed(backbone: PoolingVisionTransformer, images: Tensor) -> Tensor:
     """The tokens (B, N, C) that enter the first block."""
     patches = backbone.pos_drop(backbone.patch_embed(images) + backbone.pos_embed)
-    prefix = backbone.cls_token.expand(len(images), -1, -1)
+    prefix = backbone.cls_token.expand(images.shape[0], -1, -1)
     return _sequence(backbone.transformers[0], patches, prefix)
 
 
