@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from latency_tables.clock import Work
 from latency_tables.key import BackboneShape, DType, SelectorOptions
 from spvit.attention import embed
+from spvit.errors import UnsupportedModelError
 from spvit.factory import geometry_of
 from spvit.last_block import can_skip_patches, prefix_after
 from spvit.model import PrunedViT
@@ -30,7 +31,12 @@ SELECTION_KEEP_RATE = 0.7
 
 
 def shape_of(backbone: VisionTransformer) -> BackboneShape:
-    """The sizes that decide a backbone's speed."""
+    """The sizes that decide a backbone's speed.
+
+    Raises:
+        UnsupportedModelError: the backbone pools its patches on the way, so that its blocks are of several widths.
+    """
+    _check_one_width(backbone)
     geometry, block, projection = geometry_of(backbone), backbone.blocks[0], backbone.patch_embed.proj
     return BackboneShape(
         depth=geometry.depth,
@@ -42,6 +48,16 @@ def shape_of(backbone: VisionTransformer) -> BackboneShape:
         num_patch_inputs=projection.weight[0].numel(),
         num_classes=backbone.num_classes,
     )
+
+
+def _check_one_width(backbone: VisionTransformer) -> None:
+    num_levels = len(geometry_of(backbone).levels)
+    if num_levels > 1:
+        raise UnsupportedModelError(
+            f"A latency table needs a backbone whose blocks are all of one width, but {type(backbone).__name__} has "
+            f"{num_levels} levels of different widths, so it cannot be profiled or searched. `spvit-search fine-tune` "
+            "and `spvit-search evaluate` work with it: give its schedule in [pruning]."
+        )
 
 
 class Parts:

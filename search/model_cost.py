@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from search.config import ExperimentConfig
-from spvit.macs import ModelWidths, count_macs
 from spvit.schedule import PruningSchedule, TokenPlan
 
 if TYPE_CHECKING:
@@ -15,11 +14,8 @@ if TYPE_CHECKING:
 
 def mean_gmacs(model: PrunedModel, experiment: ExperimentConfig, plans: Mapping[TokenPlan, int]) -> float:
     """GMACs of an image, the mean over plans with so many images each. Padding is not counted."""
-    widths, num_images = _widths(model, experiment), sum(plans.values())
-    total = sum(
-        number * count_macs(plan, widths, num_patches=model.geometry.num_patches) for plan, number in plans.items()
-    )
-    return total / num_images / 1e9
+    count, num_images = _counter(model, experiment), sum(plans.values())
+    return sum(number * count(plan) for plan, number in plans.items()) / num_images / 1e9
 
 
 def dense_gmacs(model: PrunedModel, experiment: ExperimentConfig) -> float:
@@ -27,8 +23,8 @@ def dense_gmacs(model: PrunedModel, experiment: ExperimentConfig) -> float:
     return mean_gmacs(model, experiment, {PruningSchedule().plan(model.geometry): 1})
 
 
-def _widths(model: PrunedModel, experiment: ExperimentConfig) -> ModelWidths:
-    from spvit.widths import widths_of
+def _counter(model: PrunedModel, experiment: ExperimentConfig) -> Callable[[TokenPlan], int]:
+    from spvit.widths import macs_counter
 
     pruning = experiment.pruning
-    return widths_of(model.backbone, selector=pruning.selector, weighting=pruning.head_weighting)
+    return macs_counter(model.backbone, selector=pruning.selector, weighting=pruning.head_weighting)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from functools import partial, singledispatch
 from typing import Any
 
 import torch
+from timm.models.pit import PoolingVisionTransformer
 from torch import Tensor, nn
 
 from spvit.lv_vit import LVViT
-from spvit.macs import ModelWidths
+from spvit.macs import ModelWidths, count_macs
 from spvit.options import HeadWeighting, SelectorKind
+from spvit.pit_macs import pit_macs_counter
+from spvit.schedule import TokenPlan
 
 
 def widths_of(backbone: Any, *, selector: SelectorKind, weighting: HeadWeighting) -> ModelWidths:
@@ -30,6 +35,16 @@ def widths_of(backbone: Any, *, selector: SelectorKind, weighting: HeadWeighting
         other_head_macs=_other_head_macs(backbone),
         head_macs_per_patch=_head_macs_per_patch(backbone),
     )
+
+
+@singledispatch
+def macs_counter(backbone: Any, *, selector: SelectorKind, weighting: HeadWeighting) -> Callable[[TokenPlan], int]:
+    """Tells what one image costs a timm model in multiply-accumulates, for any of its token plans."""
+    widths, num_patches = widths_of(backbone, selector=selector, weighting=weighting), backbone.patch_embed.num_patches
+    return partial(count_macs, widths=widths, num_patches=num_patches)
+
+
+macs_counter.register(PoolingVisionTransformer, pit_macs_counter)
 
 
 def mlp_ratio_of(block: Any, dim: int) -> float:

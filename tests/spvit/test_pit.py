@@ -18,6 +18,7 @@ from spvit.pit_attention import mean_map
 from spvit.pit_levels import pit_blocks, pit_embed
 from spvit.prune import prune
 from spvit.schedule import Level, PackageMode, PruningSchedule
+from spvit.widths import macs_counter
 
 ARGS: dict[str, Any] = {"img_size": 64, "num_classes": 7, "base_dims": (8, 8, 8)}
 NAMES = ["pit_ti_224", "pit_ti_distilled_224"]
@@ -264,6 +265,39 @@ def test_a_patch_pooled_into_what_matters_matters() -> None:
     assert fine.sum() == pytest.approx(1.0)
     assert fine.argmax() == 4
     assert fine[:3, 2:].sum() > 0.8
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_macs_are_those_of_the_layers_that_ran(pruned: Make, images: Tensor, name: str) -> None:
+    """Counted in hooks: all products with weights, to which attention adds two between tokens."""
+    model, macs = pruned(PruningSchedule(), name=name), []
+    for part in model.backbone.modules():
+        if isinstance(part, torch.nn.Linear | torch.nn.Conv2d):
+            part.register_forward_hook(
+                lambda module, _, output: macs.append(
+                    output[0].numel() * module.weight[0].numel()
+                    if isinstance(module, torch.nn.Conv2d)
+                    else output[0].numel() * module.in_features
+                )
+            )
+    model.backbone(images)
+    widths = [block.attn.qkv.in_features for block in pit_blocks(model.backbone)]
+    attention = sum(2 * n**2 * width for n, width in zip(model.plan.block_tokens, widths, strict=True))
+    count = macs_counter(model.backbone, selector=SelectorKind.LIGHT, weighting=HeadWeighting.MEAN)
+    assert count(model.plan) == sum(macs) + attention
+
+
+def test_macs_of_a_pruned_pit_are_published_sizes() -> None:
+    """PiT-S has 2.9 GMACs (Heo et al. 2021, table 5); pruning takes from blocks alone and adds its selectors."""
+    backbone: Any = create_backbone("pit_s_224")
+    count = macs_counter(backbone, selector=SelectorKind.LIGHT, weighting=HeadWeighting.MEAN)
+    geometry = geometry_of(backbone)
+    dense = count(PruningSchedule().plan(geometry))
+    assert 2.8e9 < dense < 2.95e9
+    plan = PruningSchedule.from_keep_rates([0.5], [8]).plan(geometry)
+    shorter = [(50, 576), (1 + 24 + 1, 576)]
+    old, new = (4 * (12 * n * width**2 + 2 * n**2 * width) for n, width in shorter)
+    assert count(plan) == dense - old + new + 49 * 576
 
 
 def test_checkpoints_of_the_authors_load(tmp_path: Path) -> None:
