@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any, cast
 
 import timm
-from timm.layers import Attention
 from timm.models.pit import PoolingVisionTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
@@ -19,11 +18,10 @@ from torch import nn
 from spvit.backbone_weights import load_backbone_weights
 from spvit.errors import ConfigError, UnsupportedModelError
 from spvit.families import family_of
-from spvit.lv_vit import LVViT
-from spvit.pit_levels import pit_geometry, why_pit_unsupported
-from spvit.pooling import POOLINGS
+from spvit.pit_levels import pit_geometry
 from spvit.published_weights import create_published
 from spvit.schedule import TokenGeometry
+from spvit.support import why_unsupported
 
 logger = logging.getLogger(__name__)
 
@@ -113,31 +111,7 @@ def _unsupported(name: str, reason: str) -> UnsupportedModelError:
     )
 
 
-@singledispatch
-def why_unsupported(model: Any) -> str:
-    """Why a model's tokens cannot be pruned, to follow its name; empty where they can."""
-    return f"is a {type(model).__name__}"
-
-
-@why_unsupported.register
-def _why_vit_unsupported(model: VisionTransformer) -> str:
-    if model.global_pool not in POOLINGS:
-        return f"pools its tokens with global_pool={model.global_pool!r} (known are {', '.join(sorted(POOLINGS))})"
-    if isinstance(model, LVViT) and model.global_pool != "token":
-        return f"classifies by its class token and patches, but global_pool={model.global_pool!r} was asked for"
-    if getattr(model, "rope", None) is not None:
-        return "rotates positions in every block (RoPE)"
-    if model.dynamic_img_size:
-        return "takes images of any size, so that its token counts are not fixed (model.args.dynamic_img_size = false)"
-    if not all(isinstance(getattr(block, "attn", None), Attention) for block in model.blocks):
-        return f"has blocks without a plain attention ({type(model.blocks[0]).__name__})"
-    if not model.num_classes:
-        return "is published without a classifier (set model.args.num_classes to your number of classes)"
-    return ""
-
-
 geometry_of.register(PoolingVisionTransformer, pit_geometry)
-why_unsupported.register(PoolingVisionTransformer, why_pit_unsupported)
 
 
 def _keep_every_patch(backbone: VisionTransformer, name: str) -> None:

@@ -79,6 +79,13 @@ SUPPORTED = (
         pooling=Pooling.CLASS_AND_STRONGEST_PATCH,
     ),
     Family(
+        name="PiT",
+        pattern=r"pit_.*",
+        examples=("pit_ti_224", "pit_s_224", "pit_s_distilled_224"),
+        special="pooled twice on the way; keep rates start anew at each level; no latency table, so no search yet",
+        pooling=Pooling.CLASS,
+    ),
+    Family(
         name="SigLIP, mean",
         pattern=r"vit_.*_siglip_gap_\d+",
         examples=("vit_base_patch16_siglip_gap_224",),

@@ -1,3 +1,4 @@
+import argparse
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -67,10 +68,11 @@ def test_bad_args_are_refused(args: dict[str, Any], message: str) -> None:
     ("name", "args", "reason"),
     [
         ("resnet18", {}, "is a ResNet"),
-        ("vit_base_patch16_gap_224", SMALL, "global_pool='avg'"),
-        ("eva02_tiny_patch14_224", {"depth": 1}, "is a Eva"),
-        ("vit_small_patch16_18x2_224", SMALL, "ParallelThingsBlock"),
-        (NAME, SMALL | {"dynamic_img_size": True}, "images of any size"),
+        ("eva02_tiny_patch14_224", {"depth": 1}, "RoPE"),
+        ("vit_small_patch16_18x2_224", SMALL, "parallel blocks"),
+        (NAME, SMALL | {"dynamic_img_size": True}, r"images of any size.*model\.args\.dynamic_img_size = false"),
+        (NAME, SMALL | {"global_pool": "prr"}, r"global_pool='prr' \(known are avg, avgmax, map, max, token\)"),
+        (NAME, SMALL | {"num_classes": 0}, r"without a classifier \(set model\.args\.num_classes"),
     ],
 )
 def test_models_that_cannot_be_pruned_are_refused(name: str, args: dict[str, Any], reason: str) -> None:
@@ -85,12 +87,36 @@ def test_patch_dropout_is_taken_out(caplog: pytest.LogCaptureFixture) -> None:
     assert "patch_drop_rate is set to 0" in caplog.text
 
 
-def test_pretrained_without_a_network_names_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A server that does not answer, and an empty cache."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    source = "model.safetensors from https://huggingface.co/timm/deit_tiny_patch16_224.fb_in1k"
-    with pytest.raises(CheckpointError, match=source):
+    return tmp_path
+
+
+@pytest.mark.usefixtures("no_network")
+def test_pretrained_without_a_network_names_the_file() -> None:
+    source = "Download model.safetensors from .*/timm/deit_tiny_patch16_224.fb_in1k .* as model.checkpoint"
+    with pytest.raises(CheckpointError, match=rf"does not answer, and they are not in .*{source}"):
         create_backbone(NAME, pretrained=True)
+
+
+def test_pretrained_in_offline_mode_names_the_file(monkeypatch: pytest.MonkeyPatch, no_network: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match=f"not in {no_network}"):
+        create_backbone(NAME, pretrained=True)
+
+
+def test_weights_in_the_cache_need_no_network(no_network: Path) -> None:
+    wanted = create_backbone("test_vit", args={"dynamic_img_size": False}).state_dict()
+    folder = no_network / "models--timm--test_vit.r160_in1k"
+    (folder / "snapshots" / "abc").mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc")
+    save_file(wanted, folder / "snapshots" / "abc" / "model.safetensors")
+    cached = create_backbone("test_vit", args={"dynamic_img_size": False}, pretrained=True)
+    torch.testing.assert_close(cached.state_dict(), wanted, rtol=0, atol=0)
 
 
 def test_two_sources_of_weights_are_refused(tmp_path: Path) -> None:
@@ -120,14 +146,52 @@ def test_position_embeddings_are_resampled_as_timm_does(stored: tuple[Path, dict
     torch.testing.assert_close(ours.pos_embed.detach(), resampled["pos_embed"])
 
 
-def test_deit3_names_are_translated(tmp_path: Path) -> None:
-    backbone = create_backbone("deit3_small_patch16_224", args=SMALL | {"num_classes": 5})
-    published = {name.replace("ls1.gamma", "gamma_1").replace("ls2.gamma", "gamma_2"): value + 0.25
-                 for name, value in backbone.state_dict().items()}  # fmt: skip
-    torch.save({"model": published}, tmp_path / "w.pth")
+Published = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+
+
+def _in_deit3s_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {n.replace("ls1.gamma", "gamma_1").replace("ls2.gamma", "gamma_2"): v for n, v in weights.items()}
+
+
+Format = tuple[str, str, Published, int]
+FORMATS: list[Format] = [
+    ("deit_tiny_patch16_224", "deit.pth", dict, 65),
+    ("deit_tiny_distilled_patch16_224", "distilled.pth", dict, 66),
+    ("deit3_small_patch16_224", "deit3.pth", _in_deit3s_names, 64),
+    ("vit_tiny_patch16_224", "augreg.safetensors", dict, 65),
+    ("vit_base_patch16_reg4_gap_256", "registers.safetensors", dict, 64),
+    ("vit_base_patch16_siglip_224", "siglip.safetensors", dict, 64),
+]
+
+
+@pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind[1])
+def test_published_formats_give_their_own_logits(tmp_path: Path, images: Tensor, kind: Format) -> None:
+    name, file, published, num_positions = kind
     args = SMALL | {"num_classes": 5}
-    loaded = create_backbone("deit3_small_patch16_224", args=args, checkpoint=tmp_path / "w.pth")
-    assert torch.equal(loaded.blocks[0].ls1.gamma, published["blocks.0.gamma_1"])
+    source = timm.create_model(name, **args)
+    for parameter in source.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    weights = published(source.state_dict())
+    assert weights["pos_embed"].shape[1] == num_positions
+    if file.endswith(".pth"):
+        torch.save({"model": weights, "args": argparse.Namespace(lr=0.1)}, tmp_path / file)
+    else:
+        save_file(weights, tmp_path / file)
+    loaded = create_backbone(name, args=args, checkpoint=tmp_path / file).eval()
+    with torch.no_grad():
+        assert torch.equal(loaded(images), source.eval()(images))
+
+
+@pytest.mark.parametrize(
+    ("name", "num_prefix"),
+    [("deit_tiny_patch16_224", 1), ("deit_tiny_distilled_patch16_224", 2), ("deit3_small_patch16_224", 0)],
+)
+def test_prefix_tokens_keep_their_positions_at_another_image_size(tmp_path: Path, name: str, num_prefix: int) -> None:
+    weights = timm.create_model(name, **SMALL, num_classes=5).state_dict()
+    torch.save({"model": weights}, tmp_path / "w.pth")
+    larger = create_backbone(name, args=SMALL | {"num_classes": 5, "img_size": 48}, checkpoint=tmp_path / "w.pth")
+    assert larger.pos_embed.shape[1] == num_prefix + 144
+    assert torch.equal(larger.pos_embed[:, :num_prefix], weights["pos_embed"][:, :num_prefix])
 
 
 def test_another_number_of_classes_starts_with_a_fresh_head(
