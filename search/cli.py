@@ -29,6 +29,7 @@ COMMANDS = {
     "dashboard": "Open a study in MLflow's browser interface.",
     "fine-tune": "Train the one schedule that an experiment names.",
     "progressive": "The paper's own strategy, to compare the search with.",
+    "backbones": "List which models can be pruned, and which not.",
     "evaluate": "Accuracy, cost and measured latency of one model.",
 }
 

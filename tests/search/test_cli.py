@@ -25,6 +25,7 @@ SURFACE = {
     "dashboard": STUDY_OPTIONS | {"STUDY", "--port", "--no-browser"},
     "fine-tune": EXPERIMENT_OPTIONS | {"EXPERIMENT"},
     "progressive": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--profile", "--no-profile"},
+    "backbones": {"--json"},
     "evaluate": EXPERIMENT_OPTIONS
     | {"EXPERIMENT_OR_EXPORT", "--form", "--serving", "--bucket", "--calibration-images"},
 }

@@ -3,12 +3,14 @@
 import pytest
 import torch
 
+from spvit.adaptive import AdaptiveViT
 from spvit.errors import UnsupportedModelError
 from spvit.factory import create_backbone
 from spvit.model import PrunedViT
-from spvit.options import SelectorKind, TokenForm
+from spvit.options import SelectorKind, Serving, TokenForm
 from spvit.pooling import Left, logits_of, reads_patches
 from spvit.schedule import PackageMode, PruningSchedule
+from spvit.thresholds import Thresholds
 
 TINY = {"img_size": 32, "patch_size": 4, "embed_dim": 48, "depth": 4, "num_heads": 3, "num_classes": 7}
 SCHEDULE = PruningSchedule.from_keep_rates([0.7, 0.3], [1, 3])
@@ -101,6 +103,22 @@ def test_the_loss_reaches_every_selector(images, pool, form):
     model = PrunedViT(make(pool, class_token=False), SCHEDULE).train()
     model.run(images, form=form, sample=True).logits.square().sum().backward()
     assert all(next(iter(selector.parameters())).grad.norm() > 0 for selector in model.selectors.values())
+
+
+@pytest.mark.parametrize("name", ["avg", "map", "avgmax", "lvvit_s"])
+def test_adaptive_images_are_classified_alike_however_they_are_served(images, name):
+    """Padding is no patch that a mean, an attention or a maximum may see."""
+    backbone = create_backbone(name, args=TINY).eval() if name == "lvvit_s" else make(name, class_token=False)
+    model = PrunedViT(backbone, SCHEDULE).eval()
+    for parameter in model.selector_parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    with torch.no_grad():
+        margins = [selection.margin for selection in model.run(images, form=TokenForm.MASKED).selections]
+        thresholds = Thresholds(values=(float(margins[0].median()), float(margins[1].quantile(0.7))))
+        outputs = [AdaptiveViT(model, thresholds, serving=serving, bucket=1).run(images) for serving in Serving]
+    assert len(set(outputs[0].num_kept[:, -1].tolist())) > 1
+    for output in outputs[1:]:
+        torch.testing.assert_close(output.logits, outputs[0].logits, rtol=0, atol=1e-5)
 
 
 def test_which_models_read_patches():
