@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from spvit.model import PrunedViT
 from spvit.options import Serving
 from spvit.selector import Scores
-from spvit.survivors import Survivors, all_present, drop, keep_above
+from spvit.survivors import Survivors, all_present, drop, keep_above, regroup
 from spvit.thresholds import Thresholds
 
 
@@ -59,31 +58,21 @@ class AdaptiveViT(nn.Module):
 
     def run(self, images: Tensor) -> AdaptiveOutput:
         """Logits of images (B, C, H, W), and how many tokens they kept."""
-        groups = list(self._to_the_end(_start(self.model, images), 0))
+        groups = [_start(self.model, images)]
+        for stage, threshold in enumerate(self.thresholds.values):
+            left = [_select(self.model, group, stage, threshold) for group in groups]
+            groups = [_run_blocks(self.model, group, stage) for group in self._regroup(left)]
         order = torch.cat([group.rows for group in groups]).argsort()
         return AdaptiveOutput(
             logits=torch.cat([_classify(self.model, group) for group in groups])[order],
             num_kept=torch.cat([group.num_kept for group in groups])[order],
         )
 
-    def _to_the_end(self, images: Survivors, stage: int) -> Iterator[Survivors]:
-        """The groups that reach the end, from a batch that stands before the selector of this number."""
-        if stage == len(self.thresholds.values):
-            yield images
-            return
-        left = _select(self.model, images, stage, self.thresholds.values[stage])
-        for group in self._groups(left):
-            yield from self._to_the_end(_run_blocks(self.model, group, stage), stage + 1)
-
-    def _groups(self, images: Survivors) -> Iterator[Survivors]:
+    def _regroup(self, groups: list[Survivors]) -> list[Survivors]:
         num_prefix = self.model.layout.num_prefix
-        if self.serving is Serving.PADDED:
-            yield images.without_empty_packages(num_prefix)
-            return
-        counts = images.num_kept[:, -1].tolist()
-        for members in _buckets(counts, self.bucket):
-            width = max(counts[member] for member in members)
-            yield images.group(torch.tensor(members, device=images.rows.device), width, num_prefix)
+        if self.serving is Serving.BUCKETED:
+            groups = regroup(groups, self.bucket, num_prefix)
+        return [group.without_empty_packages(num_prefix) for group in groups]
 
 
 def stage_margins(model: PrunedViT, images: Tensor, thresholds: Sequence[float]) -> Tensor:
@@ -101,14 +90,6 @@ def stage_margins(model: PrunedViT, images: Tensor, thresholds: Sequence[float])
     for stage, threshold in enumerate(thresholds):
         reached = _run_blocks(model, _select(model, reached, stage, threshold), stage)
     return _score(model, reached, len(thresholds)).margin.masked_fill(~reached.present, -torch.inf)
-
-
-def _buckets(counts: Sequence[int], size: int) -> list[list[int]]:
-    """The places of images whose counts are equal after rounding up to a multiple of `size`, fewest tokens first."""
-    buckets: dict[int, list[int]] = defaultdict(list)
-    for place, count in enumerate(counts):
-        buckets[-(-count // size)].append(place)
-    return [buckets[key] for key in sorted(buckets)]
 
 
 def _start(model: PrunedViT, images: Tensor) -> Survivors:
@@ -138,4 +119,5 @@ def _run_blocks(model: PrunedViT, images: Survivors, stage: int) -> Survivors:
 
 
 def _classify(model: PrunedViT, images: Survivors) -> Tensor:
-    return model._classify(model.backbone.norm(images.tokens))
+    present = images.present.to(images.mass.dtype)
+    return model._classify(model.backbone.norm(images.tokens), mass=images.mass, keep=present)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from spvit.attention import bool_policy_mask
 from spvit.packaging import Packages, add_package, no_packages, pack
@@ -45,17 +48,31 @@ class Survivors(NamedTuple):
             return None
         return bool_policy_mask(torch.cat((policy.new_ones(len(policy), num_prefix), policy), dim=1))
 
-    def group(self, members: Tensor, width: int, num_prefix: int) -> Survivors:
-        """Some of the images (their places in this batch), with room for `width` patches each."""
-        after = num_prefix + self.present.shape[1]
-        tokens = self.tokens[members]
+    def part(self, members: Sequence[int], num_prefix: int) -> Survivors:
+        """Some of the images, by their places in this batch, as long as the longest of them."""
+        places = torch.tensor(members, device=self.rows.device)
+        after, counts = num_prefix + self.present.shape[1], self.num_kept[places]
+        width = int(counts[:, -1].max())
+        tokens = self.tokens[places]
         return Survivors(
             tokens=torch.cat((tokens[:, : num_prefix + width], tokens[:, after:]), dim=1),
-            present=self.present[members, :width],
-            mass=self.mass[members],
-            rows=self.rows[members],
-            num_kept=self.num_kept[members],
-        ).without_empty_packages(num_prefix)
+            present=self.present[places, :width],
+            mass=self.mass[places],
+            rows=self.rows[places],
+            num_kept=counts,
+        )
+
+    def padded(self, width: int, num_packages: int, num_prefix: int) -> Survivors:
+        """With room for so many patches and packages."""
+        end = num_prefix + self.present.shape[1]
+        more, more_packages = width - self.present.shape[1], num_packages - self.mass.shape[1]
+        patches = functional.pad(self.tokens[:, :end], (0, 0, 0, more))
+        packages = functional.pad(self.tokens[:, end:], (0, 0, 0, more_packages))
+        return self._replace(
+            tokens=torch.cat((patches, packages), dim=1),
+            present=functional.pad(self.present, (0, more)),
+            mass=functional.pad(self.mass, (0, more_packages)),
+        )
 
     def without_empty_packages(self, num_prefix: int) -> Survivors:
         """Without the packages that are empty in every image."""
@@ -66,6 +83,28 @@ class Survivors(NamedTuple):
         packages = self.tokens[:, start:][:, is_used]
         tokens = torch.cat((self.tokens[:, :start], packages), dim=1)
         return self._replace(tokens=tokens, mass=self.mass[:, is_used])
+
+
+def regroup(groups: Sequence[Survivors], bucket: int, num_prefix: int) -> list[Survivors]:
+    """The same images, those together whose counts are equal after rounding up to a multiple of `bucket`."""
+    parts: dict[int, list[Survivors]] = defaultdict(list)
+    for group in groups:
+        places: dict[int, list[int]] = defaultdict(list)
+        for place, count in enumerate(group.num_kept[:, -1].tolist()):
+            places[-(-count // bucket)].append(place)
+        for key, members in places.items():
+            parts[key].append(group.part(members, num_prefix))
+    return [_joined(parts[key], num_prefix) for key in sorted(parts)]
+
+
+def _joined(parts: Sequence[Survivors], num_prefix: int) -> Survivors:
+    """Several groups as one, as long as the longest."""
+    if len(parts) == 1:
+        return parts[0]
+    width = max(part.present.shape[1] for part in parts)
+    num_packages = max(part.mass.shape[1] for part in parts)
+    alike = [part.padded(width, num_packages, num_prefix) for part in parts]
+    return Survivors(*(torch.cat(fields) for fields in zip(*alike, strict=True)))
 
 
 def all_present(tokens: Tensor, layout: Layout) -> Survivors:

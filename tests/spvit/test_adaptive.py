@@ -1,5 +1,6 @@
 """The adaptive form against every image run alone, and against a plain masked computation of one image at a time."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -150,15 +151,17 @@ def test_tokens_that_are_dropped_are_really_gone(make_backbone: Make, images: Te
     assert seen == [65, *[1 + most[0] + 1] * 2, 1 + most[1] + 2, *[1 + most[2] + 3] * 2]
 
 
-def test_buckets_hold_images_of_about_equal_counts(make_backbone: Make, images: Tensor) -> None:
-    model, padding = pruned(make_backbone()), []
-    many = torch.randn(12, 3, 32, 32)
+def test_images_of_equal_counts_share_a_bucket_at_every_selector(make_backbone: Make) -> None:
+    model, calls = pruned(make_backbone()), []
+    many = torch.randn(24, 3, 32, 32)
     with torch.no_grad():
         adaptive = AdaptiveViT(model, spread_thresholds(model, many), serving=Serving.BUCKETED, bucket=1)
-        for block in model.backbone.blocks:
-            block.register_forward_pre_hook(lambda module, args, kwargs: padding.append(kwargs), with_kwargs=True)
-        adaptive(many)
-    assert all(kwargs.get("attn_mask") is None for kwargs in padding)  # equal counts need no padding
+        model.backbone.blocks[5].register_forward_pre_hook(
+            lambda module, args, kwargs: calls.append((len(args[0]), kwargs["attn_mask"])), with_kwargs=True
+        )
+        last = adaptive.run(many).num_kept[:, -1].tolist()
+    assert sorted(size for size, _ in calls) == sorted(Counter(last).values())
+    assert all(mask is None for _, mask in calls)  # equal counts need no padding
 
 
 def test_weights_are_shared_not_copied(make_backbone: Make, images: Tensor) -> None:
