@@ -111,9 +111,15 @@ def certify(
 
 
 def splits_of(data: DataConfig) -> tuple[Split, ...]:
-    """Validation, and test where the data has it."""
-    test = data.path / (f"{Split.TEST}.npz" if data.format is DataFormat.NPZ else str(Split.TEST))
-    return (Split.VAL, Split.TEST) if test.exists() else (Split.VAL,)
+    """Validation, and test where it lies beside it; libraries' data sets have splits of other names."""
+    match data.format:
+        case DataFormat.NPZ:
+            has_test = (data.path / f"{Split.TEST}.npz").exists()
+        case DataFormat.FOLDER:
+            has_test = (data.path / Split.TEST).exists()
+        case _:
+            has_test = False
+    return (Split.VAL, Split.TEST) if has_test else (Split.VAL,)
 
 
 def _top1(model: nn.Module, data: DataConfig, split: Split, preprocessing: Preprocessing) -> float:

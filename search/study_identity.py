@@ -19,6 +19,7 @@ CHANGEABLE = frozenset(
         "search.max_failed_share",
         "tracking.uri",
         "tracking.enabled",
+        "data.download",
         "data.num_workers",
     }
 )

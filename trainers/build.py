@@ -17,7 +17,11 @@ from trainers.seeding import torch_seeded
 from trainers.workers import WorkerGroup
 
 # What may change between a run and its continuation without changing what is computed.
-_PLACES = {"model": ("checkpoint",), "data": ("path", "num_workers"), "training": ("device", "num_threads")}
+_PLACES = {
+    "model": ("checkpoint",),
+    "data": ("path", "num_workers", "download"),
+    "training": ("device", "num_threads"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
