@@ -45,7 +45,8 @@ REFUSED = (
         "Swin",
         r"swin_.*|swinv2_.*",
         ("swin_tiny_patch4_window7_224",),
-        "attends within windows of a grid of all patches",
+        "attends within windows of a grid of all patches, where dropping three patches in ten makes it but a tenth "
+        "faster and package tokens have no place (docs/decisions/21-pit-and-swin.md)",
     ),
 )
 
