@@ -13,6 +13,7 @@ from spvit.attention import (
     embed,
     log_policy_mask,
     lookahead_attentions,
+    received_attention,
 )
 
 
@@ -108,3 +109,31 @@ def test_lookahead_is_the_mean_over_the_blocks_to_come(make_backbone: Callable[.
     torch.testing.assert_close(found[1].importance, sum(every[b] for b in range(1, depth)) / (depth - 1))
     torch.testing.assert_close(found[depth - 1].importance, every[depth - 1])
     assert lookahead_attentions(backbone, images, ()) == {}
+
+
+@pytest.mark.parametrize("args", [{}, {"qk_norm": True}, {"qkv_bias": False}])
+def test_received_attention_is_the_mean_of_timms_rows(
+    make_backbone: Callable[..., Any], images: Tensor, args: dict[str, Any]
+) -> None:
+    backbone = make_backbone("vit_tiny_patch16_224", **args)
+    block, attn = backbone.blocks[2], backbone.blocks[2].attn
+    tokens, rows = torch.randn(3, 65, 48), []
+    attn.fused_attn = False
+    attn.attn_drop.register_forward_hook(lambda module, inputs, output: rows.append(inputs[0]))
+    with torch.no_grad():
+        block(tokens)
+        found = received_attention(block, tokens)
+    torch.testing.assert_close(found, rows[0].mean((1, 2)))
+    torch.testing.assert_close(found.sum(1), torch.ones(3))
+
+
+def test_lookahead_without_a_class_token_is_what_patches_receive(
+    make_backbone: Callable[..., Any], images: Tensor
+) -> None:
+    backbone = make_backbone("vit_tiny_patch16_224", global_pool="avg", class_token=False, reg_tokens=2)
+    (found,) = lookahead_attentions(backbone, images, [5]).values()
+    with torch.no_grad():
+        tokens = backbone.blocks[:5](embed(backbone, images))
+        received = received_attention(backbone.blocks[5], tokens)[:, 2:]
+    torch.testing.assert_close(found.tokens, tokens[:, 2:])
+    torch.testing.assert_close(found.importance, received / received.sum(1, keepdim=True))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from latency_tables.measure import Effort, measure_table
 from spvit.adaptive import AdaptiveViT
 from spvit.errors import UnsupportedModelError
 from spvit.factory import create_backbone
@@ -119,6 +120,14 @@ def test_adaptive_images_are_classified_alike_however_they_are_served(images, na
     assert len(set(outputs[0].num_kept[:, -1].tolist())) > 1
     for output in outputs[1:]:
         torch.testing.assert_close(output.logits, outputs[0].logits, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pool", ["avg", "map"])
+def test_models_without_a_prefix_are_profiled(pool):
+    effort = Effort(num_part_rounds=2, num_model_rounds=2)
+    table = measure_table(make(pool, class_token=False), name="vit_tiny_patch16_224", effort=effort)
+    assert table.shape.num_prefix_tokens == 0
+    assert min(table.blocks) == 1
 
 
 def test_which_models_read_patches():
