@@ -14,7 +14,7 @@ from bars import Bar, finish, parser
 
 from latency_tables.timing import compare_models
 from spvit.factory import create_backbone
-from spvit.prune import prune
+from spvit.pruning import prune
 from spvit.schedule import PruningSchedule
 
 BLOCKS = {"": (1, 3, 9), " as published": (1, 5, 10)}

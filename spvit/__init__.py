@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from spvit.model import PrunedOutput, PrunedViT, SelectionOutput, dense_tokens
     from spvit.multi_head_selector import MultiHeadSelector
     from spvit.options import HeadWeighting, SelectorKind, Serving, TokenForm
+    from spvit.pit import PrunedPiT
+    from spvit.pruned_model import PrunedModel
+    from spvit.pruning import prune
     from spvit.schedule import PackageMode, PruningSchedule, Stage, TokenGeometry, TokenPlan
     from spvit.selector import LearnedSelector, Scores, TokenSelector
     from spvit.thresholds import Calibration, Thresholds
@@ -29,7 +32,9 @@ __all__ = [
     "MaskedViT",
     "MultiHeadSelector",
     "PackageMode",
+    "PrunedModel",
     "PrunedOutput",
+    "PrunedPiT",
     "PrunedViT",
     "PruningSchedule",
     "Scores",
@@ -46,6 +51,7 @@ __all__ = [
     "dense_tokens",
     "geometry_of",
     "load_exported",
+    "prune",
 ]
 
 _HOMES = {
@@ -54,6 +60,9 @@ _HOMES = {
     "factory": ("create_backbone", "geometry_of"),
     "model": ("PrunedOutput", "PrunedViT", "SelectionOutput", "dense_tokens"),
     "options": ("HeadWeighting", "SelectorKind", "Serving", "TokenForm"),
+    "pit": ("PrunedPiT",),
+    "pruning": ("prune",),
+    "pruned_model": ("PrunedModel",),
     "schedule": ("PackageMode", "PruningSchedule", "Stage", "TokenGeometry", "TokenPlan"),
     "multi_head_selector": ("MultiHeadSelector",),
     "masked": ("MaskedViT",),

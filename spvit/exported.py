@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from spvit.errors import CheckpointError, ConfigError
 from spvit.factory import create_backbone
 from spvit.options import HeadWeighting, SelectorKind
-from spvit.prune import prune
 from spvit.pruned_model import PrunedModel
+from spvit.pruning import prune
 from spvit.schedule import PackageMode, PruningSchedule, Stage
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"

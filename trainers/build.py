@@ -7,9 +7,9 @@ import json
 from dataclasses import dataclass, replace
 
 from spvit.factory import create_backbone
-from spvit.prune import prune
 from spvit.pruned_model import PrunedModel
 from spvit.pruned_weights import load_selectors
+from spvit.pruning import prune
 from trainers.config import TrialConfig
 from trainers.data import Batches, Loading, Split, open_split
 from trainers.preprocessing import Preprocessing

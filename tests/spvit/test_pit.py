@@ -16,7 +16,7 @@ from spvit.options import HeadWeighting, SelectorKind, TokenForm
 from spvit.pit import PrunedPiT
 from spvit.pit_attention import mean_map
 from spvit.pit_levels import pit_blocks, pit_embed
-from spvit.prune import prune
+from spvit.pruning import prune
 from spvit.schedule import Level, PackageMode, PruningSchedule
 from spvit.widths import macs_counter
 
