@@ -44,6 +44,15 @@ def load_backbone_weights(backbone: VisionTransformer, path: Path, *, may_renew_
     backbone.load_state_dict(weights, strict=False)
 
 
+def num_stored_classes(path: Path) -> int:
+    """Outputs of the classifier in a checkpoint, 0 where it has none.
+
+    Raises:
+        CheckpointError: the file is unreadable.
+    """
+    return _num_classes(read_weights(path))
+
+
 def _in_timms_names(weights: Mapping[str, Tensor], backbone: VisionTransformer, path: Path) -> dict[str, Tensor]:
     try:
         if isinstance(backbone, LVViT):

@@ -46,6 +46,11 @@ def test_random_weights_say_nothing(data: DataConfig):
     assert evaluate_dense(ModelConfig(name=NAME, args=ARGS), data, TRAINING) is None
 
 
+def test_a_classifier_for_other_classes_says_nothing(model: ModelConfig, data: DataConfig):
+    other = model.model_copy(update={"args": ARGS | {"num_classes": 9}})
+    assert evaluate_dense(other, data, TRAINING) is None
+
+
 def test_missing_data_is_told_before_any_trial(model: ModelConfig, tmp_path: Path):
     nowhere = DataConfig(format=DataFormat.NPZ, path=tmp_path / "nowhere", augmentation=Augmentation.NONE)
     with pytest.raises(DataError, match=r"data\.path must be a folder.*nowhere is none"):
