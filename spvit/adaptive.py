@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from spvit.last_block import prefix_after
 from spvit.model import PrunedViT
 from spvit.options import Serving
 from spvit.selector import Scores
@@ -113,8 +114,12 @@ def _run_blocks(model: PrunedViT, images: Survivors, stage: int) -> Survivors:
     """Through the blocks from this selector to the next."""
     starts = [selection.block for selection in model.plan.selections] + [len(model.backbone.blocks)]
     x, mask = images.tokens, images.mask(model.layout.num_prefix)
-    for block in model.backbone.blocks[starts[stage] : starts[stage + 1]]:
-        x = block(x, attn_mask=mask)
+    for number in range(starts[stage], starts[stage + 1]):
+        block = model.backbone.blocks[number]
+        if number == model.block_to_shorten and not model.training:
+            x = prefix_after(block, x, model.layout.num_prefix, mask)
+        else:
+            x = block(x, attn_mask=mask)
     return images._replace(tokens=x)
 
 

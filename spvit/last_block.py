@@ -20,20 +20,26 @@ def can_skip_patches(block: nn.Module) -> bool:
     return type(block) is Block and type(block.attn) is Attention
 
 
-def prefix_after(block: Any, tokens: Tensor, num_prefix: int) -> Tensor:
-    """The prefix tokens (B, P, C) after a timm `Block` on tokens (B, N, C): `block(tokens)[:, :P]`, for evaluation."""
+def prefix_after(block: Any, tokens: Tensor, num_prefix: int, mask: Tensor | None = None) -> Tensor:
+    """The prefix tokens (B, P, C) after a timm `Block` on tokens (B, N, C): `block(tokens)[:, :P]`, for evaluation.
+
+    `mask` (B, 1, 1, N) is True where a token may be seen.
+    """
     prefix = tokens[:, :num_prefix]
-    prefix = prefix + block.ls1(_attend(block.attn, block.norm1(tokens), num_prefix))
+    prefix = prefix + block.ls1(_attend(block.attn, block.norm1(tokens), num_prefix, mask))
     updated: Tensor = prefix + block.ls2(block.mlp(block.norm2(prefix)))
     return updated
 
 
-def _attend(attn: Any, x: Tensor, num_prefix: int) -> Tensor:
+def _attend(attn: Any, x: Tensor, num_prefix: int, mask: Tensor | None) -> Tensor:
     """What timm's attention gives the first P of normed tokens (B, N, C): (B, P, C)."""
     batch, _, width = x.shape
     heads = (attn.num_heads, attn.head_dim)
     to_query, to_key, to_value = attn.qkv.weight.view(3, *heads, width)
-    spread = _logits(attn, x, num_prefix, to_query, to_key).float().softmax(-1).to(x.dtype)
+    logits = _logits(attn, x, num_prefix, to_query, to_key).float()
+    if mask is not None:
+        logits = logits.masked_fill(~mask, -torch.inf)
+    spread = logits.softmax(-1).to(x.dtype)
     mixed = torch.bmm(spread.reshape(batch, -1, x.shape[1]), x).view(batch, num_prefix, attn.num_heads, width)
     values = torch.einsum("bphc,hdc->bphd", mixed, to_value).flatten(2)
     if attn.qkv.bias is not None:  # attention sums to 1, so the values' bias passes through as it is

@@ -152,12 +152,12 @@ class PrunedViT(PrunedModel):
                 )
                 x, mass = step.tokens, step.mass
                 steps.append(step)
-            skips_patches = prefix_only and number == self._block_to_shorten
+            skips_patches = prefix_only and number == self.block_to_shorten
             x = prefix_after(block, x, self.layout.num_prefix) if skips_patches else block(x)
         return x, steps
 
     @property
-    def _block_to_shorten(self) -> int | None:
+    def block_to_shorten(self) -> int | None:
         """The last block where it need not compute patches. The unpruned model stays timm's own, to the bit."""
         if not self._selections or reads_patches(self.backbone) or not can_skip_patches(self.backbone.blocks[-1]):
             return None

@@ -22,6 +22,8 @@ BACKBONES = [
     ("deit_tiny_distilled_patch16_224", {}),
     ("vit_tiny_patch16_224", {"reg_tokens": 3, "qk_norm": True}),
     ("deit3_small_patch16_224", {}),
+    ("vit_tiny_patch16_224", {"global_pool": "avg"}),
+    ("vit_tiny_patch16_224", {"global_pool": "map"}),
 ]
 OPTIONS = [{"package": package, "selector": kind} for package in PackageMode for kind in SelectorKind]
 EVERYTHING, NOTHING = -1e9, 1e9
@@ -81,7 +83,8 @@ def masked_alone(model: PrunedViT, image: Tensor, thresholds: Thresholds) -> tup
             x = torch.cat((x[:, : prefix + num_patches], *[token[None, None] for token, _ in packages]), dim=1)
         seen = torch.cat((torch.ones(prefix), keep, torch.tensor([float(mass > 0) for _, mass in packages])))
         x = block(x, attn_mask=torch.where(seen > 0, 0.0, -torch.inf)[None, None, None])
-    return model.backbone.forward_head(model.backbone.norm(x))[0], counts
+    masses = torch.tensor([[mass for _, mass in packages]])
+    return model._classify(model.backbone.norm(x), mass=masses, keep=keep[None])[0], counts
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -146,7 +149,7 @@ def test_tokens_that_are_dropped_are_really_gone(make_backbone: Make, images: Te
     with torch.no_grad():
         adaptive = AdaptiveViT(model, spread_thresholds(model, images))
         for block in model.backbone.blocks:
-            block.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))
+            block.norm1.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))
         most = adaptive.run(images).num_kept.amax(0).tolist()
     assert seen == [65, *[1 + most[0] + 1] * 2, 1 + most[1] + 2, *[1 + most[2] + 3] * 2]
 
@@ -156,7 +159,7 @@ def test_images_of_equal_counts_share_a_bucket_at_every_selector(make_backbone: 
     many = torch.randn(24, 3, 32, 32)
     with torch.no_grad():
         adaptive = AdaptiveViT(model, spread_thresholds(model, many), serving=Serving.BUCKETED, bucket=1)
-        model.backbone.blocks[5].register_forward_pre_hook(
+        model.backbone.blocks[4].register_forward_pre_hook(
             lambda module, args, kwargs: calls.append((len(args[0]), kwargs["attn_mask"])), with_kwargs=True
         )
         last = adaptive.run(many).num_kept[:, -1].tolist()

@@ -21,7 +21,7 @@ SCHEDULE = PruningSchedule.from_keep_rates([0.7, 0.5, 0.2], [1, 3, 4])
 def watch(model: PrunedViT) -> list[int]:
     seen: list[int] = []
     for block in model.backbone.blocks:
-        block.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))
+        block.norm1.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))
     return seen
 
 
