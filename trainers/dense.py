@@ -37,5 +37,5 @@ def evaluate_dense(model: ModelConfig, data: DataConfig, training: TrainingConfi
 
 def _has_trained_classifier(model: ModelConfig, backbone: Any) -> bool:
     if model.checkpoint is not None:
-        return num_stored_classes(model.checkpoint) == backbone.num_classes
-    return model.pretrained and backbone.pretrained_cfg.get("num_classes") == backbone.num_classes
+        return bool(num_stored_classes(model.checkpoint) == backbone.num_classes)
+    return model.pretrained and bool(backbone.pretrained_cfg.get("num_classes") == backbone.num_classes)
