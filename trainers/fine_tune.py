@@ -15,7 +15,7 @@ from spvit.errors import DivergedError, UsageError
 from spvit.pruned_model import PrunedModel
 from trainers.build import build_model, identity_of, open_data
 from trainers.checkpoint import SavedCheckpoint, latest_checkpoint, save_checkpoint
-from trainers.compiling import compile_module
+from trainers.compiling import compile_blocks
 from trainers.config import TrialConfig
 from trainers.ema import make_average
 from trainers.epoch_training import EpochTraining, Progress
@@ -147,7 +147,7 @@ class FineTuner:
         teacher = make_teacher(self._model, config.training, needed=config.losses.needs_teacher)
         step = TrainingStep(self._model, teacher, criterion, config)
         if config.training.compile:
-            compile_module(step, self._device)
+            compile_blocks(step, self._device)
         return step
 
     @property

@@ -81,7 +81,7 @@ class TrainingConfig(FrozenConfig):
         description="Of matrix products; `auto` is bfloat16 where the device has it natively. "
         "Devices agree better with float32.",
     )
-    compile: bool = Field(default=False, description="Let torch.compile translate the step; needs a compiler.")
+    compile: bool = Field(default=False, description="Let torch.compile translate the transformer blocks; needs a compiler.")
     num_threads: int | None = Field(
         default=None, ge=1, description="CPU threads of a trial; torch's default if absent."
     )

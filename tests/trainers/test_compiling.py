@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from spvit.errors import ConfigError
-from trainers.compiling import check_compiler, compile_module
+from trainers.compiling import check_compiler, compile_blocks
 
 CPU = torch.device("cpu")
 
@@ -23,14 +23,15 @@ def test_missing_compiler_is_named_with_the_setting(monkeypatch: pytest.MonkeyPa
     torch.compiler.reset()
 
 
-def test_compiled_module_computes_the_same_under_the_same_names() -> None:
+def test_compiled_blocks_compute_the_same_under_the_same_names() -> None:
     torch.manual_seed(0)
-    module = nn.Sequential(nn.Linear(5, 4), nn.GELU(), nn.Linear(4, 3))
+    module = nn.ModuleDict({"blocks": nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3)), "head": nn.Linear(3, 2)})
     x, names = torch.randn(6, 5), list(module.state_dict())
-    expected = module(x)
+    expected = module["head"](module["blocks"](x))
     try:
-        compile_module(module, CPU)
+        compile_blocks(module, CPU)
     except ConfigError:
         pytest.skip("there is no C++ compiler here")
-    torch.testing.assert_close(module(x), expected)
+    assert [child._compiled_call_impl is not None for child in module["blocks"]] == [True, True]
+    torch.testing.assert_close(module["head"](module["blocks"](x)), expected)
     assert list(module.state_dict()) == names

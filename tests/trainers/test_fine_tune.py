@@ -109,13 +109,14 @@ def test_moving_average_is_what_is_evaluated_and_saved(data_path: Path, tmp_path
 
 
 def test_compiled_step_trains_like_the_plain_one(data_path: Path):
-    changes = {"noise_scale": 0.0, "epochs": 1, "precision": "float32"}
+    schedule = PruningSchedule.from_keep_rates([0.5], [2])  # one block to compile for each of student and teacher
+    changes = {"schedule": schedule, "noise_scale": 0.0, "epochs": 1, "precision": "float32"}
     plain = FineTuner(make_config(data_path, **changes)).run_epoch()
     try:
         compiled = FineTuner(make_config(data_path, **changes, compile=True)).run_epoch()
     except ConfigError:
         pytest.skip("there is no C++ compiler here")
-    assert compiled.loss_terms == pytest.approx(plain.loss_terms, rel=1e-4)
+    assert compiled.loss_terms == pytest.approx(plain.loss_terms, rel=1e-3)
 
 
 def test_epoch_reports_every_term_and_its_progress(config: TrialConfig):

@@ -1,0 +1,147 @@
+"""What one training step costs: forward and backward of each way of training, relative to the dense model's step.
+
+    python benchmarks/train_step.py [--quick] [--json FILE]
+
+Keep rates .7, .49, .343 before blocks 3, 6, 9; random weights, random images. A sample is timed between two dense steps
+and divided by their mean, so that a busy machine slows both; medians of these ratios. CPU time with one thread, wall
+clock with two. `frozen` leaves everything before the first selector as it is (training.freeze_leading).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spvit.factory import create_backbone
+from spvit.model import PrunedViT
+from spvit.options import TokenForm
+from spvit.schedule import PruningSchedule
+from trainers.config import TrialConfig
+from trainers.loss import TrainingStep, make_criterion
+from trainers.optim import set_frozen
+from trainers.precision import autocast
+from trainers.teacher import make_teacher
+
+PRUNED = PruningSchedule.from_base_rate(0.7, (3, 6, 9))
+BATCH_SIZES = {"deit_tiny_patch16_224": 16, "deit_small_patch16_224": 8}
+NUM_ROUNDS = 8
+NO_TEACHER = {"distillation": 0.0, "token_distillation": 0.0}
+TARGETS = {"gathered": 0.68, "gathered, frozen": 0.50, "gathered, frozen, bf16": 0.40}
+Step = Callable[[], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One way of training: its settings beside the recipe's."""
+
+    name: str
+    training: dict[str, Any]
+    teacher: bool = False
+    schedule: PruningSchedule = PRUNED
+
+
+WHOLE, FROZEN = {"freeze_leading": False}, {"freeze_leading": True}
+MASKED, BF16 = {"form": TokenForm.MASKED}, {"precision": "bfloat16"}
+WAYS = (
+    Way(name="masked", training=WHOLE | MASKED),
+    Way(name="masked, teacher", training=WHOLE | MASKED, teacher=True),
+    Way(name="gathered", training=WHOLE),
+    Way(name="gathered, frozen", training=FROZEN),
+    Way(name="gathered, frozen, bf16", training=FROZEN | BF16),
+    Way(name="gathered, teacher of its own", training=WHOLE, teacher=True),
+    Way(name="gathered, frozen, shared teacher", training=FROZEN, teacher=True),
+    Way(name="gathered, frozen, shared teacher, bf16", training=FROZEN | BF16, teacher=True),
+)
+DENSE = Way(name="dense", training=WHOLE, schedule=PruningSchedule())
+
+
+def make_step(way: Way, model: str) -> Step:
+    torch.manual_seed(0)
+    config = TrialConfig.model_validate(
+        {
+            "model": {"name": model},
+            "data": {"path": "."},
+            "training": {"freeze_epochs": 0, "precision": "float32"} | way.training,
+            "losses": {} if way.teacher else NO_TEACHER,
+        }
+    )
+    student = PrunedViT(create_backbone(model), way.schedule)
+    teacher = make_teacher(student, config.training, needed=config.losses.needs_teacher)
+    set_frozen(student, config.training, epoch=0)
+    step = TrainingStep(student, teacher, make_criterion(student, config), config).train()
+    images = torch.randn(BATCH_SIZES[model], 3, 224, 224)
+    labels = torch.randint(0, 1000, (len(images),))
+
+    def run() -> None:
+        student.zero_grad(set_to_none=True)
+        with autocast(config.training.precision, images.device):
+            loss = step(images, labels, config.training.temperature)
+        torch.autograd.backward(loss.total)
+
+    return run
+
+
+def measure(model: str, num_threads: int, num_rounds: int, ways: tuple[Way, ...] = WAYS) -> list[dict[str, Any]]:
+    torch.set_num_threads(num_threads)
+    clock = time.process_time if num_threads == 1 else time.perf_counter
+    dense = make_step(DENSE, model)
+    steps = {way.name: make_step(way, model) for way in ways}
+    ratios: dict[str, list[float]] = {name: [] for name in steps}
+    dense_seconds = [timed(dense, clock) for _ in range(2)][1:]
+    for number in range(num_rounds + 1):
+        for name, step in steps.items():
+            seconds = timed(step, clock)
+            dense_seconds.append(timed(dense, clock))
+            if number:  # the first round warms up
+                ratios[name].append(2 * seconds / (dense_seconds[-2] + dense_seconds[-1]))
+    common = {"model": model, "num_threads": num_threads, "num_rounds": num_rounds}
+    dense_row = common | {"step": "dense", "ratio": 1.0, "seconds": statistics.median(dense_seconds)}
+    return [dense_row] + [common | {"step": name, "ratio": statistics.median(r)} for name, r in ratios.items()]
+
+
+def timed(step: Step, clock: Callable[[], float]) -> float:
+    started = clock()
+    step()
+    return clock() - started
+
+
+def bars(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found = []
+    for row in rows:
+        target = TARGETS.get(row["step"])
+        if row["num_threads"] == 1 and target is not None:
+            name = f"{row['step']}, {row['model']}, of the dense step"
+            found.append({"name": name, "value": row["ratio"], "target": target, "holds": row["ratio"] <= target})
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="what has a bar, for deit_tiny on one thread")
+    parser.add_argument("--json", type=Path, help="also write rows and bars to this file")
+    options = parser.parse_args()
+    cases = [(model, threads) for model in BATCH_SIZES for threads in (1, 2)][: 1 if options.quick else None]
+    ways = tuple(way for way in WAYS if way.name in TARGETS) if options.quick else WAYS
+    rows = []
+    for model, num_threads in cases:
+        rows += measure(model, num_threads, NUM_ROUNDS, ways)
+        print(f"\n{model}, batch {BATCH_SIZES[model]}, {num_threads} thread{'s' if num_threads > 1 else ''}")
+        for row in rows[-len(ways) - 1 :]:
+            print(f"  {row['step']:40} {row['ratio']:.3f}" + (f"  {row['seconds']:.2f} s" if "seconds" in row else ""))
+    print()
+    for bar in (verdicts := bars(rows)):
+        print(f"{bar['name']}: {bar['value']:.3f}, at most {bar['target']}: {'holds' if bar['holds'] else 'MISSED'}")
+    if options.json:
+        options.json.write_text(json.dumps({"rows": rows, "bars": verdicts}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
