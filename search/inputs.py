@@ -10,18 +10,15 @@ def check_inputs(experiment: ExperimentConfig) -> None:
 
     Raises:
         ConfigError: the model cannot be made, [pruning] does not fit it, or [data] names what a library does not know.
-        CheckpointError: its weights are missing, damaged, or another model's.
+        CheckpointError: its weights are missing, damaged, or another model's, or hold selectors of another form.
         DataError: images or labels are missing, damaged, or do not fit the model.
     """
     from search.model_facts import trial_of
-    from spvit.factory import create_backbone
+    from trainers.build import build_model
     from trainers.data import Loading, Split, describe_data, open_split
     from trainers.preprocessing import preprocessing_of
 
-    trial_of(experiment)
-    model, data = experiment.model, experiment.data
-    backbone = create_backbone(model.name, args=model.args, checkpoint=model.checkpoint, pretrained=model.pretrained)
-    preprocessing = preprocessing_of(backbone)
+    data, preprocessing = experiment.data, preprocessing_of(build_model(trial_of(experiment)).backbone)
     batch_size = experiment.training.batch_size
     describe_data(data, num_classes=preprocessing.num_classes, batch_size=batch_size)
     for split in (Split.TRAIN, Split.VAL):

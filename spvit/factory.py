@@ -106,8 +106,9 @@ def _check_family(name: str) -> None:
 
 def _unsupported(name: str, reason: str) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"Token pruning needs a plain vision transformer, but {name} {reason}. Models such as deit_small_patch16_224 "
-        "or vit_base_patch16_224 can be used; `spvit-search backbones` lists all kinds."
+        f"Token pruning needs a vision transformer that can go on without the tokens it drops, but {name} {reason}. "
+        "Models such as deit_small_patch16_224 or vit_base_patch16_224 can be used; `spvit-search backbones` lists all "
+        "kinds."
     )
 
 

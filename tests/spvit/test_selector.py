@@ -180,7 +180,8 @@ def test_heads_of_a_per_head_selector_differ() -> None:
 )
 def test_every_learned_selector_starts_near_keeping_everything_and_can_be_shifted(make: Any) -> None:
     selector, x = make(192), torch.randn(4, 50, 192)
-    before = selector(x)
-    assert before.keep_probability.mean() == pytest.approx(INITIAL_KEEP_PROBABILITY, abs=0.05)
+    with torch.no_grad():
+        before = selector(x)
+    assert float(before.keep_probability.mean()) == pytest.approx(INITIAL_KEEP_PROBABILITY, abs=0.05)
     selector.shift_margin(-1.5)
     torch.testing.assert_close(selector(x).margin, before.margin - 1.5)
