@@ -8,11 +8,10 @@ before and after it; one thread, CPU time, medians with 90 % intervals.
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
 
 import torch
+from bars import Bar, finish, parser
 
 from latency_tables.timing import Comparison, compare_models
 from search.experiment import load_experiment
@@ -43,10 +42,7 @@ def measure(num_rounds: int) -> dict[str, Comparison]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a third of the rounds")
-    parser.add_argument("--json", type=Path, help="also write rows and bars to this file")
-    options = parser.parse_args()
+    options = parser(__doc__ or "").parse_args()
     rows = []
     print(f"{'model':10} {'ms':>8} {'speed-up':>9}  90 % interval")
     for name, timed in measure(20 if options.quick else 60).items():
@@ -54,10 +50,7 @@ def main() -> None:
         print(f"{name:10} {timed.p50_ms:8.2f} {timed.speedup:9.3f}  {low:.3f} to {high:.3f}")
         rows.append({"model": name, "ms": timed.p50_ms, "speedup": timed.speedup, "low": low, "high": high})
     value = next(row["speedup"] for row in rows if row["model"] == "keep 0.7")
-    bar = {"name": "speed-up at keep 0.7", "value": value, "target": TARGET_SPEEDUP, "holds": value >= TARGET_SPEEDUP}
-    print(f"{bar['name']}: {value:.3f}, at least {TARGET_SPEEDUP}: {'holds' if bar['holds'] else 'MISSED'}")
-    if options.json:
-        options.json.write_text(json.dumps({"rows": rows, "bars": [bar]}, indent=2) + "\n")
+    finish(rows, [Bar(name="speed-up at keep 0.7", value=value, target=TARGET_SPEEDUP)], options.json)
 
 
 if __name__ == "__main__":

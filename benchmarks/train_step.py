@@ -9,16 +9,14 @@ clock with two. `frozen` leaves everything before the first selector as it is (t
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
+from bars import Bar, finish, parser
 
 from spvit.factory import create_backbone
 from spvit.model import PrunedViT
@@ -113,21 +111,16 @@ def timed(step: Step, clock: Callable[[], float]) -> float:
     return clock() - started
 
 
-def bars(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    found = []
-    for row in rows:
-        target = TARGETS.get(row["step"])
-        if row["num_threads"] == 1 and target is not None:
-            name = f"{row['step']}, {row['model']}, of the dense step"
-            found.append({"name": name, "value": row["ratio"], "target": target, "holds": row["ratio"] <= target})
-    return found
+def bars_of(rows: list[dict[str, Any]]) -> list[Bar]:
+    return [
+        Bar(name=f"{row['step']}, {row['model']}", value=row["ratio"], target=TARGETS[row["step"]], is_ceiling=True)
+        for row in rows
+        if row["num_threads"] == 1 and row["step"] in TARGETS
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="what has a bar, for deit_tiny on one thread")
-    parser.add_argument("--json", type=Path, help="also write rows and bars to this file")
-    options = parser.parse_args()
+    options = parser(__doc__ or "").parse_args()  # --quick: what has a bar, for deit_tiny on one thread
     cases = [(model, threads) for model in BATCH_SIZES for threads in (1, 2)][: 1 if options.quick else None]
     ways = tuple(way for way in WAYS if way.name in TARGETS) if options.quick else WAYS
     rows = []
@@ -137,10 +130,7 @@ def main() -> None:
         for row in rows[-len(ways) - 1 :]:
             print(f"  {row['step']:40} {row['ratio']:.3f}" + (f"  {row['seconds']:.2f} s" if "seconds" in row else ""))
     print()
-    for bar in (verdicts := bars(rows)):
-        print(f"{bar['name']}: {bar['value']:.3f}, at most {bar['target']}: {'holds' if bar['holds'] else 'MISSED'}")
-    if options.json:
-        options.json.write_text(json.dumps({"rows": rows, "bars": verdicts}, indent=2) + "\n")
+    finish(rows, bars_of(rows), options.json)
 
 
 if __name__ == "__main__":
