@@ -17,6 +17,8 @@ from spvit.errors import ConfigError
 MAX_FILE_BYTES = 1 << 20
 MAX_SHOWN_PROBLEMS = 8
 FILE_RELATIVE_PATHS = (("model", "checkpoint"), ("data", "path"), ("latency", "table"))
+UNSET_BY_EMPTY = ("checkpoint", "table")
+"""Paths that `--set model.checkpoint=` takes away again: TOML has no null."""
 
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
@@ -104,7 +106,11 @@ def _with_absolute_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]
     base = Path.cwd() / folder
     for table, key in FILE_RELATIVE_PATHS:
         section = values.get(table)
-        if isinstance(section, dict) and isinstance(section.get(key), str):
+        if not isinstance(section, dict) or not isinstance(section.get(key), str):
+            continue
+        if not section[key] and key in UNSET_BY_EMPTY:
+            del section[key]
+        else:
             section[key] = str(base / section[key])
     return values
 
