@@ -15,9 +15,9 @@ _MAX_TILES = 20
 _NUM_SELECTION_COUNTS = 4
 
 
-def block_counts(shape: BackboneShape) -> tuple[int, ...]:
-    """Token counts at which a block is measured: both sides of each tile's edge, its middle, and both ends."""
-    smallest, largest = shape.smallest_num_tokens, shape.geometry.num_tokens
+def block_counts(shape: BackboneShape, level: int = 0) -> tuple[int, ...]:
+    """Token counts at which a level's blocks are measured: both sides of each tile's edge, its middle, both ends."""
+    smallest, largest = shape.smallest_num_tokens, _largest(shape, level)
     tile = _TILE * math.ceil(largest / (_TILE * _MAX_TILES))
     edges = range(tile, largest, tile)
     inner = {count for edge in edges for count in (edge - tile // 2, edge - 1, edge)}
@@ -26,9 +26,14 @@ def block_counts(shape: BackboneShape) -> tuple[int, ...]:
     )
 
 
-def selection_counts(shape: BackboneShape) -> tuple[int, ...]:
-    """Token counts at which a selector is measured: it is made of matrix products alone and has no steps."""
-    smallest, largest = shape.smallest_selection, shape.geometry.num_tokens
+def selection_counts(shape: BackboneShape, level: int = 0) -> tuple[int, ...]:
+    """Token counts at which a selector is measured: it is made of matrix products alone and has no steps.
+
+    None in a level of a single patch, where there is nothing to select from.
+    """
+    smallest, largest = shape.smallest_selection, _largest(shape, level)
+    if largest < smallest:
+        return ()
     counts = np.linspace(_first(smallest, largest), largest, _NUM_SELECTION_COUNTS)
     return tuple(int(count) for count in np.unique(np.rint(counts)))
 
@@ -38,6 +43,11 @@ def last_block_counts(shape: BackboneShape) -> tuple[int, ...]:
     smallest, largest = shape.smallest_num_tokens, shape.geometry.num_tokens
     counts = np.linspace(_first(smallest, largest), largest, _NUM_SELECTION_COUNTS)
     return tuple(int(count) for count in np.unique(np.rint(counts)))
+
+
+def _largest(shape: BackboneShape, level: int) -> int:
+    """Tokens in every block of a level of the dense model."""
+    return shape.num_prefix_tokens + shape.geometry.levels[level].num_patches
 
 
 def _first(smallest: int, largest: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
 from latency_tables.clock import clock_for
 from latency_tables.parts import Parts
@@ -35,13 +35,13 @@ class Drift:
 
 def sentinel(
     table: LatencyTable,
-    backbone: VisionTransformer,
+    backbone: nn.Module,
     *,
     device: str = "cpu",
     num_rounds: int = _NUM_ROUNDS,
     time_limit_s: float = 10.0,
 ) -> Drift:
-    """Measures a block again at the fewest, a middle and the most tokens of the table.
+    """Measures a block (of the first level) again at the fewest, a middle and the most tokens of the table.
 
     Args:
         table: the table in question, which must belong to this device and backbone (see `check_table`).

@@ -6,15 +6,13 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import numpy as np
-from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
 from latency_tables.clock import Clock, clock_for
-from latency_tables.counts import block_counts, last_block_counts, selection_counts
 from latency_tables.device import DeviceFingerprint
 from latency_tables.end_to_end import check_predictions, random_schedules
 from latency_tables.key import BackboneShape, DType, SelectorOptions, TableKey
-from latency_tables.measurement import Measurement
+from latency_tables.part_rows import last_block_rows, level_rows, part_workloads, reference_row, row
 from latency_tables.parts import Parts, shape_of
 from latency_tables.predict import predict_many
 from latency_tables.quiet import cpu_pressure_percent, load_average, steady_process
@@ -50,7 +48,7 @@ class Effort:
 
 
 def measure_table(
-    backbone: VisionTransformer,
+    backbone: nn.Module,
     *,
     name: str,
     batch_size: int = 1,
@@ -120,15 +118,8 @@ def _time_parts(
     effort: Effort,
     on_round: RoundDone,
 ) -> Interleaved:
-    workloads = {"stem": parts.stem(), "head": parts.head(), "dense": parts.dense()}
-    workloads |= {f"block {count}": parts.block(count) for count in block_counts(shape)}
-    last = {f"last block {count}": parts.last_block(count) for count in last_block_counts(shape)}
-    workloads |= {name: work for name, work in last.items() if work is not None}
-    for kind in kinds:
-        selections = parts.selections(selection_counts(shape), kind)
-        workloads |= {f"{kind} selection {count}": work for count, work in selections.items()}
     return interleave(
-        workloads,
+        part_workloads(parts, shape, kinds),
         parts.block(shape.geometry.num_tokens),
         clock=clock,
         num_rounds=effort.num_part_rounds,
@@ -146,23 +137,22 @@ def _draft(
     timed: Interleaved,
 ) -> LatencyTable:
     """The table before it was checked against complete models."""
-    selections = {
-        kind: {count: _measurement(timed, f"{kind} selection {count}") for count in selection_counts(key.shape)}
-        for kind in kinds
-    }
+    first, *deeper = level_rows(timed, key.shape, kinds)
     try:
         return LatencyTable(
             key=key,
             device=fingerprint,
             selector=selector,
-            stem=_measurement(timed, "stem"),
-            head=_measurement(timed, "head"),
-            dense=_measurement(timed, "dense"),
-            reference=_reference(timed),
-            blocks={count: _measurement(timed, f"block {count}") for count in block_counts(key.shape)},
-            last_blocks=_last_blocks(timed, key.shape),
-            selections=selections.pop(selector.kind),
-            other_selections=selections,
+            stem=row(timed, "stem"),
+            head=row(timed, "head"),
+            dense=row(timed, "dense"),
+            reference=reference_row(timed),
+            blocks=first.blocks,
+            last_blocks=last_block_rows(timed, key.shape),
+            selections=first.selections,
+            other_selections=first.other_selections,
+            pooling=row(timed, "pooling") if deeper else None,
+            deeper_levels=tuple(deeper),
             end_to_end=_UNSCALED,
             conditions=Conditions(
                 created_at=datetime.now(UTC),
@@ -173,27 +163,6 @@ def _draft(
         )
     except LatencyTableError as error:
         raise LatencyTableError(f"The measurement failed: {error} Close other programs and measure again.") from error
-
-
-def _last_blocks(timed: Interleaved, shape: BackboneShape) -> dict[int, Measurement]:
-    counts = [count for count in last_block_counts(shape) if f"last block {count}" in timed.workloads]
-    return {count: _measurement(timed, f"last block {count}") for count in counts}
-
-
-def _measurement(timed: Interleaved, name: str) -> Measurement:
-    ratio = timed.ratio(name)
-    return Measurement(
-        median_ms=ratio.median * timed.reference_ms,
-        low_ms=ratio.low * timed.reference_ms,
-        high_ms=ratio.high * timed.reference_ms,
-        num_samples=ratio.num_samples,
-    )
-
-
-def _reference(timed: Interleaved) -> Measurement:
-    """The reference in milliseconds, with the spread of its plain times (p5 and p95)."""
-    low, median, high = (1000.0 * float(t) for t in np.quantile(timed.reference_seconds, [0.05, 0.5, 0.95]))
-    return Measurement(median_ms=median, low_ms=low, high_ms=high, num_samples=len(timed.reference_seconds))
 
 
 def _complete_models(key: TableKey, selector: SelectorOptions, effort: Effort) -> list[PruningSchedule]:

@@ -5,59 +5,31 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from itertools import cycle
-from typing import Any, cast
+from typing import Any
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from latency_tables.clock import Work
+from latency_tables.cuts import cut_of
 from latency_tables.key import BackboneShape, DType, SelectorOptions
-from spvit.attention import embed
-from spvit.errors import UnsupportedModelError
-from spvit.factory import geometry_of
-from spvit.last_block import can_skip_patches, prefix_after
-from spvit.model import PrunedViT
+from spvit.last_block import prefix_after
 from spvit.options import SelectorKind
 from spvit.packaging import no_packages
-from spvit.pooling import reads_patches
+from spvit.places import Places, put_back
+from spvit.pruned_model import PrunedModel
+from spvit.pruning import prune
 from spvit.schedule import PackageMode, PruningSchedule, Selection, TokenGeometry
-from spvit.selection import select_gathered
+from spvit.selection import Layout, select_gathered
 from spvit.selector import TokenSelector
-from spvit.widths import mlp_ratio_of
 
 SELECTION_KEEP_RATE = 0.7
 """Of the tokens that reach the selector; what it keeps decides only the gather, a small part of its cost."""
 
 
-def shape_of(backbone: VisionTransformer) -> BackboneShape:
-    """The sizes that decide a backbone's speed.
-
-    Raises:
-        UnsupportedModelError: the backbone pools its patches on the way, so that its blocks are of several widths.
-    """
-    _check_one_width(backbone)
-    geometry, block, projection = geometry_of(backbone), backbone.blocks[0], backbone.patch_embed.proj
-    return BackboneShape(
-        depth=geometry.depth,
-        num_patches=geometry.num_patches,
-        num_prefix_tokens=geometry.num_prefix_tokens,
-        embed_dim=backbone.embed_dim,
-        num_heads=block.attn.num_heads,
-        mlp_ratio=mlp_ratio_of(block, backbone.embed_dim),
-        num_patch_inputs=projection.weight[0].numel(),
-        num_classes=backbone.num_classes,
-    )
-
-
-def _check_one_width(backbone: VisionTransformer) -> None:
-    num_levels = len(geometry_of(backbone).levels)
-    if num_levels > 1:
-        raise UnsupportedModelError(
-            f"A latency table needs a backbone whose blocks are all of one width, but {type(backbone).__name__} has "
-            f"{num_levels} levels of different widths, so it cannot be profiled or searched. `spvit-search fine-tune` "
-            "and `spvit-search evaluate` work with it: give its schedule in [pruning]."
-        )
+def shape_of(backbone: nn.Module) -> BackboneShape:
+    """The sizes that decide a backbone's speed."""
+    return cut_of(backbone).shape()
 
 
 class Parts:
@@ -67,68 +39,81 @@ class Parts:
     """
 
     def __init__(
-        self, backbone: VisionTransformer, *, batch_size: int, dtype: DType, device: str, selector: SelectorOptions
+        self, backbone: nn.Module, *, batch_size: int, dtype: DType, device: str, selector: SelectorOptions
     ) -> None:
         """Copies the backbone; `dtype` and `device` are those of the copy."""
         self._to: dict[str, Any] = {"device": torch.device(device), "dtype": getattr(torch, dtype)}
-        self._backbone = cast("VisionTransformer", copy.deepcopy(backbone).to(**self._to).eval())
+        self._backbone: Any = copy.deepcopy(backbone).to(**self._to).eval()
+        self._cut = cut_of(self._backbone)
         self._selector = selector
         self._images = self._random_images(batch_size)
-        self._layout = self._model(PruningSchedule()).layout
         with torch.inference_mode():
-            self._tokens = self._stem()
+            self._tokens = self._cut.tokens_of_levels(self._images)
 
     def stem(self) -> Work:
         """Patch embedding, prefix tokens and positions."""
-        return self._stem
+        return lambda: self._cut.stem(self._images)
 
     def head(self) -> Work:
         """Final norm and classifier, on the prefix tokens alone, as a pruned model runs them.
 
         A head that reads patches gets half of them, about what schedules leave: of LV-ViT-S it is 1 % of the model.
         """
-        num_patches = max(1, self._layout.num_patches // 2) if reads_patches(self._backbone) else 0
-        tokens = self._first(self._layout.num_prefix + num_patches)
+        geometry = self._cut.geometry
+        num_patches = max(1, geometry.levels[-1].num_patches // 2) if self._cut.head_reads_patches else 0
+        tokens = self._first(geometry.num_prefix_tokens + num_patches, level=-1)
         return lambda: self._backbone.forward_head(self._backbone.norm(tokens))
 
-    def block(self, num_tokens: int) -> Work:
-        """One block on so many tokens; each call takes the weights of the next one, as a forward pass does."""
-        blocks, tokens = cycle(self._backbone.blocks), self._first(num_tokens)
+    def pooling(self) -> Work | None:
+        """All that leads from level to level; None where there is but one."""
+        tokens = self._tokens[:-1]
+        if not tokens:
+            return None
+        return lambda: [self._cut.pool(level, x) for level, x in enumerate(tokens)]
+
+    def block(self, num_tokens: int, level: int = 0) -> Work:
+        """One block on so many tokens; each call takes the weights of the level's next one, as a forward pass does."""
+        blocks, tokens = cycle(self._cut.blocks_of(level)), self._first(num_tokens, level)
         return lambda: next(blocks)(tokens)
 
     def last_block(self, num_tokens: int) -> Work | None:
         """The last block of a pruned model on so many tokens; None where it computes more than its prefix tokens."""
-        block = self._backbone.blocks[-1]
-        if reads_patches(self._backbone) or not can_skip_patches(block):
+        if not self._cut.last_block_can_skip_patches:
             return None
-        tokens, num_prefix = self._first(num_tokens), self._layout.num_prefix
+        block = self._cut.blocks[-1]
+        tokens, num_prefix = self._first(num_tokens, level=-1), self._cut.geometry.num_prefix_tokens
         return lambda: prefix_after(block, tokens, num_prefix)
 
-    def selections(self, counts: Iterable[int], kind: SelectorKind) -> dict[int, Work]:
-        """Selector, gather and package token in front of a block that so many tokens would enter (prefix included)."""
-        model = self._model(_every_block(geometry_of(self._backbone)), kind)
-        selectors = [(model.selector(s.block), model.backbone.blocks[s.block]) for s in model.plan.selections]
-        return {num_tokens: self._selection(num_tokens, cycle(selectors)) for num_tokens in counts}
+    def selections(self, counts: Iterable[int], kind: SelectorKind, level: int = 0) -> dict[int, Work]:
+        """Selector, gather and package token in front of a block that so many tokens would enter (prefix included).
 
-    def _selection(self, num_tokens: int, selectors: Iterator[tuple[TokenSelector, nn.Module]]) -> Work:
-        patches = num_tokens - self._layout.num_prefix
-        selection = Selection(
-            block=0,
-            num_candidates=patches,
-            num_kept=max(1, round(SELECTION_KEEP_RATE * patches)),
-            num_packages_before=0,
-            num_packages_after=int(self._selector.package is not PackageMode.NONE),
-        )
-        tokens = self._first(num_tokens)
-        mass = no_packages(tokens).mass
+        Where a pooling follows, putting the survivors back is a part: pruned models do so once for each selector.
+        """
+        model = self._model(_every_block(self._cut.geometry, level), kind)
+        selectors = [(model.selector(s.block), self._cut.blocks[s.block]) for s in model.plan.selections]
+        return {num_tokens: self._selection(num_tokens, cycle(selectors), level) for num_tokens in counts}
+
+    def _selection(self, num_tokens: int, selectors: Iterator[tuple[TokenSelector, nn.Module]], level: int) -> Work:
+        layout, tokens = self._layout(level), self._first(num_tokens, level)
+        selection = _selection_of(num_tokens - layout.num_prefix, self._selector.package)
+        mass, is_pooled = no_packages(tokens).mass, level < len(self._tokens) - 1
+        start = layout.num_prefix
+        patches, survivors = self._tokens[level][:, start:], slice(start, start + selection.num_kept)
 
         def select() -> object:
             selector, block = next(selectors)
-            return select_gathered(
-                tokens, mass, selector=selector, block=block, selection=selection, layout=self._layout
-            )
+            step = select_gathered(tokens, mass, selector=selector, block=block, selection=selection, layout=layout)
+            return (step, put_back(Places(patches, step.kept), step.tokens[:, survivors])) if is_pooled else step
 
         return select
+
+    def _layout(self, level: int) -> Layout:
+        geometry = self._cut.geometry
+        return Layout(
+            num_prefix=geometry.num_prefix_tokens,
+            num_patches=geometry.levels[level].num_patches,
+            package_mode=self._selector.package,
+        )
 
     def dense(self) -> Work:
         """The unpruned model."""
@@ -139,8 +124,8 @@ class Parts:
         model = self._model(schedule)
         return lambda: model(self._images)
 
-    def _model(self, schedule: PruningSchedule, kind: SelectorKind | None = None) -> PrunedViT:
-        model = PrunedViT(
+    def _model(self, schedule: PruningSchedule, kind: SelectorKind | None = None) -> PrunedModel:
+        model = prune(
             self._backbone,
             schedule,
             selector=kind or self._selector.kind,
@@ -149,11 +134,8 @@ class Parts:
         )
         return model.to(**self._to).eval()
 
-    def _stem(self) -> Tensor:
-        return embed(self._backbone, self._images)
-
-    def _first(self, num_tokens: int) -> Tensor:
-        return self._tokens[:, :num_tokens].contiguous()
+    def _first(self, num_tokens: int, level: int) -> Tensor:
+        return self._tokens[level][:, :num_tokens].contiguous()
 
     def _random_images(self, batch_size: int) -> Tensor:
         patches = self._backbone.patch_embed
@@ -162,7 +144,18 @@ class Parts:
         return images.to(**self._to)
 
 
-def _every_block(geometry: TokenGeometry) -> PruningSchedule:
-    """A selector in front of each block, as far as the patches last: weights to rotate through."""
-    rates = [(geometry.depth - block) / (geometry.depth + 1) for block in range(geometry.depth)]
-    return PruningSchedule.from_keep_rates(rates, range(geometry.depth))
+def _selection_of(num_candidates: int, package: PackageMode) -> Selection:
+    return Selection(
+        block=0,
+        num_candidates=num_candidates,
+        num_kept=max(1, round(SELECTION_KEEP_RATE * num_candidates)),
+        num_packages_before=0,
+        num_packages_after=int(package is not PackageMode.NONE),
+    )
+
+
+def _every_block(geometry: TokenGeometry, level: int) -> PruningSchedule:
+    """A selector in front of each block of a level, as far as the patches last: weights to rotate through."""
+    start, num_blocks = geometry.level_starts[level], geometry.levels[level].num_blocks
+    rates = [(num_blocks - block) / (num_blocks + 1) for block in range(num_blocks)]
+    return PruningSchedule.from_keep_rates(rates, range(start, start + num_blocks))

@@ -1,4 +1,4 @@
-"""The picture of a table: what one block and one selector cost by their number of tokens."""
+"""The picture of a table: what one block and one selector cost by their number of tokens, in each level."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def save_plot(table: LatencyTable, path: Path) -> None:
-    """Writes a PNG of the table's two curves with their 90 % intervals.
+    """Writes a PNG of each level's two curves with their 90 % intervals.
 
     Raises:
         StorageError: the file cannot be written.
@@ -26,8 +26,10 @@ def save_plot(table: LatencyTable, path: Path) -> None:
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    _draw_curve(axes, table.blocks, "one block")
-    _draw_curve(axes, table.selections, "selector, gather and package token")
+    for number, level in enumerate(table.levels, start=1):
+        where = f", level {number}" if table.deeper_levels else ""
+        _draw_curve(axes, level.blocks, f"one block{where}")
+        _draw_curve(axes, level.selections, f"selector, gather and package token{where}")
     axes.set_title(f"{table.key.backbone}, batch {table.key.batch_size}, {table.key.dtype}\n{table.key.device_id}")
     axes.set_xlabel("tokens")
     axes.set_ylabel("latency (ms)")
@@ -41,6 +43,8 @@ def save_plot(table: LatencyTable, path: Path) -> None:
 
 
 def _draw_curve(axes: Axes, curve: Mapping[int, Measurement], label: str) -> None:
+    if not curve:
+        return
     rows = list(curve.values())
     below = [row.median_ms - row.low_ms for row in rows]
     above = [row.high_ms - row.median_ms for row in rows]

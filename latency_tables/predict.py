@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class LatencyEstimate:
 
 
 def predict(table: LatencyTable, plan: TokenPlan) -> LatencyEstimate:
-    """The latency of one plan: scale x (stem + blocks + selections + head), linear between measured token counts.
+    """The latency of one plan: scale x (stem + blocks + selections + poolings + head), linear between measured counts.
 
     Raises:
         LatencyTableError: the plan has another depth than the table's backbone, or token counts outside its range.
@@ -66,57 +67,92 @@ def predict_many(table: LatencyTable, plans: Sequence[TokenPlan]) -> list[Latenc
 
 
 def _rows(table: LatencyTable) -> list[Measurement]:
-    selections = [row for kind in table.selector_kinds for row in table.selections_of(kind).values()]
-    return [*table.blocks.values(), *table.last_blocks.values(), *selections, table.stem, table.head]
+    rows = list(chain.from_iterable(_level_rows(table, level) for level in range(len(table.levels))))
+    return [*rows, *_fixed(table)]
+
+
+def _fixed(table: LatencyTable) -> list[Measurement]:
+    """What each plan uses once, whatever it keeps."""
+    return [part for part in (table.stem, table.head, table.pooling) if part is not None]
+
+
+def _level_rows(table: LatencyTable, level: int) -> list[Measurement]:
+    """Rows of whole blocks, of the last block and of all kinds of selections."""
+    last = table.last_blocks if level == 0 else {}
+    selections = [row for kind in table.selector_kinds for row in table.selections_of(kind, level).values()]
+    return [*table.levels[level].blocks.values(), *last.values(), *selections]
 
 
 def _row_weights(table: LatencyTable, plans: Sequence[TokenPlan]) -> Floats:
     """How often each plan uses each row, fractions from interpolation; shape (plans, rows)."""
-    ends = np.ones((len(plans), 2))
-    blocks = np.stack([_block_weights(table, plan) for plan in plans])
-    selections = np.stack([_selection_weights(table, plan) for plan in plans])
-    return np.hstack([blocks, selections, ends])
+    parts = [_plan_weights(table, plan) for plan in plans]
+    return np.hstack([np.stack(parts), np.ones((len(plans), len(_fixed(table))))])
 
 
-def _selection_weights(table: LatencyTable, plan: TokenPlan) -> Floats:
-    """Weights on the rows of the plan's kind of selector, and 0 on those of the others; shape (selection rows,)."""
-    counts, wanted = _selection_counts(table, plan), table.selections_of(plan.selector)
-    curves = (table.selections_of(kind) for kind in table.selector_kinds)
-    return np.concatenate([_weights("selector", tuple(c), counts if c is wanted else ()) for c in curves])
+def _plan_weights(table: LatencyTable, plan: TokenPlan) -> Floats:
+    """Weights on the rows of blocks and selections of all levels; shape (rows - fixed rows,)."""
+    _check_depth(table, plan)
+    levels = range(len(table.levels))
+    return np.concatenate(
+        [weights(table, plan, level) for level in levels for weights in (_block_weights, _selection_weights)]
+    )
 
 
-def _block_weights(table: LatencyTable, plan: TokenPlan) -> Floats:
-    """Weights on the rows of whole blocks, then on those of the last one; shape (block rows + last-block rows,).
+def _selection_weights(table: LatencyTable, plan: TokenPlan, level: int) -> Floats:
+    """Weights on a level's rows of the plan's kind of selector, and 0 on the others; shape (selection rows,)."""
+    counts, wanted = _selection_counts(table, plan, level), plan.selector or table.selector.kind
+    table.selections_of(wanted)  # refuses a kind that was not measured
+    curves = {kind: tuple(table.selections_of(kind, level)) for kind in table.selector_kinds}
+    part = _named("selector", level)
+    return np.concatenate([_weights(part, curve, counts if kind is wanted else ()) for kind, curve in curves.items()])
+
+
+def _block_weights(table: LatencyTable, plan: TokenPlan, level: int) -> Floats:
+    """Weights on a level's rows of whole blocks, then on those of the last one; shape (block rows + last-block rows,).
 
     The unpruned model is timm's own, which computes its last block in full.
     """
-    counts = _block_counts(table, plan)
-    if not table.last_blocks:
-        return _weights("block", tuple(table.blocks), counts)
+    counts, part = _block_counts(table, plan, level), _named("block", level)
+    measured = tuple(table.levels[level].blocks)
+    if level or not table.last_blocks:
+        return _weights(part, measured, counts)
     whole, last = (counts[:-1], counts[-1:]) if plan.selections else (counts, [])
-    curves = (tuple(table.blocks), whole), (tuple(table.last_blocks), last)
-    return np.concatenate([_weights("block", measured, wanted) for measured, wanted in curves])
+    return np.concatenate([_weights(part, measured, whole), _weights(part, tuple(table.last_blocks), last)])
 
 
-def _block_counts(table: LatencyTable, plan: TokenPlan) -> list[int]:
+def _named(part: str, level: int) -> str:
+    return f"{part} of level {level + 1}" if level else part
+
+
+def _check_depth(table: LatencyTable, plan: TokenPlan) -> None:
     if len(plan.block_tokens) != table.geometry.depth:
         raise LatencyTableError(
             f"The latency table is for a backbone of {table.geometry.depth} blocks ({table.key.backbone}), "
             f"but the plan has {len(plan.block_tokens)}. Measure this backbone with `spvit-search profile EXPERIMENT`."
         )
-    return list(plan.block_tokens)
 
 
-def _selection_counts(table: LatencyTable, plan: TokenPlan) -> list[int]:
-    prefix = table.geometry.num_prefix_tokens
-    return [prefix + selection.num_candidates + selection.num_packages_before for selection in plan.selections]
+def _block_counts(table: LatencyTable, plan: TokenPlan, level: int) -> list[int]:
+    start = table.geometry.level_starts[level]
+    return list(plan.block_tokens[start : start + table.geometry.levels[level].num_blocks])
+
+
+def _selection_counts(table: LatencyTable, plan: TokenPlan, level: int) -> list[int]:
+    geometry = table.geometry
+    return [
+        geometry.num_prefix_tokens + selection.num_candidates + selection.num_packages_before
+        for selection in plan.selections
+        if geometry.level_of(selection.block) == level
+    ]
 
 
 def _weights(part: str, measured: tuple[int, ...], counts: Iterable[int]) -> Floats:
     """Summed linear interpolation weights of `counts` on the measured ones; shape (measured,)."""
     wanted = np.fromiter(counts, dtype=np.float64)
-    knots = np.array(measured, dtype=np.float64)
+    if not wanted.size:
+        return np.zeros(len(measured))
     _check_range(part, measured, wanted)
+    knots = np.array(measured, dtype=np.float64)
     right = np.clip(np.searchsorted(knots, wanted), 1, len(knots) - 1)
     share = (wanted - knots[right - 1]) / (knots[right] - knots[right - 1])
     weights = np.zeros(len(knots))
@@ -126,6 +162,8 @@ def _weights(part: str, measured: tuple[int, ...], counts: Iterable[int]) -> Flo
 
 
 def _check_range(part: str, measured: tuple[int, ...], wanted: Floats) -> None:
+    if not measured:
+        raise LatencyTableError(f"The latency of a {part} is unknown: there is but a single patch.")
     outside = wanted[(wanted < measured[0]) | (wanted > measured[-1])]
     if outside.size:
         raise LatencyTableError(

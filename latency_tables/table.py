@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 
+from latency_tables.curves import Curve, LevelRows, check_curve
 from latency_tables.device import DeviceFingerprint
 from latency_tables.key import BackboneShape, SelectorOptions, TableKey
 from latency_tables.measurement import Measurement
@@ -21,10 +21,6 @@ SCHEMA_VERSION = 2
 
 PROTOCOL_VERSION = 1
 """Raised when the way of measuring changes, so that times of two protocols are never compared."""
-
-# More tokens can truly be faster, as kernels prefer multiples of 16: 47 tokens took 1.44 and 50 tokens 0.97 times the
-# same reference (PyTorch's CPU attention, heads of 16 channels, batch 64). Twice as fast is a broken measurement.
-_MONOTONE_SLACK = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +87,8 @@ class LatencyTable:
         last_blocks: what the last block of a pruned model costs where only its prefix tokens are computed, by the
             number of tokens that enter it; none where the model reads its patches.
         other_selections: `selections` for other kinds of selectors, among which a search may choose.
+        pooling: all that leads from level to level; none where the backbone has but one.
+        deeper_levels: for each level behind a pooling, what `blocks` and the selections are for the first one.
         end_to_end: the check against complete models.
         conditions: when and under which load it was measured.
         protocol_version: the way of measuring.
@@ -103,12 +101,14 @@ class LatencyTable:
     head: Measurement
     dense: Measurement
     reference: Measurement
-    blocks: Mapping[int, Measurement]
-    selections: Mapping[int, Measurement]
+    blocks: Curve
+    selections: Curve
     end_to_end: EndToEndCheck
     conditions: Conditions
-    last_blocks: Mapping[int, Measurement] = field(default_factory=dict)
-    other_selections: Mapping[SelectorKind, Mapping[int, Measurement]] = field(default_factory=dict)
+    last_blocks: Curve = field(default_factory=dict)
+    other_selections: Mapping[SelectorKind, Curve] = field(default_factory=dict)
+    pooling: Measurement | None = None
+    deeper_levels: tuple[LevelRows, ...] = ()
     protocol_version: int = PROTOCOL_VERSION
 
     def __post_init__(self) -> None:
@@ -117,29 +117,57 @@ class LatencyTable:
         Raises:
             LatencyTableError: naming the curve and the row.
         """
-        _check_curve("blocks", self.blocks, self.shape.smallest_num_tokens, self.geometry.num_tokens)
-        _check_curve("selections", self.selections, self.shape.smallest_selection, self.geometry.num_tokens)
+        self._check_levels()
+        for number, (rows, level) in enumerate(zip(self.levels, self.geometry.levels, strict=True)):
+            rows.check(
+                num_prefix_tokens=self.shape.num_prefix_tokens,
+                num_patches=level.num_patches,
+                prefix=f"level {number + 1}: " if number else "",
+            )
         if self.last_blocks:
-            _check_curve("last_blocks", self.last_blocks, self.shape.smallest_num_tokens, self.geometry.num_tokens)
-        for kind, curve in self.other_selections.items():
-            _check_curve(f"selections of {kind}", curve, self.shape.smallest_selection, self.geometry.num_tokens)
+            check_curve("last_blocks", self.last_blocks, self.shape.smallest_num_tokens, self.geometry.num_tokens)
         if self.selector.kind in self.other_selections:
             raise LatencyTableError(f"selections of {self.selector.kind} are there twice.")
 
-    def selections_of(self, kind: SelectorKind | None) -> Mapping[int, Measurement]:
-        """What selections by this kind of selector cost; by the table's own where it is None.
+    def _check_levels(self) -> None:
+        num_levels = len(self.geometry.levels)
+        if len(self.levels) != num_levels:
+            raise LatencyTableError(
+                f"deeper_levels must hold {num_levels - 1} levels, as key.shape has {num_levels} in all, but holds "
+                f"{len(self.deeper_levels)}."
+            )
+        if (self.pooling is None) != (num_levels == 1):
+            raise LatencyTableError("pooling must be there exactly where the backbone has several levels.")
+        if self.last_blocks and num_levels > 1:
+            raise LatencyTableError("last_blocks must be empty where the backbone has several levels.")
+        for number, rows in enumerate(self.deeper_levels, start=2):
+            if rows.selections and rows.other_selections.keys() != self.other_selections.keys():
+                raise LatencyTableError(
+                    f"level {number}: other_selections must be those of the first level "
+                    f"({_listed(self.other_selections)}), but are {_listed(rows.other_selections)}."
+                )
+
+    @property
+    def levels(self) -> tuple[LevelRows, ...]:
+        """The rows of each level of the backbone; a plain vision transformer has but one."""
+        first = LevelRows(blocks=self.blocks, selections=self.selections, other_selections=self.other_selections)
+        return (first, *self.deeper_levels)
+
+    def selections_of(self, kind: SelectorKind | None, level: int = 0) -> Curve:
+        """What selections by this kind of selector cost in a level; by the table's own where it is None.
 
         Raises:
             LatencyTableError: the table was measured without it.
         """
+        rows = self.levels[level]
         if kind is None or kind is self.selector.kind:
-            return self.selections
+            return rows.selections
         if kind not in self.other_selections:
             raise LatencyTableError(
                 f"The latency table for {self.key.backbone} tells what {', '.join(self.selector_kinds)} selectors "
                 f"cost, but not {kind}. Measure it anew with `spvit-search profile EXPERIMENT`."
             )
-        return self.other_selections[kind]
+        return rows.other_selections.get(kind, {})
 
     @property
     def selector_kinds(self) -> tuple[SelectorKind, ...]:
@@ -159,7 +187,7 @@ class LatencyTable:
     @property
     def sha256(self) -> str:
         """Hash of the content, also kept in the file: two tables with one hash give the same predictions."""
-        from latency_tables.table_file import content_sha256, to_document
+        from latency_tables.table_document import content_sha256, to_document
 
         return content_sha256(to_document(self))
 
@@ -185,21 +213,5 @@ class LatencyTable:
         return read_table(path)
 
 
-def _check_curve(name: str, curve: Mapping[int, Measurement], smallest: int, largest: int) -> None:
-    counts = list(curve)
-    if len(counts) < 2:
-        raise LatencyTableError(f"{name} needs at least 2 token counts, but has {len(counts)}.")
-    if counts != sorted(counts):
-        raise LatencyTableError(f"{name} must be in the order of num_tokens, but got {counts}.")
-    # A single patch leaves nothing to select from; the curve then only has to reach the dense count.
-    if counts[0] > min(smallest, largest - 1) or counts[-1] < largest or counts[0] < 1:
-        raise LatencyTableError(
-            f"{name} must reach from num_tokens={smallest} to num_tokens={largest}, "
-            f"but covers {counts[0]} to {counts[-1]}."
-        )
-    for fewer, more in pairwise(counts):
-        if curve[more].high_ms * _MONOTONE_SLACK < curve[fewer].low_ms:
-            raise LatencyTableError(
-                f"{name}: num_tokens={more} ({curve[more].median_ms:.4g} ms) cannot be faster than "
-                f"num_tokens={fewer} ({curve[fewer].median_ms:.4g} ms); the measurement was disturbed."
-            )
+def _listed(kinds: Iterable[SelectorKind]) -> str:
+    return ", ".join(kinds) or "none"

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from latency_tables.table import LatencyTable
-from latency_tables.table_file import content_sha256
+from latency_tables.table_document import content_sha256
 from spvit.errors import LatencyTableError, StorageError
 
 Document = dict[str, Any]
