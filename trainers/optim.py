@@ -42,10 +42,11 @@ def set_learning_rate(optimizer: AdamW, lr: float) -> None:
 def set_frozen(model: PrunedModel, config: TrainingConfig, *, epoch: int) -> None:
     """Decide which parameters learn in an epoch (0-based); the others get no gradient at all, which saves its cost.
 
-    A model without selectors has nothing but its backbone to train: there the backbone's freeze does not apply.
+    Where no selector learns (there is none, or they go by class attention), frozen epochs would train nothing: there
+    `freeze_epochs` does not apply.
     """
-    has_selectors = bool(list(model.selector_parameters()))
-    thawed = config.backbone_lr_scale > 0 and (epoch >= config.freeze_epochs or not has_selectors)
+    is_past_freeze = epoch >= config.freeze_epochs or not model.has_learned_selectors
+    thawed = config.backbone_lr_scale > 0 and is_past_freeze
     _require_grad(model.backbone_parameters(), thawed)
     if is_leading_fixed(model, config):
         _require_grad(model.leading_parameters(), False)
@@ -54,7 +55,7 @@ def set_frozen(model: PrunedModel, config: TrainingConfig, *, epoch: int) -> Non
 
 def is_leading_fixed(model: PrunedModel, config: TrainingConfig) -> bool:
     """Whether what comes before the first selector is never trained."""
-    return config.freeze_leading and bool(list(model.selector_parameters()))
+    return config.freeze_leading and bool(model.plan.selections)
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:

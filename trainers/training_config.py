@@ -41,7 +41,12 @@ class TrainingConfig(FrozenConfig):
     backbone_lr_scale: NonNegative = Field(default=0.01, description="Backbone's learning rate over the selectors'.")
     min_lr: NonNegative = Field(default=1e-5, description="Learning rate of the selectors at the end.")
     warmup_epochs: NonNegative = Field(default=0.0, description="Epochs in which the learning rate rises.")
-    freeze_epochs: int = Field(default=5, ge=0, description="Epochs in which the backbone is frozen.")
+    freeze_epochs: int = Field(
+        default=5,
+        ge=0,
+        description="Epochs in which the backbone is frozen; of no effect where no selector learns "
+        "(`class_attention`, or no pruning), since nothing would be trained in them.",
+    )
     weight_decay: NonNegative = Field(
         default=0.05, description="AdamW's; not of the backbone's biases, norms, class token and positions."
     )
@@ -81,7 +86,9 @@ class TrainingConfig(FrozenConfig):
         description="Of matrix products; `auto` is bfloat16 where the device has it natively. "
         "Devices agree better with float32.",
     )
-    compile: bool = Field(default=False, description="Let torch.compile translate the transformer blocks; needs a compiler.")
+    compile: bool = Field(
+        default=False, description="Let torch.compile translate the transformer blocks; needs a compiler."
+    )
     num_threads: int | None = Field(
         default=None, ge=1, description="CPU threads of a trial; torch's default if absent."
     )

@@ -7,6 +7,7 @@ import torch
 
 from spvit.factory import create_backbone
 from spvit.model import PrunedViT
+from spvit.options import SelectorKind
 from spvit.schedule import PruningSchedule
 from trainers.config import TrainingConfig
 from trainers.optim import make_optimizer, set_frozen, set_learning_rate, trainable
@@ -67,3 +68,16 @@ def test_dense_model_is_not_frozen() -> None:
     dense = PrunedViT(create_backbone("vit_tiny_patch16_224", args=ARGS), PruningSchedule())
     set_frozen(dense, TrainingConfig(freeze_epochs=9), epoch=0)
     assert all(isinstance(p, torch.nn.Parameter) and p.requires_grad for p in chain(dense.backbone_parameters()))
+
+
+@pytest.mark.parametrize("is_fixed", [True, False])
+def test_leading_part_is_fixed_before_selectors_that_learn_nothing_too(is_fixed: bool) -> None:
+    schedule = PruningSchedule.from_keep_rates([0.6, 0.3], [1, 2])
+    backbone = create_backbone("vit_tiny_patch16_224", args=ARGS)
+    model = PrunedViT(backbone, schedule, selector=SelectorKind.CLASS_ATTENTION)
+    config = TrainingConfig(freeze_epochs=9, freeze_leading=is_fixed)
+    set_frozen(model, config, epoch=0)
+    leading = {id(p) for p in model.leading_parameters()} if is_fixed else set()
+    expected = {id(p) for p in model.backbone_parameters()} - leading
+    assert {id(p) for p in trainable(model)} == expected
+    assert {id(p) for group in make_optimizer(model, config).param_groups for p in group["params"]} == expected
