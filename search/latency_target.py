@@ -8,13 +8,24 @@ from search.budget import LatencyBudget
 from search.config import ExperimentConfig
 from search.profiling import TABLE_FILE
 from search.records import Latency
+from spvit.errors import ConfigError
 from trainers.config import LatencyTarget
 
 
 def target_from(experiment: ExperimentConfig, table: LatencyTable) -> LatencyTarget | None:
-    """The target, or None where no trial of the experiment has a latency term."""
+    """The target, or None where no trial of the experiment has a latency term.
+
+    Raises:
+        ConfigError: the backbone pools its patches, which the term does not understand.
+    """
     if not experiment.has_latency_term:
         return None
+    num_levels = len(table.geometry.levels)
+    if num_levels > 1:
+        raise ConfigError(
+            f"losses.latency must be 0 for a model that pools its patches, but {experiment.model.name} has "
+            f"{num_levels} levels. The search keeps to the budget without this term as well."
+        )
     dense = predict_dense(table)
     latency = Latency(mean_ms=dense.mean_ms, low_ms=dense.low_ms, high_ms=dense.high_ms)
     return LatencyTarget.from_table(table, LatencyBudget.from_config(experiment.latency, latency).max_ms)
@@ -25,6 +36,7 @@ def known_target(experiment: ExperimentConfig) -> LatencyTarget | None:
 
     Raises:
         LatencyTableError: the table is damaged.
+        ConfigError: see `target_from`.
     """
     path = experiment.latency.table or experiment.study.directory / experiment.study.name / TABLE_FILE
     if not experiment.has_latency_term or not path.exists():

@@ -11,7 +11,7 @@ from search.budget import LatencyBudget, Price
 from search.config import ExperimentConfig, ProgressiveConfig
 from search.progressive_stages import falling_rates, lowered
 from search.records import Latency
-from spvit.errors import ConfigError, NothingFeasibleError
+from spvit.errors import ConfigError, NothingFeasibleError, UnsupportedModelError
 from spvit.schedule import PackageMode, PruningSchedule, TokenGeometry, TokenPlan
 
 
@@ -42,6 +42,7 @@ def make_target(experiment: ExperimentConfig, table: LatencyTable) -> Target:
 
     Raises:
         ConfigError: there is no budget, nothing to compare accuracy with, or no block for a selector.
+        UnsupportedModelError: the backbone pools its patches.
         NothingFeasibleError: even the fastest schedule exceeds the budget.
     """
     latency, options, depth = experiment.latency, experiment.progressive, table.geometry.depth
@@ -49,6 +50,12 @@ def make_target(experiment: ExperimentConfig, table: LatencyTable) -> Target:
         raise ConfigError(
             "progressive insertion prunes until a latency limit holds: set latency.max_latency_ms or "
             "latency.max_latency_share."
+        )
+    num_levels = len(table.geometry.levels)
+    if num_levels > 1:
+        raise UnsupportedModelError(
+            f"progressive insertion needs a backbone whose selectors act to its end, but {experiment.model.name} pools "
+            f"its patches between {num_levels} levels, where dropped ones come back. Use `spvit-search run`."
         )
     if first_block(options, depth) >= depth:
         raise ConfigError(f"progressive.first_block must lie in 0 to {depth - 1}, but got {options.first_block}.")

@@ -192,14 +192,14 @@ class Proposer:
         """The trial with every token that costs nothing, if its stage keep rates are what is explored."""
         if self._space.stage_rates is None or not self._config.widen:
             return config
-        pruning = config.pruning
+        pruning, geometry = config.pruning, self._space.geometry
         schedule = widen(
-            config.pruning.schedule,
-            num_patches=self._space.geometry.num_patches,
-            plan=lambda schedule: schedule.plan(self._space.geometry, pruning.package, pruning.selector),
+            pruning.schedule,
+            num_patches=[geometry.levels[geometry.level_of(block)].num_patches for block in pruning.schedule.blocks],
+            plan=lambda schedule: schedule.plan(geometry, pruning.package, pruning.selector),
             cost=lambda plan: self._price(plan).high_ms,  # what the budget is held against
         )
-        return config.model_copy(update={"pruning": config.pruning.model_copy(update={"schedule": schedule})})
+        return config.model_copy(update={"pruning": pruning.model_copy(update={"schedule": schedule})})
 
     def _ask(self, number: int, draw: int) -> optuna.Trial:
         name = self._config.sampler

@@ -7,47 +7,59 @@ schedule that keeps 29 patches beside a class and a package token pays for being
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
-from spvit.schedule import PruningSchedule, TokenPlan
+from spvit.schedule import PruningSchedule, Stage, TokenPlan
 
 MAX_STEP = 16
 """How many tokens further to look for the end of a step: the widest tile that CPU kernels use."""
 
+Rates = tuple[float, ...]
 PlanCost = Callable[[TokenPlan], float]
 MakePlan = Callable[[PruningSchedule], TokenPlan]
 
 
-def widen(schedule: PruningSchedule, *, num_patches: int, plan: MakePlan, cost: PlanCost) -> PruningSchedule:
+def widen(schedule: PruningSchedule, *, num_patches: Sequence[int], plan: MakePlan, cost: PlanCost) -> PruningSchedule:
     """The schedule with as many patches kept at each stage as cost no more than it does.
 
     Stages are widened one after the other, the first one first, since what it drops is lost to all others. A schedule
-    that cannot be widened comes back with its rates put to whole tokens, so that equal networks are equal schedules.
+    that cannot be widened comes back with its rates put to whole tokens, so that equal networks are equal schedules;
+    where stages count the patches of different levels and rates in whole tokens would rise, with rates as they were.
 
     Args:
         schedule: where to start.
-        num_patches: patches of the dense model.
+        num_patches: patches of the dense model in the level of each stage.
         plan: token counts of a schedule on the model.
         cost: milliseconds of a plan.
     """
     limit = cost(plan(schedule))
 
-    def fits(counts: Sequence[int]) -> bool:
-        return cost(plan(_schedule(counts, schedule.blocks, num_patches))) <= limit
+    def fits(rates: Rates) -> bool:
+        return cost(plan(PruningSchedule.from_keep_rates(rates, schedule.blocks))) <= limit
 
-    counts = tuple(stage.num_kept(num_patches) for stage in schedule.stages)
-    while (wider := _widened_once(counts, num_patches, fits)) != counts:
-        counts = wider
-    return _schedule(counts, schedule.blocks, num_patches)
+    rates = _in_whole_tokens(schedule.keep_rates, num_patches)
+    while (wider := _widened_once(rates, num_patches, fits)) != rates:
+        rates = wider
+    return PruningSchedule.from_keep_rates(_in_whole_tokens(rates, num_patches), schedule.blocks)
 
 
-def _widened_once(counts: tuple[int, ...], num_patches: int, fits: Callable[[Sequence[int]], bool]) -> tuple[int, ...]:
+def _widened_once(rates: Rates, num_patches: Sequence[int], fits: Callable[[Rates], bool]) -> Rates:
     """Each stage in turn with the most patches that fit; a later stage's room can make new room for an earlier one."""
-    for stage, count in enumerate(counts):
-        most = min(counts[stage - 1] if stage else num_patches, count + MAX_STEP)
-        candidates = ((*counts[:stage], wider, *counts[stage + 1 :]) for wider in range(most, count, -1))
-        counts = next(filter(fits, candidates), counts)
-    return counts
+    for stage, num in enumerate(num_patches):
+        ceiling = rates[stage - 1] if stage else 1.0
+        kept = _num_kept(rates[stage], num)
+        most = min(_num_kept(ceiling, num), kept + MAX_STEP)
+        wider = (min(count / num, ceiling) for count in range(most, kept, -1))
+        candidates = ((*rates[:stage], rate, *rates[stage + 1 :]) for rate in wider)
+        rates = next(filter(fits, candidates), rates)
+    return rates
 
 
-def _schedule(counts: Sequence[int], blocks: Sequence[int], num_patches: int) -> PruningSchedule:
-    return PruningSchedule.from_keep_rates([count / num_patches for count in counts], blocks)
+def _in_whole_tokens(rates: Rates, num_patches: Sequence[int]) -> Rates:
+    """Rates that are fractions of whole tokens; unchanged where these would rise."""
+    whole = tuple(_num_kept(rate, num) / num for rate, num in zip(rates, num_patches, strict=True))
+    return whole if all(after <= before for before, after in pairwise(whole)) else rates
+
+
+def _num_kept(rate: float, num_patches: int) -> int:
+    return Stage(block=0, keep_rate=rate).num_kept(num_patches)

@@ -59,7 +59,10 @@ def _draws(rates: Rates) -> Iterator[PruningSchedule]:
 
 
 def one_stage(base: float, rates: Rates) -> PruningSchedule:
-    """Everything that goes is dropped at the first block; later stages drop nothing and cost nothing."""
+    """Everything that goes is dropped at the first block; later stages drop nothing and cost nothing.
+
+    Where a backbone pools its patches, every level is such a stage.
+    """
     return PruningSchedule.from_keep_rates([base] * len(rates.blocks), rates.blocks)
 
 

@@ -83,7 +83,7 @@ SUPPORTED = (
         name="PiT",
         pattern=r"pit_.*",
         examples=("pit_ti_224", "pit_s_224", "pit_s_distilled_224"),
-        special="pooled twice on the way; keep rates start anew at each level; no latency table, so no search yet",
+        special="pooled twice on the way; keep rates count each level's own patches; no adaptive form, no latency term",
         pooling=Pooling.CLASS,
     ),
     Family(

@@ -20,6 +20,7 @@ from search.commands.output import columns, emit
 from search.commands.progress import progress_bar
 
 if TYPE_CHECKING:
+    from latency_tables.curves import Curve
     from latency_tables.table import LatencyTable
 
 
@@ -59,18 +60,26 @@ def _document(table: LatencyTable) -> dict[str, Any]:
         "dtype": table.key.dtype,
         "num_threads": table.key.num_threads,
         "dense_ms": table.dense.median_ms,
-        "block_ms": {num_tokens: row.median_ms for num_tokens, row in table.blocks.items()},
-        "selection_ms": {num_tokens: row.median_ms for num_tokens, row in table.selections.items()},
+        "block_ms": _medians(table.blocks),
+        "selection_ms": _medians(table.selections),
+        "deeper_levels": [
+            {"block_ms": _medians(level.blocks), "selection_ms": _medians(level.selections)}
+            for level in table.deeper_levels
+        ],
         "median_error_percent": table.end_to_end.median_error_percent,
         "max_error_percent": table.end_to_end.max_error_percent,
         "sha256": table.sha256,
     }
 
 
+def _medians(curve: Curve) -> dict[int, float]:
+    return {num_tokens: row.median_ms for num_tokens, row in curve.items()}
+
+
 def _text(table: LatencyTable, document: dict[str, Any]) -> str:
     key = table.key
     dense = f"{table.dense.median_ms:.3f} ms (90 % interval {table.dense.low_ms:.3f} to {table.dense.high_ms:.3f})"
-    rows = [[str(count), f"{row.median_ms:.4f}"] for count, row in table.blocks.items()]
+    levels = [text for number, level in enumerate(table.levels, start=1) for text in _level(number, level.blocks)]
     return "\n".join(
         [
             f"device   {key.device_id}",
@@ -81,10 +90,14 @@ def _text(table: LatencyTable, document: dict[str, Any]) -> str:
                 f"{table.end_to_end.max_error_percent:.1f} % at most, on {table.end_to_end.num_checked} complete models"
             ),
             "",
-            columns([["tokens", "one block, ms"], *rows]),
-            "",
+            *(levels if table.deeper_levels else levels[1:]),
             *(f"warning  {warning}" for warning in document["warnings"]),
             f"table    {document['table']}",
             f"picture  {document['plot']}",
         ]
     )
+
+
+def _level(number: int, blocks: Curve) -> list[str]:
+    rows = [[str(count), f"{row.median_ms:.4f}"] for count, row in blocks.items()]
+    return [f"level {number}", columns([["tokens", "one block, ms"], *rows]), ""]

@@ -1,12 +1,14 @@
 """A table whose curves are known functions, so that every prediction can be worked out by hand."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from latency_tables.curves import LevelRows
 from latency_tables.device import DeviceFingerprint
-from latency_tables.key import BackboneShape, SelectorOptions, TableKey
+from latency_tables.key import BackboneShape, LevelShape, SelectorOptions, TableKey
 from latency_tables.measurement import Measurement
 from latency_tables.table import Conditions, EndToEndCheck, LatencyTable
 from spvit.options import SelectorKind
@@ -73,6 +75,31 @@ def make_row() -> Callable[[float], Measurement]:
 @pytest.fixture
 def make_table() -> Callable[..., LatencyTable]:
     return _make_table
+
+
+def _make_leveled() -> LatencyTable:
+    """Of a backbone with a second level: 2 further blocks, twice as wide, on a quarter of the patches."""
+    plain = _make_table()
+    levels = (
+        LevelShape(num_blocks=6, num_patches=49, embed_dim=64, num_heads=4),
+        LevelShape(num_blocks=2, num_patches=12, embed_dim=128, num_heads=8),
+    )
+    deeper = LevelRows(
+        blocks={n: _row(0.3 + 0.07 * n) for n in (2, 7, 13)},
+        selections={n: _row(0.04 + 0.004 * n) for n in (3, 13)},
+        other_selections={SelectorKind.LIGHT: {n: _row(0.01 + 0.0005 * n) for n in (3, 13)}},
+    )
+    return _make_table(
+        key=replace(plain.key, shape=replace(plain.shape, depth=8, levels=levels)),
+        last_blocks={},
+        pooling=_row(0.6),
+        deeper_levels=(deeper,),
+    )
+
+
+@pytest.fixture
+def leveled() -> LatencyTable:
+    return _make_leveled()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latency_tables.end_to_end import check_predictions, random_schedules
-from spvit.schedule import PackageMode, TokenGeometry
+from spvit.schedule import Level, PackageMode, TokenGeometry
 
 
 @given(
@@ -21,6 +21,14 @@ def test_random_models_are_all_different_and_all_pruned(
     plans = [schedule.plan(geometry, mode) for schedule in schedules]
     assert len(set(plans)) == 6
     assert all(plan.selections for plan in plans)
+
+
+def test_random_models_of_several_levels_reach_each_of_them() -> None:
+    levels = [Level(num_blocks=blocks, num_patches=patches) for blocks, patches in ((2, 729), (6, 196), (4, 49))]
+    geometry = TokenGeometry.of_levels(levels)
+    plans = [schedule.plan(geometry) for schedule in random_schedules(geometry, PackageMode.SINGLE, num_schedules=14)]
+    assert len(set(plans)) == 14
+    assert {geometry.level_of(selection.block) for plan in plans for selection in plan.selections} == {0, 1, 2}
 
 
 def test_a_tiny_model_yields_what_it_can() -> None:

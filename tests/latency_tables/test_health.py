@@ -45,6 +45,14 @@ def test_another_shape_under_the_same_name_is_refused(table: LatencyTable) -> No
         check(table, shape=replace(table.shape, depth=12))
 
 
+def test_other_levels_under_the_same_name_are_refused(leveled: LatencyTable) -> None:
+    first, second = leveled.shape.levels
+    wider = replace(leveled.shape, levels=(first, replace(second, embed_dim=256)))
+    check(leveled, shape=leveled.shape)
+    with pytest.raises(LatencyTableError, match=r"shape is .*embed_dim=128.*embed_dim=256"):
+        check(leveled, shape=wider)
+
+
 def test_a_table_of_an_older_protocol_is_refused(make_table: Callable[..., LatencyTable]) -> None:
     with pytest.raises(LatencyTableError, match="protocol_version is 0 in the table but 1 here"):
         check(make_table(protocol_version=0))

@@ -132,3 +132,39 @@ def test_drift_is_warned_of_only_beyond_the_tolerance(
     assert drift.ratio.median == pytest.approx(slowness)
     text = drift.warning(tolerance=0.15)
     assert text is None if warning is None else warning in str(text)
+
+
+@pytest.fixture(scope="module")
+def pit_table() -> LatencyTable:
+    pit = create_backbone("pit_ti_224", args={"img_size": 48, "num_classes": 5, "base_dims": (8, 8, 8)})
+    return measure_table(pit, name="pit_ti_224", effort=ROUGH, other_selectors=[SelectorKind.LIGHT])
+
+
+def test_a_pits_table_has_rows_for_every_level(pit_table: LatencyTable) -> None:
+    shape = pit_table.shape
+    assert [level.num_patches for level in shape.levels] == [25, 9, 4]
+    for number, rows in enumerate(pit_table.levels):
+        assert tuple(rows.blocks) == block_counts(shape, number)
+        assert tuple(rows.selections) == selection_counts(shape, number)
+        assert tuple(rows.other_selections[SelectorKind.LIGHT]) == selection_counts(shape, number)
+    assert pit_table.pooling is not None
+    assert pit_table.pooling.num_samples == 3
+    assert not pit_table.last_blocks
+
+
+def test_a_pits_table_is_stored_and_prices_its_schedules(pit_table: LatencyTable, tmp_path: Path) -> None:
+    pit_table.save(tmp_path / "table.json")
+    assert LatencyTable.load(tmp_path / "table.json") == pit_table
+    plan = PruningSchedule.from_keep_rates([0.5, 0.4, 0.3], [1, 3, 9]).plan(pit_table.geometry)
+    assert {pit_table.geometry.level_of(selection.block) for selection in plan.selections} == {0, 1, 2}
+    assert 0.0 < predict(pit_table, plan).mean_ms < float("inf")
+
+
+def test_a_level_of_one_patch_has_no_selections() -> None:
+    pit = create_backbone("pit_ti_224", args={"img_size": 32, "num_classes": 5, "base_dims": (8, 8, 8)})
+    table = measure_table(pit, name="pit_ti_224", effort=ROUGH)
+    assert [level.num_patches for level in table.shape.levels] == [9, 4, 1]
+    assert [bool(rows.selections) for rows in table.levels] == [True, True, False]
+    plan = PruningSchedule.from_keep_rates([0.5, 0.5], [1, 9]).plan(table.geometry)
+    assert [selection.block for selection in plan.selections] == [1]
+    assert predict(table, plan).mean_ms > 0.0

@@ -8,8 +8,9 @@ from latency_tables.table import LatencyTable
 from spvit.errors import StorageError
 
 
-def test_the_plot_is_a_picture(table: LatencyTable, tmp_path: Path) -> None:
-    save_plot(table, tmp_path / "plots" / "table.png")
+@pytest.mark.parametrize("kind", ["table", "leveled"])
+def test_the_plot_is_a_picture(request: pytest.FixtureRequest, kind: str, tmp_path: Path) -> None:
+    save_plot(request.getfixturevalue(kind), tmp_path / "plots" / "table.png")
     with Image.open(tmp_path / "plots" / "table.png") as picture:
         assert picture.format == "PNG"
         assert len(picture.convert("RGB").getcolors(1 << 20) or ()) > 10

@@ -9,7 +9,7 @@ from latency_tables.predict import predict, predict_dense, predict_many
 from latency_tables.table import LatencyTable
 from spvit.errors import LatencyTableError
 from spvit.options import SelectorKind
-from spvit.schedule import PackageMode, PruningSchedule, TokenGeometry, TokenPlan
+from spvit.schedule import Level, PackageMode, PruningSchedule, TokenGeometry, TokenPlan
 
 GEOMETRY = TokenGeometry(depth=6, num_patches=49)
 
@@ -117,3 +117,53 @@ def test_a_selector_that_was_not_measured_has_no_price(table: LatencyTable) -> N
     plan = PruningSchedule.from_keep_rates([0.5], [2]).plan(GEOMETRY, selector=SelectorKind.CLASS_ATTENTION)
     with pytest.raises(LatencyTableError, match=r"multi_head, light selectors cost, but not class_attention.*profile"):
         predict(table, plan)
+
+
+LEVELS = TokenGeometry.of_levels([Level(num_blocks=6, num_patches=49), Level(num_blocks=2, num_patches=12)])
+
+leveled_plans = st.builds(
+    lambda keep, blocks, mode, kind: PruningSchedule.from_keep_rates(keep, blocks[: len(keep)]).plan(
+        LEVELS, mode, kind
+    ),
+    rates,
+    st.sampled_from([(1, 4, 6), (5, 6, 7), (0, 2, 7)]),
+    st.sampled_from(PackageMode),
+    kinds,
+)
+
+
+def naive_leveled_ms(table: LatencyTable, plan: TokenPlan) -> float:
+    """Blocks 6 and 7, and selectors before them, by the rows of the second level."""
+    (second,) = table.deeper_levels
+    assert table.pooling is not None
+    total = table.stem.median_ms + table.head.median_ms + table.pooling.median_ms
+    for block, count in enumerate(plan.block_tokens):
+        curve = table.blocks if block < 6 else second.blocks
+        total += naive_interpolation({n: row.median_ms for n, row in curve.items()}, count)
+    for selection in plan.selections:
+        rows = (
+            (table.selections, table.other_selections)
+            if selection.block < 6
+            else (second.selections, second.other_selections)
+        )
+        curve = rows[1][SelectorKind.LIGHT] if plan.selector is SelectorKind.LIGHT else rows[0]
+        count = 1 + selection.num_candidates + selection.num_packages_before
+        total += naive_interpolation({n: row.median_ms for n, row in curve.items()}, count)
+    return total * table.end_to_end.scale
+
+
+@given(plan=leveled_plans)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_each_level_is_priced_by_its_own_rows(leveled: LatencyTable, plan: TokenPlan) -> None:
+    assert predict(leveled, plan).mean_ms == pytest.approx(naive_leveled_ms(leveled, plan), rel=1e-12)
+
+
+def test_a_count_of_another_level_is_outside_of_a_levels_range(leveled: LatencyTable) -> None:
+    plan = TokenPlan(block_tokens=(50,) * 7 + (14,), selections=())
+    with pytest.raises(LatencyTableError, match=r"a block of level 2 at 50 tokens is unknown.*from 2 to 13 tokens"):
+        predict(leveled, plan)
+
+
+def test_a_plan_without_the_second_level_is_refused(leveled: LatencyTable) -> None:
+    with pytest.raises(LatencyTableError, match=r"8 blocks \(vit_test\), but the plan has 6"):
+        predict(leveled, PruningSchedule().plan(GEOMETRY))

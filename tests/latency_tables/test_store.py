@@ -35,6 +35,13 @@ def test_any_other_key_has_another_file(table: LatencyTable, tmp_path: Path) -> 
     assert [find_table([tmp_path], key) for key in others] == [None] * 5
 
 
+def test_a_plain_models_file_is_called_as_before_there_were_levels(table: LatencyTable, leveled: LatencyTable) -> None:
+    assert table.key.file_stem.endswith("-ab8effe6")
+    first, second = leveled.shape.levels
+    other = replace(leveled.key, shape=replace(leveled.shape, levels=(first, replace(second, num_heads=4))))
+    assert len({key.file_stem for key in (table.key, leveled.key, other)}) == 3
+
+
 def test_a_renamed_table_is_not_mistaken(table: LatencyTable, tmp_path: Path) -> None:
     other = replace(table.key, batch_size=1)
     table.save(table_path(tmp_path, other))

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from latency_tables.table import LatencyTable
-from latency_tables.table_document import content_sha256
+from latency_tables.table_document import content_sha256, to_document
 from spvit.errors import LatencyTableError, StorageError
 
 Document = dict[str, Any]
@@ -100,6 +100,54 @@ def test_impossible_content_is_refused_by_its_place(
         LatencyTable.load(path)
 
 
+def test_a_table_of_several_levels_loads_equal(leveled: LatencyTable, tmp_path: Path) -> None:
+    leveled.save(tmp_path / "table.json")
+    loaded = LatencyTable.load(tmp_path / "table.json")
+    assert loaded == leveled
+    assert loaded.sha256 == leveled.sha256
+
+
+def test_a_table_of_one_level_is_the_file_that_it_was_before_there_were_levels(path: Path) -> None:
+    document = json.loads(path.read_text())
+    assert document["sha256"] == "406fbaeac4542c5f11182793b8aba97a190ececb94f23ebd4b479da8503f9256"
+    assert not {"pooling", "deeper_levels"} & document.keys()
+    assert "levels" not in document["key"]["shape"]
+
+
+LEVEL_CHANGES: list[tuple[str, Callable[[Document], object]]] = [
+    (r"level 2: blocks row 1, column low_ms: must be above 0", put("deeper_levels", 0, "blocks", 0, low_ms=0)),
+    (r"level 2: blocks row 3, column num_tokens: 7 appears", put("deeper_levels", 0, "blocks", 2, num_tokens=7)),
+    (r"level 2: blocks must reach from num_tokens=2 to num_tokens=13", lambda d: d["deeper_levels"][0]["blocks"].pop()),
+    (r"level 2: selections must reach from num_tokens=3", put("deeper_levels", 0, "selections", 0, num_tokens=4)),
+    (r"level 2: selections needs at least 2 token counts", lambda d: d["deeper_levels"][0].update(selections=[])),
+    (r"level 2: other_selections must be those of the .* \(light\)", put("deeper_levels", 0, other_selections={})),
+    (r"deeper_levels row 1 must hold a JSON object, but holds 3", lambda d: d.update(deeper_levels=[3])),
+    (r"deeper_levels must hold 1 levels, .* but holds 0", lambda d: d.pop("deeper_levels")),
+    (
+        r"deeper_levels must hold 0 levels",
+        lambda d: [d["key"]["shape"].pop("levels"), d["key"]["shape"].update(depth=6)],
+    ),
+    (r"pooling must be there exactly where", lambda d: d.pop("pooling")),
+    (r"pooling, column median_ms: must be above 0", put("pooling", median_ms=0)),
+    (r"last_blocks must be empty where the backbone has several", lambda d: d.update(last_blocks=d["blocks"])),
+    (r"levels row 2: Every size of a level must be", put("key", "shape", "levels", 1, num_heads=0)),
+    (r"shape: The blocks of all levels must add up", put("key", "shape", "levels", 1, num_blocks=3)),
+    (r"shape: A backbone's patches are those of its first level", put("key", "shape", num_patches=50)),
+    (r"shape: A backbone's width and heads are those of its first", put("key", "shape", embed_dim=32)),
+    (r"shape: A backbone of one level needs no levels", lambda d: d["key"]["shape"]["levels"].pop()),
+]
+
+
+@pytest.mark.parametrize(("message", "change"), LEVEL_CHANGES)
+def test_impossible_levels_are_refused_by_their_place(
+    leveled: LatencyTable, tmp_path: Path, message: str, change: Callable[[Document], object]
+) -> None:
+    leveled.save(tmp_path / "table.json")
+    rewrite(tmp_path / "table.json", change)
+    with pytest.raises(LatencyTableError, match=rf"Latency table .*table.json: {message}.*spvit-search profile"):
+        LatencyTable.load(tmp_path / "table.json")
+
+
 def test_changed_content_is_refused_by_its_hash(path: Path) -> None:
     rewrite(path, put("blocks", 6, median_ms=2.11), rehash=False)
     with pytest.raises(LatencyTableError, match="its content was changed: sha256 should be"):
@@ -157,9 +205,11 @@ values = scalars | st.lists(scalars, max_size=2) | st.dictionaries(st.text(max_s
 
 @given(data=st.data(), value=values)
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_value_anywhere_is_refused_or_a_sound_table(path: Path, data: st.DataObject, value: Any) -> None:
+def test_any_value_anywhere_is_refused_or_a_sound_table(
+    table: LatencyTable, leveled: LatencyTable, tmp_path: Path, data: st.DataObject, value: Any
+) -> None:
     """Behind a true hash the structure itself is checked: no other error, and what loads can be stored again."""
-    document = json.loads(path.read_text())
+    document = to_document(data.draw(st.sampled_from([table, leveled])))
     *trail, last = data.draw(st.sampled_from(columns(document)))
     node = document
     for name in trail:
@@ -169,7 +219,7 @@ def test_any_value_anywhere_is_refused_or_a_sound_table(path: Path, data: st.Dat
         document["sha256"] = content_sha256(document)
     except ValueError:
         return
-    mutant = path.with_name("mutant.json")
+    mutant = tmp_path / "mutant.json"
     mutant.write_text(json.dumps(document))
     try:
         loaded = LatencyTable.load(mutant)
