@@ -19,10 +19,10 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import combinations, permutations
 from multiprocessing import get_context
 from pathlib import Path
@@ -61,11 +61,12 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What became of a job. Top-1 in percent after the last epoch."""
+    """What became of a job. Top-1 in percent after the last epoch; `identity` hashes everything that decided it."""
 
     method: str
     keep_rates: KeepRates
     seed: int
+    identity: str
     top1: float
     cpu_s: float
 
@@ -88,7 +89,7 @@ def jobs(num_schedules: int, num_seeds: int, *, quick: bool) -> Iterator[Job]:
                 yield Job(method=method, keep_rates=keep_rates, seed=seed, quick=quick)
 
 
-def run(job: Job) -> Row:
+def run(job: Job, starts: Path) -> Row:
     """In a process of its own: one thread each, so that processes do not disturb each other."""
     import time
 
@@ -102,21 +103,26 @@ def run(job: Job) -> Row:
     if job.method == UNTRAINED:
         top1 = evaluate_untrained(config)
     else:
-        cache = Path(tempfile.gettempdir()) / f"accuracy_parity_{os.getuid()}"
-        top1 = FineTuner(config, cache=cache).fit()[-1].evaluation.top1
+        top1 = FineTuner(config, cache=starts).fit()[-1].evaluation.top1
     seconds = time.process_time() - started
-    return Row(method=job.method, keep_rates=job.keep_rates, seed=job.seed, top1=top1, cpu_s=seconds)
+    return Row(
+        method=job.method, keep_rates=job.keep_rates, seed=job.seed, identity=identity(job), top1=top1, cpu_s=seconds
+    )
+
+
+def identity(job: Job) -> str:
+    """Results of other settings, or of a version with other defaults, are not those of this job."""
+    from trainers.build import identity_of
+
+    return identity_of(trial(job))[:16]
 
 
 def trial(job: Job) -> Any:
     """The demo's trial with this schedule, method and seed."""
-    from search.experiment import load_experiment
-    from search.model_facts import trial_of
     from spvit.schedule import PruningSchedule
     from trainers.config import TrialConfig
 
-    experiment = load_experiment(DEMO)
-    values = trial_of(experiment).to_dict()
+    values = demo_trial().to_dict()
     for section, changes in CHANGES[job.method].items():
         values[section] |= changes
     values["training"]["seed"] = job.seed
@@ -126,6 +132,15 @@ def trial(job: Job) -> Any:
     blocks = config.pruning.schedule.blocks
     pruning = config.pruning.model_copy(update={"schedule": PruningSchedule.from_keep_rates(job.keep_rates, blocks)})
     return config.model_copy(update={"pruning": pruning})
+
+
+@cache
+def demo_trial() -> Any:
+    """The trial that the demo describes by itself."""
+    from search.experiment import load_experiment
+    from search.model_facts import trial_of
+
+    return trial_of(load_experiment(DEMO))
 
 
 def evaluate_untrained(config: Any) -> float:
@@ -142,17 +157,19 @@ def evaluate_untrained(config: Any) -> float:
 
 def collect(wanted: Sequence[Job], results: Path, num_jobs: int) -> list[Row]:
     """Rows of all jobs; those that the file lacks are run and appended to it."""
-    done = {key(row): row for row in read(results)}
-    todo = [job for job in wanted if key(job) not in done]
+    keys = {job: (*key(job), identity(job)) for job in wanted}
+    done = {(*key(row), row.identity): row for row in read(results)}
+    todo = [job for job in wanted if keys[job] not in done]
+    starts = results.with_suffix(".starts")
     print(f"{len(wanted) - len(todo)} of {len(wanted)} results are in {results}", flush=True)
     with ProcessPoolExecutor(num_jobs, mp_context=get_context("spawn")) as pool, results.open("a") as file:
-        for number, future in enumerate(as_completed([pool.submit(run, job) for job in todo]), start=1):
+        for number, future in enumerate(as_completed([pool.submit(run, job, starts) for job in todo]), start=1):
             row = future.result()
-            done[key(row)] = row
+            done[(*key(row), row.identity)] = row
             file.write(json.dumps(asdict(row)) + "\n")
             file.flush()
             print(f"{number}/{len(todo)} {row.method:16} {row.keep_rates} seed {row.seed}: {row.top1:.2f}", flush=True)
-    return [done[key(job)] for job in wanted]
+    return [done[keys[job]] for job in wanted]
 
 
 def read(results: Path) -> Iterator[Row]:
@@ -198,7 +215,7 @@ class Scores:
         means, num_seeds = self.means(), len(next(iter(self._scores.values())))
         noise = NOISE_FACTOR * self.spread() * (2 / num_seeds) ** 0.5
         ordered = [(more, less) for more, less in permutations(means, 2) if keeps_more(more, less)]
-        return sum(means[less] - means[more] > noise for more, less in ordered) / max(1, len(ordered))
+        return float(np.mean([means[less] - means[more] > noise for more, less in ordered]))
 
     def _of(self, seed: int) -> list[float]:
         return [by_seed[seed] for by_seed in self._scores.values()]
