@@ -27,7 +27,7 @@ def evaluate_dense(model: ModelConfig, data: DataConfig, training: TrainingConfi
         DataError: the validation split is missing, damaged, or does not fit the model.
     """
     backbone = create_backbone(model.name, args=model.args, checkpoint=model.checkpoint, pretrained=model.pretrained)
-    if not _has_trained_classifier(model, backbone):
+    if not has_trained_classifier(model, backbone):
         return None
     device = resolve_device(training.device) if torch.cuda.is_available() else torch.device("cpu")
     loading = Loading(batch_size=training.batch_size, training=False, device=str(device))
@@ -35,7 +35,12 @@ def evaluate_dense(model: ModelConfig, data: DataConfig, training: TrainingConfi
     return evaluate(backbone.to(device), batches.epoch(0), device=device)
 
 
-def _has_trained_classifier(model: ModelConfig, backbone: Any) -> bool:
+def has_trained_classifier(model: ModelConfig, backbone: Any) -> bool:
+    """Whether the weights that `model` names hold a classifier for as many classes as its backbone has.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+    """
     if model.checkpoint is not None:
         return bool(num_stored_classes(model.checkpoint) == backbone.num_classes)
     return model.pretrained and bool(backbone.pretrained_cfg.get("num_classes") == backbone.num_classes)
