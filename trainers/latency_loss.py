@@ -17,8 +17,9 @@ from trainers.latency_target import LatencyCurve, LatencyTarget
 class LatencySurrogate(nn.Module):
     """Milliseconds of a model whose selectors keep given shares of the patches, which need not be whole tokens.
 
-    The sum of a latency table (stem, head, every block and every selection at its number of tokens), linear between
-    measured token counts and beyond them. At whole counts within the table it equals `latency_tables.predict`.
+    The sum of a latency table (stem, head, every block, the last one as it is measured for pruned models, and every
+    selection at its number of tokens), linear between measured token counts and beyond them. At whole counts within the
+    table it equals `latency_tables.predict`.
 
     Args:
         target: the table's curves and the budget.
@@ -42,7 +43,10 @@ class LatencySurrogate(nn.Module):
         self.blocks, self.selections = _Curve(target.blocks), _Curve(target.selections_of(selector))
         self._target, self._num_patches = target, model.geometry.num_patches
         selections = model.plan.selections
-        borders = [0, *(selection.block for selection in selections), len(model.plan.block_tokens)]
+        # The unpruned model is timm's own, which computes its last block in full.
+        self.last_block = _Curve(target.last_block) if target.last_block is not None and selections else None
+        num_whole = len(model.plan.block_tokens) - (self.last_block is not None)
+        borders = [0, *(selection.block for selection in selections), num_whole]
         packages = [0, *(selection.num_packages_after for selection in selections)]
         num_blocks = torch.tensor([float(end - start) for start, end in pairwise(borders)])
         self.register_buffer("num_blocks", num_blocks, persistent=False)
@@ -55,7 +59,8 @@ class LatencySurrogate(nn.Module):
         num_tokens = patches + self.num_extra
         blocks: Tensor = (self.num_blocks * self.blocks(num_tokens)).sum()  # a product `@` would be autocast
         selections: Tensor = self.selections(num_tokens[:-1]).sum()
-        return self._target.fixed_ms + blocks + selections
+        milliseconds = self._target.fixed_ms + blocks + selections
+        return milliseconds if self.last_block is None else milliseconds + self.last_block(num_tokens[-1])
 
     def excess(self, kept_shares: Tensor) -> Tensor:
         """Share by which the budget is exceeded; 0 within it, where no gradient pulls any further."""

@@ -42,13 +42,15 @@ class LatencyTarget(FrozenConfig):
     """Copied into each trial that needs it, so that a worker elsewhere reads no file and a checkpoint knows its target.
 
     `fixed_ms` is what no selector can change: stem and head; `selections` has a curve for each kind of selector that
-    was measured. All times are for one batch on the measured device.
+    was measured. `last_block` is the last block of a pruned model that computes its prefix tokens alone; none where it
+    is a block like the others. All times are for one batch on the measured device.
     """
 
     budget_ms: Positive
     fixed_ms: NonNegative
     blocks: LatencyCurve
     selections: dict[SelectorKind, LatencyCurve]
+    last_block: LatencyCurve | None = None
 
     def selections_of(self, kind: SelectorKind) -> LatencyCurve:
         """What selections by this kind of selector cost.
@@ -74,4 +76,5 @@ class LatencyTarget(FrozenConfig):
             selections={
                 kind: LatencyCurve.from_rows(table.selections_of(kind), scale) for kind in table.selector_kinds
             },
+            last_block=LatencyCurve.from_rows(table.last_blocks, scale) if table.last_blocks else None,
         )

@@ -1,5 +1,6 @@
 """The latency term agrees with the latency table where both are defined, and pulls only beyond the budget."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
 
@@ -58,6 +59,7 @@ def table() -> LatencyTable:
         reference=row(1.6),
         blocks={n: row(0.1 + 0.03 * n + 0.004 * n * n) for n in (2, 6, 11, 17)},
         selections={n: row(0.02 + 0.002 * n) for n in (3, 9, 17)},
+        last_blocks={n: row(0.05 + 0.011 * n) for n in (2, 7, 17)},
         other_selections={SelectorKind.LIGHT: {n: row(0.001 * n) for n in (3, 17)}},
         end_to_end=EndToEndCheck(
             scale=1.07,
@@ -85,10 +87,24 @@ def make_model(schedule: PruningSchedule, package: PackageMode = PackageMode.PER
 def test_equals_the_table_at_whole_counts(table: LatencyTable, package: PackageMode, kind: SelectorKind) -> None:
     schedule = PruningSchedule.from_keep_rates([0.8, 0.5, 0.2], [1, 2, 3])
     model = make_model(schedule, package)
-    surrogate = LatencySurrogate(LatencyTarget.from_table(table, 1.0), model, kind)
-    shares = torch.tensor([selection.num_kept / NUM_PATCHES for selection in model.plan.selections])
     plan = schedule.plan(table.geometry, package, kind)
-    assert float(surrogate(shares)) == pytest.approx(predict(table, plan).mean_ms, rel=1e-5)
+    assert surrogate_ms(table, model, kind) == pytest.approx(predict(table, plan).mean_ms, rel=1e-5)
+
+
+@pytest.mark.parametrize("schedule", [PruningSchedule(), PruningSchedule.from_keep_rates([0.5], [2])])
+@pytest.mark.parametrize("is_shortened", [True, False])
+def test_last_block_costs_what_the_table_says(
+    table: LatencyTable, schedule: PruningSchedule, is_shortened: bool
+) -> None:
+    table = table if is_shortened else replace(table, last_blocks={})
+    expected = predict(table, schedule.plan(table.geometry)).mean_ms
+    assert surrogate_ms(table, make_model(schedule), KIND) == pytest.approx(expected, rel=1e-5)
+
+
+def surrogate_ms(table: LatencyTable, model: PrunedViT, kind: SelectorKind) -> float:
+    """What the term's sum is at the model's own counts."""
+    shares = torch.tensor([selection.num_kept / NUM_PATCHES for selection in model.plan.selections])
+    return float(LatencySurrogate(LatencyTarget.from_table(table, 1.0), model, kind)(shares))
 
 
 @given(shares=st.lists(st.floats(0.0, 1.0), min_size=2, max_size=2))
