@@ -34,7 +34,8 @@ def pack(tokens: Tensor, weights: Tensor) -> Packages:
     """One package: the weighted mean of tokens (B, M, C) by weights (B, M), zero for tokens that were not dropped."""
     mass = weights.sum(1, keepdim=True)
     shares = weights / mass.clamp_min(EPS)
-    return Packages(torch.bmm(shares.to(tokens.dtype).unsqueeze(1), tokens), mass)
+    package = torch.bmm(shares.to(tokens.dtype).unsqueeze(1), tokens)
+    return Packages(package.to(tokens.dtype), mass)  # autocast makes the product bfloat16
 
 
 def add_package(packages: Packages, new: Packages, mode: PackageMode) -> Packages:

@@ -180,6 +180,13 @@ def test_a_dense_schedule_needs_no_thresholds(make_backbone: Make, images: Tenso
     assert found.num_kept.shape == (3, 0)
 
 
+@pytest.mark.parametrize("options", OPTIONS)
+def test_autocast_is_finite(make_backbone: Make, images: Tensor, options: dict[str, Any]) -> None:
+    model = pruned(make_backbone(), **options)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert AdaptiveViT(model, Thresholds(values=(0.0, 0.0, 0.0)))(images).isfinite().all()
+
+
 def test_bfloat16_is_finite(make_backbone: Make, images: Tensor) -> None:
     model = pruned(make_backbone()).bfloat16()
     with torch.no_grad():

@@ -203,8 +203,11 @@ def test_all_dropped_and_none_dropped_stay_finite(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_training_under_autocast_is_finite(make_backbone: Make, images: Tensor, form: TokenForm) -> None:
-    model = pruned(make_backbone()).train()
+@pytest.mark.parametrize("options", OPTIONS)
+def test_training_under_autocast_is_finite(
+    make_backbone: Make, images: Tensor, form: TokenForm, options: dict[str, Any]
+) -> None:
+    model = pruned(make_backbone(), **options).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model.run(images, form=form, sample=True)
     output.logits.float().square().sum().backward()

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from spvit.packaging import Packages, add_package, no_packages, pack
@@ -28,6 +29,14 @@ def test_single_merges_as_if_all_had_been_packed_at_once() -> None:
     for part in (slice(0, 2), slice(2, 3), slice(3, 9)):
         packages = add_package(packages, pack(tokens[:, part], weights[:, part]), PackageMode.SINGLE)
     torch.testing.assert_close(packages, pack(tokens, weights))
+
+
+@pytest.mark.parametrize("mode", PackageMode)
+def test_packages_have_the_precision_of_tokens_under_autocast(mode: PackageMode) -> None:
+    tokens = torch.randn(2, 3, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        packages = add_package(pack(tokens, torch.rand(2, 3)), pack(tokens, torch.rand(2, 3)), mode)
+    assert packages.tokens.dtype is torch.float32
 
 
 def test_single_keeps_its_token_where_nothing_new_is_dropped() -> None:

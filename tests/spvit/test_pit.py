@@ -186,8 +186,12 @@ def test_all_dropped_and_none_dropped_stay_finite(pruned: Make, images: Tensor, 
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_training_under_autocast_is_finite(pruned: Make, images: Tensor, form: TokenForm) -> None:
-    model = pruned().train()
+@pytest.mark.parametrize("package", PackageMode)
+@pytest.mark.parametrize("kind", [SelectorKind.MULTI_HEAD, SelectorKind.CLASS_ATTENTION])
+def test_training_under_autocast_is_finite(
+    pruned: Make, images: Tensor, form: TokenForm, package: PackageMode, kind: SelectorKind
+) -> None:
+    model = pruned(package=package, selector=kind).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model.run(images, form=form, sample=True)
     output.logits.float().square().sum().backward()
