@@ -17,6 +17,8 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from torch import Tensor, nn
 from torch.nn import functional
 
+from spvit.maximum import maximum_of_kept
+
 __all__ = ["ConvStem", "LVViT", "lvvit_m", "lvvit_s", "lvvit_t"]
 
 STEM_WIDTH = 64
@@ -93,12 +95,12 @@ class LVViT(VisionTransformer):  # type: ignore[misc]  # timm is not typed
 
         Args:
             x: (B, 1 + N, C), normed; no package tokens.
-            keep: (B, N), 1 for patches that are still there; all where it is None. Others cannot be the strongest.
+            keep: (B, N), 1 for patches that are still there; all where it is None. Others cannot be the strongest;
+                where none is left, patches add nothing.
         """
         patches = self.aux_head(self.head_drop(x[:, 1:]))
-        if keep is not None:
-            patches = patches.masked_fill(keep.unsqueeze(-1) < 0.5, torch.finfo(patches.dtype).min)
-        logits: Tensor = self.head(self.head_drop(x[:, 0])) + AUX_WEIGHT * patches.amax(1)
+        best = patches.amax(1) if keep is None else maximum_of_kept(patches, keep)
+        logits: Tensor = self.head(self.head_drop(x[:, 0])) + AUX_WEIGHT * best
         return logits
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from spvit.attention import bool_policy_mask
 from spvit.lv_vit import LVViT
+from spvit.maximum import maximum_of_kept
 
 EPS = 1e-6
 POOLINGS = frozenset({"token", "avg", "avgmax", "max", "map"})
@@ -65,9 +66,10 @@ def _averaged(backbone: VisionTransformer, left: Left) -> Tensor:
         case "avg":
             return _mean(tokens, single, left.mass)
         case "max":
-            return _maximum(tokens, single)
+            return maximum_of_kept(tokens[:, : single.shape[1]], single)
         case _:
-            return 0.5 * (_maximum(tokens, single) + _mean(tokens, single, left.mass))
+            maximum = maximum_of_kept(tokens[:, : single.shape[1]], single)
+            return 0.5 * (maximum + _mean(tokens, single, left.mass))
 
 
 def _weights_of_single_tokens(left: Left, num_prefix: int) -> Tensor:
@@ -81,11 +83,6 @@ def _mean(tokens: Tensor, single: Tensor, mass: Tensor) -> Tensor:
     weights = torch.cat((single, mass), dim=1).float()
     shares = weights / weights.sum(1, keepdim=True).clamp_min(EPS)
     return torch.bmm(shares.to(tokens.dtype).unsqueeze(1), tokens).squeeze(1)
-
-
-def _maximum(tokens: Tensor, single: Tensor) -> Tensor:
-    hidden = single.unsqueeze(-1) < 0.5
-    return tokens[:, : single.shape[1]].masked_fill(hidden, torch.finfo(tokens.dtype).min).amax(1)
 
 
 def _attended(backbone: VisionTransformer, left: Left, is_sampled: bool) -> Tensor:

@@ -7,6 +7,7 @@ from latency_tables.measure import Effort, measure_table
 from spvit.adaptive import AdaptiveViT
 from spvit.errors import UnsupportedModelError
 from spvit.factory import create_backbone
+from spvit.maximum import maximum_of_kept
 from spvit.model import PrunedViT
 from spvit.options import SelectorKind, Serving, TokenForm
 from spvit.pooling import Left, logits_of, reads_patches
@@ -140,3 +141,28 @@ def test_class_attention_needs_a_class_token():
     with pytest.raises(UnsupportedModelError, match=r"but this model has none: it pools .*global_pool='avg'"):
         PrunedViT(make("avg", class_token=False), SCHEDULE, selector=SelectorKind.CLASS_ATTENTION)
     PrunedViT(make("avg", class_token=True), SCHEDULE, selector=SelectorKind.CLASS_ATTENTION)
+
+
+def class_and_patches(kind):
+    return create_backbone("lvvit_s", args=TINY) if kind == "lvvit_s" else make(kind, class_token=False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("package", PackageMode)
+@pytest.mark.parametrize("kind", [*POOLS, "lvvit_s"])
+def test_images_that_drop_every_patch_train_on_finite_losses(images, kind, package, dtype):
+    model = PrunedViT(class_and_patches(kind), SCHEDULE, package=package).train()
+    model.selector(1).shift_margin(-60.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):
+        output = model.run(images, form=TokenForm.MASKED, sample=True)
+        loss = torch.nn.functional.cross_entropy(output.logits.float(), torch.arange(3))
+    loss.backward()
+    assert not output.patch_policy.any()
+    assert output.logits.abs().max() < 100
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_a_maximum_over_nothing_is_0_and_over_something_is_its_own():
+    values, keep = torch.randn(2, 4, 5) - 9, torch.tensor([[0.0, 0, 0, 0], [0, 1, 1, 0]])
+    expected = torch.stack((torch.zeros(5), values[1, 1:3].amax(0)))
+    assert torch.equal(maximum_of_kept(values, keep), expected)
