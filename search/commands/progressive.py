@@ -66,10 +66,11 @@ def _run(config: ExperimentConfig, again: str, *, may_measure: bool) -> Progress
     from search.inputs import check_inputs
     from search.lock import study_lock
     from search.profiling import study_table
+    from search.progressive_inputs import check_progressive_inputs
     from search.progressive_run import FOLDER, ProgressiveRun
-    from search.progressive_target import check_accuracy_known, make_target
+    from search.progressive_target import make_target
 
-    check_accuracy_known(config)
+    check_progressive_inputs(config)
     check_inputs(config)
     study = study_folder(config)
     with study_lock(study / FOLDER, what=f"the progressive insertion in {study / FOLDER}", again=again):

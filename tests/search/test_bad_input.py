@@ -3,23 +3,20 @@
 import hashlib
 import json
 import re
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from small_table import small_table
 
-from latency_tables.device import DeviceFingerprint
-from latency_tables.key import SelectorOptions, TableKey
-from latency_tables.measurement import Measurement
-from latency_tables.parts import shape_of
-from latency_tables.table import Conditions, EndToEndCheck, LatencyTable
 from search.cli import run
 from search.experiment import load_experiment
 from search.inputs import check_inputs
 from spvit.errors import ExitCode
 from spvit.factory import create_backbone
+from spvit.options import SelectorKind
+from spvit.selector_kinds import make_selector
 
 NAME = "vit_tiny_patch16_224"
 ARGS = {"img_size": 16, "patch_size": 4, "in_chans": 1, "embed_dim": 32, "depth": 3, "num_heads": 2, "num_classes": 4}
@@ -44,33 +41,13 @@ max_latency_share = 0.9
 [search.space]
 stage_keep_rates = {{ low = 0.2, high = 0.9 }}
 """
-
-
-def _row(ms):
-    return Measurement(median_ms=ms, low_ms=0.98 * ms, high_ms=1.02 * ms, num_samples=9)
-
-
-def _table(backbone):
-    device = DeviceFingerprint.detect()
-    errors = {f"{kind}_error_percent": 1.0 for kind in ("median", "p90", "max")}
-    return LatencyTable(
-        key=TableKey(device_id=device.id, backbone=NAME, shape=shape_of(backbone), batch_size=4),
-        device=device,
-        selector=SelectorOptions(),
-        stem=_row(0.4),
-        head=_row(0.1),
-        dense=_row(5.6),
-        reference=_row(2.0),
-        blocks={n: _row(0.1 * n) for n in (2, 10, 17)},
-        selections={n: _row(0.01 * n) for n in (3, 10, 17)},
-        end_to_end=EndToEndCheck(scale=1.0, num_fitted=5, num_checked=5, **errors),
-        conditions=Conditions(
-            created_at=datetime(2026, 1, 2, tzinfo=UTC),
-            load_average=0.1,
-            cpu_pressure_percent=None,
-            reference_spread_percent=5.0,
-        ),
-    )
+DYNAMIC_VIT = {
+    "norm": "in_conv.0",
+    "project": "in_conv.1",
+    "hidden": "out_conv.0",
+    "narrow": "out_conv.2",
+    "out": "out_conv.4",
+}
 
 
 def _split(path, *, size=16, num_classes=4):
@@ -85,7 +62,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("SPVIT_RUNS_DIR", str(tmp_path / "runs"))
     backbone = create_backbone(NAME, args=ARGS)
     save_file(backbone.state_dict(), tmp_path / "weights.safetensors")
-    _table(backbone).save(tmp_path / "table.json")
+    small_table(backbone, NAME).save(tmp_path / "table.json")
     for name in ("data", "runs"):
         (tmp_path / name).mkdir()
     for split in ("train", "val"):
@@ -215,6 +192,45 @@ def test_a_search_that_cannot_be_is_refused_before_anything_is_written(folder, c
     assert re.search(text, message, re.DOTALL)
     assert "Traceback" not in told.err
     assert len(message.splitlines()) <= 10
+    assert (told.out, _listing(folder)) == ("", before)
+
+
+def _with_selectors(path):
+    """The weights with two selectors, named as DynamicViT names its own."""
+    weights = load_file(path)
+    selector = make_selector(SelectorKind.SINGLE_HEAD, create_backbone(NAME, args=ARGS).blocks[0])
+    for name, value in selector.state_dict().items():
+        part, _, rest = name.partition(".")
+        weights |= {f"score_predictor.{stage}.{DYNAMIC_VIT[part]}.{rest}": value.clone() for stage in range(2)}
+    save_file(weights, path)
+
+
+PROGRESSIVE = {
+    "no weights": (
+        [], lambda f: (f / "mine.toml").write_text(EXPERIMENT.replace('checkpoint = "weights.safetensors"\n', "")),
+        r"needs trained weights: set model\.checkpoint or model\.pretrained",
+    ),
+    "a fresh classifier": (
+        [SET, "model.args.num_classes=6"], None,
+        r"weights\.safetensors is not for the model's 6 classes\. Set model\.args\.num_classes",
+    ),
+    "missing weights": ([], lambda f: (f / "weights.safetensors").unlink(), r"weights\.safetensors"),
+    "weights with selectors": (
+        [SET, "pruning.selector=single_head"], lambda f: _with_selectors(f / "weights.safetensors"),
+        r"weights\.safetensors holds 2 token selectors.*the backbone's own weights",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PROGRESSIVE)
+def test_a_progressive_insertion_that_cannot_be_is_refused_before_anything_is_measured(folder, capsys, case):
+    options, damage, text = PROGRESSIVE[case]
+    if damage is not None:
+        damage(folder)
+    before = _listing(folder)
+    assert run(["progressive", "mine.toml", *options]) == ExitCode.CONFIG
+    told = capsys.readouterr()
+    assert re.search(text, told.err, re.DOTALL)
     assert (told.out, _listing(folder)) == ("", before)
 
 
