@@ -12,6 +12,7 @@ from search.config import ExperimentConfig, ProgressiveConfig
 from search.progressive_stages import falling_rates, lowered
 from search.records import Latency
 from spvit.errors import ConfigError, NothingFeasibleError, UnsupportedModelError
+from spvit.options import SelectorKind
 from spvit.schedule import PackageMode, PruningSchedule, TokenGeometry, TokenPlan
 
 
@@ -21,12 +22,13 @@ class Target:
 
     geometry: TokenGeometry
     package: PackageMode
+    selector: SelectorKind
     price: Price
     budget: LatencyBudget
 
     def plan(self, schedule: PruningSchedule) -> TokenPlan:
-        """The schedule in integer token counts."""
-        return schedule.plan(self.geometry, self.package)
+        """The schedule in integer token counts, by the kind of selector that is to be priced."""
+        return schedule.plan(self.geometry, self.package, self.selector)
 
     def latency(self, schedule: PruningSchedule) -> Latency:
         """What the schedule is predicted to cost."""
@@ -41,7 +43,7 @@ def make_target(experiment: ExperimentConfig, table: LatencyTable) -> Target:
     """What an experiment's progressive insertion aims at.
 
     Raises:
-        ConfigError: there is no budget, nothing to compare accuracy with, or no block for a selector.
+        ConfigError: there is no budget, nothing to prune, or no block for a selector.
         UnsupportedModelError: the backbone pools its patches.
         NothingFeasibleError: even the fastest schedule exceeds the budget.
     """
@@ -64,25 +66,12 @@ def make_target(experiment: ExperimentConfig, table: LatencyTable) -> Target:
     target = Target(
         geometry=table.geometry,
         package=experiment.pruning.package,
+        selector=experiment.pruning.selector,
         price=price,
         budget=LatencyBudget.from_config(latency, dense),
     )
     _check_reachable(options, target, dense)
     return target
-
-
-def check_accuracy_known(experiment: ExperimentConfig) -> None:
-    """Refuses a model without trained weights, before anything is measured.
-
-    Raises:
-        ConfigError: it has none.
-    """
-    model = experiment.model
-    if model.checkpoint is None and not model.pretrained:
-        raise ConfigError(
-            "progressive insertion compares every step with the dense model's accuracy, so it needs trained weights: "
-            "set model.checkpoint or model.pretrained."
-        )
 
 
 def first_block(options: ProgressiveConfig, depth: int) -> int:

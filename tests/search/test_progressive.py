@@ -14,6 +14,7 @@ from search.progressive import Phase, ProgressiveInsertion, Verdict
 from search.progressive_stages import rate_at
 from search.progressive_target import Target
 from search.records import Latency
+from spvit.options import SelectorKind
 from spvit.schedule import PackageMode, PruningSchedule, TokenGeometry
 
 GEOMETRY = TokenGeometry(depth=8, num_patches=100)
@@ -31,7 +32,13 @@ DENSE_MS = price(PruningSchedule().plan(GEOMETRY)).mean_ms
 
 def target(share, tile=1):
     budget = LatencyBudget(max_ms=share * DENSE_MS, source="a test")
-    return Target(geometry=GEOMETRY, package=PackageMode.SINGLE, price=partial(price, tile=tile), budget=budget)
+    return Target(
+        geometry=GEOMETRY,
+        package=PackageMode.SINGLE,
+        selector=SelectorKind.LIGHT,
+        price=partial(price, tile=tile),
+        budget=budget,
+    )
 
 
 def smooth(schedule, *, weight=0.3):
