@@ -148,7 +148,11 @@ class ProgressiveRun:
 
 
 def shortened(training: TrainingConfig, epochs: int) -> TrainingConfig:
-    """The same training in another number of epochs, frozen and warmed up for the same share of them."""
+    """The same training in another number of epochs, warmed up for the same share of them.
+
+    The share of frozen epochs is rounded down to whole ones, so that an epoch that only begins frozen is none: a
+    one-epoch step freezes nothing unless every epoch of the training is frozen.
+    """
     return training.model_copy(
         update={
             "epochs": epochs,
