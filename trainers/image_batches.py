@@ -20,7 +20,7 @@ from trainers.data import Loading, check_head
 from trainers.data_config import Augmentation, DataConfig
 from trainers.image_source import ImageSource
 from trainers.preprocessing import Preprocessing
-from trainers.sampling import Purpose, stream
+from trainers.sampling import Numbers, Purpose, stream
 from trainers.transforms import Transform, make_transform
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,11 @@ Batch = tuple[Tensor, Tensor, list[str]]
 
 
 class ImageBatches:
-    """See `trainers.data.Batches`. Damaged images are left out by name, up to `max_damaged` of them."""
+    """See `trainers.data.Batches`. Damaged images are left out by name, up to `max_damaged` of them.
+
+    Batches for training keep their size: good images are shown again in the places of damaged ones, so that all workers
+    take as many steps, and in as many parts.
+    """
 
     def __init__(self, source: ImageSource, config: DataConfig, preprocessing: Preprocessing, loading: Loading) -> None:
         self.num_images = len(source.labels)
@@ -47,24 +51,26 @@ class ImageBatches:
         self._labels = source.labels
         self._config, self._loading = config, loading
         self._damaged: set[str] = set()
+        self._num_batches = len(loading.share(self._order(0)))
 
     def num_batches(self) -> int:
         """Batches of one epoch on this worker."""
-        return len(self._keys(0))
+        return self._num_batches
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of an epoch, a pure function of seed and epoch.
 
         Raises:
-            DataError: more images than `max_damaged` cannot be decoded.
+            DataError: more images than `max_damaged` cannot be decoded, or not one of this worker's can.
         """
-        for number, (images, labels, damaged) in enumerate(self._loader(epoch)):
-            self._count_damaged(damaged)
+        for number, batch in enumerate(self._loader(epoch)):
+            self._count_damaged(batch[2])
+            images, labels = self._whole(epoch, number, batch)
             if not len(labels):
                 continue
             if self._light:
                 rng = stream(self._loading.seed, Purpose.AUGMENT, epoch, number, self._loading.rank)
-                images = jitter(images, draw_light(rng, len(labels), images.shape[-2]))  # noqa: PLW2901
+                images = jitter(images, draw_light(rng, len(labels), images.shape[-2]))
             yield images.to(self._loading.device, non_blocking=True), labels.to(self._loading.device)
 
     def _loader(self, epoch: int) -> Any:
@@ -77,9 +83,34 @@ class ImageBatches:
             pin_memory=self._loading.device.startswith("cuda"),
         )
 
+    def _whole(self, epoch: int, number: int, batch: Batch) -> tuple[Tensor, Tensor]:
+        """A batch for training filled up from its good images, or from those of the next batch that has any."""
+        images, labels, damaged = batch
+        if not damaged or not self._loading.training:
+            return images, labels
+        size = len(labels) + len(damaged)
+        if not len(labels):
+            images, labels = self._next_good(epoch, number)
+        places = torch.arange(size) % len(labels)
+        return images[places], labels[places]
+
+    def _next_good(self, epoch: int, number: int) -> tuple[Tensor, Tensor]:
+        keys = self._keys(epoch)
+        for batch in keys[number + 1 :] + keys[:number]:
+            images, labels, _ = _collate([self._images[key] for key in batch])
+            if len(labels):
+                return images, labels
+        raise DataError(
+            f"{self._config.path}: a step of training needs an image, but none that worker {self._loading.rank} "
+            f"shows in epoch {epoch + 1} can be decoded. Replace or delete the damaged ones."
+        )
+
+    def _order(self, epoch: int) -> Numbers:
+        return self._loading.order(self._labels, epoch, num_repeats=self._config.repeated_augmentation)
+
     def _keys(self, epoch: int) -> list[list[Key]]:
         """For each batch, numbers of images with the seeds of their transforms: one seed per showing of an image."""
-        order = self._loading.order(self._labels, epoch, num_repeats=self._config.repeated_augmentation)
+        order = self._order(epoch)
         seeds = stream(self._loading.seed, Purpose.SAMPLE, epoch).integers(2**31, size=len(order))
         places = self._loading.share(np.arange(len(order)))
         return [[(int(order[place]), int(seeds[place])) for place in batch] for batch in places]

@@ -251,6 +251,34 @@ def test_damaged_images_are_left_out_by_name_up_to_a_limit(folder_data: DataConf
         batches(folder_data.model_copy(update={"max_damaged": 1}), 0, training=False)
 
 
+def test_damaged_images_leave_training_batches_of_full_size(folder_data: DataConfig):
+    """Workers whose images are good wait for as many steps and parts from the others."""
+    whole = batches(folder_data, 0)
+    for number in (0, 3, 6, 9):
+        (folder_data.path / "train" / "class0" / f"{number:02d}.png").write_bytes(b"")
+    found = batches(folder_data, 0)
+    assert [len(labels) for labels in found[1::2]] == [len(labels) for labels in whole[1::2]] == [5, 5]
+    for expected, images, labels in zip(whole[::2], found[::2], found[1::2], strict=True):
+        shown = {image.numpy().tobytes() for image in images}
+        assert shown <= {image.numpy().tobytes() for image in expected}
+        assert 0 not in labels
+
+
+def test_a_batch_of_damaged_images_alone_shows_the_next_ones(folder_data: DataConfig):
+    loading = Loading(batch_size=4, training=True, seed=3)
+    order = loading.order(np.arange(12) // 4, 0, num_repeats=0)  # files are numbered class by class
+    files = sorted((folder_data.path / "train").rglob("*.png"))
+    for number in order[4:8]:
+        files[number].write_bytes(b"")
+    found = list(open_split(folder_data, Split.TRAIN, GREY, loading).epoch(0))
+    assert [len(labels) for _, labels in found] == [4, 4, 4]
+    assert torch.equal(found[1][0], found[2][0])
+    for file in files:
+        file.write_bytes(b"")
+    with pytest.raises(DataError, match=r"none that worker 0 shows in epoch 1 can be decoded"):
+        next(iter(open_split(folder_data, Split.TRAIN, GREY, loading).epoch(0)))
+
+
 @pytest.mark.parametrize("mode", ["CMYK", "RGBA", "P", "I;16"])
 def test_every_kind_of_picture_becomes_what_the_model_takes(folder_data: DataConfig, mode: str):
     path = folder_data.path / "train" / "class0" / "00.png"
