@@ -31,9 +31,10 @@ RISE = 0.1
 def warm_up_selectors(
     model: PrunedModel, batches: Batches, config: TrainingConfig, *, workers: WorkerGroup | None = None
 ) -> None:
-    """Train the selectors alone for `selector_warmup_steps` steps, on the backbone as it is.
+    """Train the selectors alone for `selector_warmup_steps` steps, on the backbone as it is, in evaluation mode.
 
-    Which patches a selector prefers does not depend on how many are to stay: see `calibrate_margins` for that.
+    In training mode its batch norms would drift, and dropout and dropped paths would be noise in the targets. Which
+    patches a selector prefers does not depend on how many are to stay: see `calibrate_margins` for that.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
@@ -41,6 +42,8 @@ def warm_up_selectors(
     blocks, num_steps = [selection.block for selection in model.plan.selections], config.selector_warmup_steps
     if not model.has_learned_selectors or not num_steps:
         return
+    was_training = model.training
+    model.train().backbone.eval()
     parameters = list(model.selector_parameters())
     optimizer = AdamW(parameters, lr=config.selector_warmup_lr, weight_decay=0.0, fused=True)
     meter = LossMeter()
@@ -53,6 +56,7 @@ def warm_up_selectors(
         clip(parameters, config.clip_grad_norm)
         optimizer.step()
         meter.add(loss, step=step)
+    model.train(was_training)
 
 
 def _set_lr(optimizer: AdamW, config: TrainingConfig, step: int) -> None:

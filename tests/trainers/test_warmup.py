@@ -83,3 +83,13 @@ def test_calibration_changes_no_decision(model: PrunedViT):
 def test_shift_for_a_keep_rate(rate: float):
     margin = torch.randn(20, 50, generator=torch.Generator().manual_seed(1)) * 3 - 7
     assert torch.sigmoid(margin + shift_for(margin, rate)).mean().item() == pytest.approx(rate, abs=1e-5)
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_backbone_is_in_evaluation_mode_meanwhile(model: PrunedViT, is_training: bool):
+    """Batch norms would drift, and dropout would be noise in what selectors are to learn."""
+    seen = []
+    model.backbone.blocks[0].register_forward_pre_hook(lambda block, _: seen.append(block.training))
+    warm_up_selectors(model.train(is_training), FixedBatches(), TrainingConfig(selector_warmup_steps=2))
+    assert seen == [False, False]
+    assert {module.training for module in model.modules()} == {is_training}
