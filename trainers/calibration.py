@@ -7,6 +7,7 @@ from torch import Tensor
 
 from spvit.pruned_model import PrunedModel
 from spvit.selector import LearnedSelector
+from trainers.workers import WorkerGroup
 
 NUM_HALVINGS = 40
 WIDEST_SHIFT = 50.0
@@ -14,7 +15,7 @@ WIDEST_SHIFT = 50.0
 
 
 @torch.no_grad()
-def calibrate_margins(model: PrunedModel, images: Tensor) -> None:
+def calibrate_margins(model: PrunedModel, images: Tensor, workers: WorkerGroup | None = None) -> None:
     """Shift each selector's margins so that its expected keep on these images is the schedule's.
 
     One selector after the other, since what a later one sees depends on those before it.
@@ -22,6 +23,7 @@ def calibrate_margins(model: PrunedModel, images: Tensor) -> None:
     Args:
         model: its selectors are changed in place.
         images: (B, C, H, W); a few hundred are enough.
+        workers: the processes that train together, each with as many images of its own: all find the same shifts.
     """
     was_training = model.training
     model.eval()
@@ -30,17 +32,21 @@ def calibrate_margins(model: PrunedModel, images: Tensor) -> None:
         if not isinstance(selector, LearnedSelector):
             continue
         margin = model.run(images).selections[number].margin
-        shift = shift_for(margin, selection.num_kept / selection.num_candidates)
+        shift = shift_for(margin, selection.num_kept / selection.num_candidates, workers)
         selector.shift_margin(shift)
     model.train(was_training)
 
 
-def shift_for(margin: Tensor, keep_rate: float) -> float:
-    """The shift after which sigmoid(margin) has the mean `keep_rate`, by bisection: the mean rises with the shift."""
+def shift_for(margin: Tensor, keep_rate: float, workers: WorkerGroup | None = None) -> float:
+    """The shift after which sigmoid(margin) has the mean `keep_rate` over all workers, by bisection.
+
+    The mean rises with the shift.
+    """
+    group = workers or WorkerGroup.single()
     low, high = -WIDEST_SHIFT, WIDEST_SHIFT
     for _ in range(NUM_HALVINGS):
         middle = (low + high) / 2
-        if float(torch.sigmoid(margin + middle).mean()) < keep_rate:
+        if float(group.all_reduce_mean(torch.sigmoid(margin + middle).mean())) < keep_rate:
             low = middle
         else:
             high = middle

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def start_selectors(
     else:
         _from_cache(model, batches, config, cache)
     images, _ = next(iter(batches.epoch(config.training.epochs)))
-    calibrate_margins(model, images)
+    calibrate_margins(model, images, workers)
 
 
 def start_key(model: PrunedModel, config: TrialConfig) -> str:
@@ -66,6 +66,7 @@ def start_key(model: PrunedModel, config: TrialConfig) -> str:
     training = config.training
     facts = {
         "model": config.model.model_dump(mode="json"),
+        "checkpoint": _version_of(config.model.checkpoint),
         "data": config.data.model_dump(mode="json", exclude={"num_workers"}),
         "blocks": [selection.block for selection in model.plan.selections],
         "selector": [config.pruning.selector.value, config.pruning.head_weighting.value],
@@ -85,18 +86,22 @@ def start_key(model: PrunedModel, config: TrialConfig) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def _version_of(path: Path | None) -> tuple[int, int] | None:
+    """Size and time of change, by which a file that was trained anew under the same name is another one."""
+    if path is None:
+        return None
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
 def _from_cache(model: PrunedModel, batches: Batches, config: TrialConfig, cache: Path) -> None:
     folder = cache / start_key(model, config)
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_suffix(".lock")):
-            if not _read(model, folder):
-                warm_up_selectors(model, batches, config.training)
-                write_folder(folder, {FILE: partial(save_file, model.selectors.state_dict())})
-    except (OSError, SafetensorError) as error:  # safetensors wraps a full disk
-        raise StorageError(
-            f"Cannot keep the selectors' start in {cache}: {error}. Free space or rights there."
-        ) from error
+    with _locked(folder.with_suffix(".lock")):
+        if _read(model, folder):
+            return
+        warm_up_selectors(model, batches, config.training)
+        with _refusals_named(cache):
+            write_folder(folder, {FILE: partial(save_file, model.selectors.state_dict())})
 
 
 def _read(model: PrunedModel, folder: Path) -> bool:
@@ -107,15 +112,31 @@ def _read(model: PrunedModel, folder: Path) -> bool:
         verify_folder(folder)
     except DamagedFolderError as error:
         log.warning("The selectors' start in %s is damaged (%s); it is made again.", folder, error)
-        set_aside(folder)
+        with _refusals_named(folder.parent):
+            set_aside(folder)
         return False
-    model.selectors.load_state_dict(load_file(folder / FILE))
+    with _refusals_named(folder.parent):
+        model.selectors.load_state_dict(load_file(folder / FILE))
     return True
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock that ends with the process."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        with _refusals_named(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(path.open("w"))
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _refusals_named(cache: Path) -> Iterator[None]:
+    """Tell what the system refuses as an error of this cache; a warm-up's own errors stay what they are."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:  # safetensors wraps a full disk
+        raise StorageError(
+            f"Cannot keep the selectors' start in {cache}: {error}. Free space or rights there."
+        ) from error

@@ -1,5 +1,6 @@
 """One warm-up serves all trials with the same selectors, whatever their schedules, and survives damage."""
 
+import os
 import resource
 from pathlib import Path
 
@@ -74,6 +75,29 @@ def test_another_warm_up_has_another_key(other: TrialConfig):
     model = build_model(config)
     assert start_key(model, config) != start_key(model, other)
     assert start_key(model, config) == start_key(model, trial([0.5, 0.2], lr=1e-4))
+
+
+def test_another_file_under_the_same_name_has_another_key(tmp_path: Path):
+    config = trial([0.6, 0.3])
+    model, file = build_model(config), tmp_path / "weights.pth"
+    config = config.model_copy(update={"model": config.model.model_copy(update={"checkpoint": file})})
+    file.write_bytes(b"1")
+    first = start_key(model, config)
+    assert start_key(model, config) == first
+    os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
+    again = start_key(model, config)
+    file.write_bytes(b"12")
+    assert len({first, again, start_key(model, config)}) == 3
+
+
+def test_a_warm_up_that_cannot_read_its_images_is_no_error_of_the_cache(tmp_path: Path):
+    class Unreadable(Images):
+        def epoch(self, epoch: int):
+            raise OSError("too many open files")
+
+    config = trial([0.6, 0.3])
+    with pytest.raises(OSError, match="too many open files"):
+        start_selectors(build_model(config), Unreadable(), config, cache=tmp_path, workers=WorkerGroup.single())
 
 
 def test_damaged_start_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture):
