@@ -36,7 +36,8 @@ __all__ = ["DivergedError", "FineTuner"]
 class FineTuner:
     """Fine-tunes one trial epoch by epoch. A run that was cut off continues from its newest whole checkpoint.
 
-    On one device type and thread count the result depends on the configuration alone, interrupted or not.
+    On CPUs of one type with one thread count the result depends on the configuration alone, to the bit, interrupted or
+    not. On GPUs sums are made in whatever order their threads end: there it repeats but for rounding.
     """
 
     def __init__(
@@ -161,7 +162,6 @@ class FineTuner:
 
     def _warm_up(self) -> None:
         set_frozen(self._model, self._config.training, epoch=0)
-        self._model.train()
         with torch_seeded(self._noise_seed(Purpose.WARMUP_NOISE)):
             start_selectors(self._model, self._data.train, self._config, cache=self._cache, workers=self._workers)
         if self._average is not None:
