@@ -1,0 +1,87 @@
+"""Two workers that share a batch train as one process does with all of it."""
+
+import os
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from spvit.schedule import PruningSchedule
+from trainers.calibration import shift_for
+from trainers.config import TrialConfig
+from trainers.fine_tune import FineTuner
+from trainers.workers import WorkerGroup
+
+ARGS = {"img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 4}
+NUM_WORKERS = 2
+
+
+@pytest.fixture
+def data_path(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 25), ("val", 9)):
+        np.savez(
+            tmp_path / f"{split}.npz", images=rng.integers(0, 255, (count, 8, 8), np.uint8), labels=labels_of(count)
+        )
+    return tmp_path
+
+
+def labels_of(count: int) -> np.ndarray:
+    return np.arange(count) % 4
+
+
+def make_config(data_path: Path, *, batch_size: int) -> TrialConfig:
+    """One epoch of 3 steps of 8 images, without anything that each worker draws for itself."""
+    return TrialConfig.model_validate(
+        {
+            "model": {"name": "vit_tiny_patch16_224", "args": ARGS},
+            "data": {"format": "npz", "path": data_path, "augmentation": "none"},
+            "pruning": {"schedule": PruningSchedule.from_keep_rates([0.6, 0.3], [1, 2])},
+            "training": {
+                "epochs": 1, "batch_size": batch_size, "freeze_epochs": 0, "freeze_leading": False,
+                "selector_warmup_steps": 3, "noise_scale": 0.0, "mixup": 0.0, "cutmix": 0.0, "lr": 1e-3,
+                "backbone_lr_scale": 0.5, "ema_decay": 0.5, "precision": "float32", "device": "cpu", "num_threads": 1,
+            },
+        }
+    )  # fmt: skip
+
+
+def work(rank: int, port: int, data_path: Path) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    dist.init_process_group("gloo", rank=rank, world_size=NUM_WORKERS)
+    config = make_config(data_path, batch_size=8 // NUM_WORKERS)
+    tuner = FineTuner(config, data_path / "checkpoints", workers=WorkerGroup.current())
+    metrics = tuner.run_epoch()
+    margin = torch.linspace(-3, 1, 10) + rank
+    found = {
+        "weights": tuner.model.state_dict(),
+        "loss_terms": metrics.loss_terms,
+        "evaluation": (metrics.evaluation.loss, metrics.evaluation.num_images),
+        "shifts": (shift_for(margin, 0.7, WorkerGroup.current()), shift_for(margin, 0.7)),
+    }
+    torch.save(found, data_path / f"found-{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_two_workers_train_as_one_does_with_both_shares(data_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.start_processes(work, args=(port, data_path), nprocs=NUM_WORKERS, start_method="fork")
+    first, second = (torch.load(data_path / f"found-{rank}.pt", weights_only=True) for rank in range(NUM_WORKERS))
+    assert first["weights"].keys() == second["weights"].keys()
+    assert all(torch.equal(tensor, second["weights"][name]) for name, tensor in first["weights"].items())
+    assert first["shifts"][0] == second["shifts"][0]
+    assert first["shifts"][1] != second["shifts"][1]
+
+    alone = FineTuner(make_config(data_path, batch_size=8))
+    metrics = alone.run_epoch()
+    assert first["loss_terms"] == second["loss_terms"] == pytest.approx(metrics.loss_terms, rel=1e-3)
+    assert first["evaluation"] == pytest.approx((metrics.evaluation.loss, 9), rel=1e-3)
+    for name, tensor in alone.model.state_dict().items():
+        torch.testing.assert_close(first["weights"][name], tensor, rtol=1e-2, atol=1e-3)
