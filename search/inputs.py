@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from search.config import ExperimentConfig
+from spvit.errors import CheckpointError, ConfigError
 
 
 def check_inputs(experiment: ExperimentConfig) -> None:
@@ -24,3 +25,27 @@ def check_inputs(experiment: ExperimentConfig) -> None:
     for split in (Split.TRAIN, Split.VAL):
         loading = Loading(batch_size=batch_size, training=split is Split.TRAIN)
         open_split(data, split, preprocessing, loading)
+
+
+def check_search_inputs(experiment: ExperimentConfig) -> None:
+    """Refuses an experiment that some trial of its search could not be trained with.
+
+    Raises:
+        ConfigError: see `check_inputs`; or a kind of selector that may be chosen does not fit the model.
+        CheckpointError: see `check_inputs`; or the selectors in the weights are not of every kind that may be chosen.
+        DataError: see `check_inputs`.
+    """
+    from search.model_facts import geometry_of_experiment
+    from search.space import SearchSpace
+    from trainers.build import build_model
+
+    check_inputs(experiment)
+    space = SearchSpace(experiment, geometry_of_experiment(experiment))
+    # Package modes make no other modules, so one trial of each kind stands for all.
+    for kind, trial in {trial.pruning.selector: trial for trial in space.fastest()}.items():
+        try:
+            build_model(trial)
+        except (CheckpointError, ConfigError) as error:
+            raise type(error)(
+                f"trials with {kind} selectors, which the search may choose, cannot be: {error}"
+            ) from None

@@ -45,12 +45,12 @@ def command(
     The latency table is the experiment's latency.table, or else the study's own. Schedules over the budget are
     rejected before any training. Ctrl-C ends the search in order; `resume` goes on with it.
     """
-    from search.inputs import check_inputs
+    from search.inputs import check_search_inputs
     from search.profiling import study_table
     from search.searching import run_search
 
     config = read_experiment(experiment, overrides, runs_dir)
-    check_inputs(config)
+    check_search_inputs(config)
     with progress_bar("measuring") as progress:
         table = study_table(config, study_folder(config), may_measure=may_measure, progress=progress)
     emit_summary(run_search(config, table, address=address), as_json=as_json)

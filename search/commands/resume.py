@@ -28,14 +28,14 @@ def command(study: str, address: str | None, runs_dir: Path, *, as_json: bool) -
 
     The study's own experiment and latency table are used; nothing but its name is needed.
     """
-    from search.inputs import check_inputs
+    from search.inputs import check_search_inputs
     from search.profiling import study_table
     from search.searching import run_search, stored_experiment
     from search.study import read_study
 
     folder = existing_study(runs_dir, study)
     experiment = stored_experiment(read_study(folder), folder)
-    check_inputs(experiment)
+    check_search_inputs(experiment)
     with progress_bar("measuring") as progress:
         table = study_table(experiment, folder, may_measure=False, progress=progress)
     emit_summary(run_search(experiment, table, resume=True, address=address), as_json=as_json)

@@ -36,14 +36,14 @@ def command(
     one: profile, launch, export.
     """
     from search.exporting import export_trial
-    from search.inputs import check_inputs
+    from search.inputs import check_search_inputs
     from search.profiling import study_table
     from search.report import final_report
     from search.searching import run_search
 
     config = read_experiment(experiment, overrides, runs_dir)
     folder = study_folder(config)
-    check_inputs(config)
+    check_search_inputs(config)
     with progress_bar("measuring") as progress:
         table = study_table(config, folder, may_measure=True, progress=progress)
     study = run_search(config, table, address=address)
