@@ -12,12 +12,16 @@ from latency_tables.table import LatencyTable
 from search.config import ExperimentConfig
 from search.study_files import STUDY_FILE
 from spvit.errors import LatencyTableError, UsageError
+from spvit.options import SelectorKind
 
 if TYPE_CHECKING:
     from latency_tables.key import BackboneShape
 
 TABLE_FILE = "latency_table.json"
 PLOT_FILE = "latency_table.png"
+WEIGHTED = frozenset({SelectorKind.MULTI_HEAD, SelectorKind.PER_HEAD})
+"""The selectors that have heads to weigh; `pruning.head_weighting` changes no other's cost."""
+
 Progress = Callable[[float, str], None]
 
 
@@ -47,7 +51,9 @@ def study_table(experiment: ExperimentConfig, folder: Path, *, may_measure: bool
 
 
 def check_experiment_table(table: LatencyTable, experiment: ExperimentConfig) -> None:
-    """Refuses a table of another device, model or way of running.
+    """Refuses a table of another device, model, selector or way of running.
+
+    Package modes are not compared: beyond the tokens they add, which are priced, they cost 0.1 % of a block.
 
     Raises:
         LatencyTableError: names every field that differs.
@@ -64,6 +70,17 @@ def check_experiment_table(table: LatencyTable, experiment: ExperimentConfig) ->
     )
     for kind in experiment.selector_kinds:
         table.selections_of(kind)
+    _check_head_weighting(table, experiment)
+
+
+def _check_head_weighting(table: LatencyTable, experiment: ExperimentConfig) -> None:
+    measured, asked = table.selector.head_weighting, experiment.pruning.head_weighting
+    if measured is not asked and not WEIGHTED.isdisjoint(experiment.selector_kinds):
+        raise LatencyTableError(
+            f'The latency table for {table.key.backbone} was measured with head_weighting = "{measured}", but the '
+            f'experiment sets pruning.head_weighting = "{asked}". Measure it anew with `spvit-search profile '
+            "EXPERIMENT`, or change pruning.head_weighting."
+        )
 
 
 def measure_study_table(experiment: ExperimentConfig, folder: Path, *, progress: Progress) -> LatencyTable:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from spvit.options import HeadWeighting, SelectorKind
+from spvit.options import SelectorKind
 from spvit.schedule import PackageMode
 from trainers.config import FrozenConfig, LossWeights, TrainingConfig
 
@@ -73,14 +73,20 @@ Domain = Annotated[
 class SpaceConfig(FrozenConfig):
     """What a search explores. Keys of `losses` and `training` are those of the tables of the same name.
 
-    `pruning` chooses among forms of selectors: `selector`, `head_weighting` and `package`.
+    `pruning` chooses among forms of selectors: `selector` and `package`.
     """
 
     base_keep_rate: FloatRange | None = None
     stage_keep_rates: FloatRange | None = Field(
         default=None, description="One cumulative rate per stage; each is drawn at or below the one before."
     )
-    pruning: dict[str, Choice] = Field(default_factory=dict)
+    pruning: dict[str, Choice] = Field(
+        default_factory=dict,
+        description=(
+            "Forms of selectors to choose among: `selector` and `package`. `head_weighting` is not explored: a latency "
+            "table prices one."
+        ),
+    )
     losses: dict[str, Domain] = Field(default_factory=dict)
     training: dict[str, Domain] = Field(default_factory=dict)
 
@@ -100,12 +106,15 @@ class SpaceConfig(FrozenConfig):
         return self
 
 
-FORMS: Mapping[str, type[StrEnum]] = MappingProxyType(
-    {"selector": SelectorKind, "head_weighting": HeadWeighting, "package": PackageMode}
-)
+FORMS: Mapping[str, type[StrEnum]] = MappingProxyType({"selector": SelectorKind, "package": PackageMode})
 
 
 def _check_form(key: str, choice: Choice) -> None:
+    if key == "head_weighting":
+        raise ValueError(
+            "pruning.head_weighting cannot be explored, as a latency table prices one of them: set it in [pruning], "
+            "in a study for each"
+        )
     if key not in FORMS:
         raise ValueError(f"unknown key {key!r} in pruning: one of {', '.join(FORMS)} was required")
     known = [str(form) for form in FORMS[key]]

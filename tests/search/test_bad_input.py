@@ -10,9 +10,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_table import small_table
 
+from latency_tables.key import SelectorOptions
 from search.cli import run
 from search.experiment import load_experiment
 from search.inputs import check_inputs
+from search.profiling import check_experiment_table
 from spvit.errors import ExitCode
 from spvit.factory import create_backbone
 from spvit.options import SelectorKind
@@ -114,6 +116,16 @@ def _tampered(path):
     path.write_text(json.dumps(document))
 
 
+def _with_selectors(path):
+    """The weights with two selectors, named as DynamicViT names its own."""
+    weights = load_file(path)
+    selector = make_selector(SelectorKind.SINGLE_HEAD, create_backbone(NAME, args=ARGS).blocks[0])
+    for name, value in selector.state_dict().items():
+        part, _, rest = name.partition(".")
+        weights |= {f"score_predictor.{stage}.{DYNAMIC_VIT[part]}.{rest}": value.clone() for stage in range(2)}
+    save_file(weights, path)
+
+
 SET = "--set"
 FOLDER = [SET, "data.format=folder"]
 MATRIX = {
@@ -130,10 +142,19 @@ MATRIX = {
     "damaged checkpoint": ([], lambda f: _truncate(f / "weights.safetensors"), 3, r"weights\.safetensors.*Copy it"),
     "empty checkpoint": ([], lambda f: _truncate(f / "weights.safetensors", 0), 3, r"weights\.safetensors"),
     "another model's checkpoint": ([SET, "model.args.embed_dim=64"], None, 3, r"weights\.safetensors"),
+    "selectors of another kind than some trials'": (
+        [SET, "pruning.selector=single_head", SET, 'search.space.pruning.selector.choices=["single_head", "light"]'],
+        lambda f: _with_selectors(f / "weights.safetensors"), 3,
+        r"trials with light selectors.*weights\.safetensors holds selectors.*LightSelectors",
+    ),
     "missing table": ([], lambda f: (f / "table.json").unlink(), 4, r"table\.json: there is no such file.*profile"),
     "truncated table": ([], lambda f: _truncate(f / "table.json"), 4, r"table\.json: it is not JSON.*profile"),
     "changed table": ([], lambda f: _tampered(f / "table.json"), 4, r"table\.json"),
     "another batch's table": ([SET, "latency.batch_size=8"], None, 4, r"batch_size is 4 in the table but 8 here"),
+    "another head weighting's table": (
+        [SET, "pruning.head_weighting=mean"], None, 4,
+        r'head_weighting = "senet", but .*pruning\.head_weighting = "mean"',
+    ),
     "missing data folder": ([SET, "data.path=nowhere"], None, 5, r"data\.path must be a folder.*nowhere"),
     "missing split": ([], lambda f: (f / "data" / "val.npz").unlink(), 5, r"val\.npz is missing"),
     "damaged split": ([], lambda f: _truncate(f / "data" / "train.npz"), 5, r"train\.npz is damaged"),
@@ -195,16 +216,6 @@ def test_a_search_that_cannot_be_is_refused_before_anything_is_written(folder, c
     assert (told.out, _listing(folder)) == ("", before)
 
 
-def _with_selectors(path):
-    """The weights with two selectors, named as DynamicViT names its own."""
-    weights = load_file(path)
-    selector = make_selector(SelectorKind.SINGLE_HEAD, create_backbone(NAME, args=ARGS).blocks[0])
-    for name, value in selector.state_dict().items():
-        part, _, rest = name.partition(".")
-        weights |= {f"score_predictor.{stage}.{DYNAMIC_VIT[part]}.{rest}": value.clone() for stage in range(2)}
-    save_file(weights, path)
-
-
 PROGRESSIVE = {
     "no weights": (
         [], lambda f: (f / "mine.toml").write_text(EXPERIMENT.replace('checkpoint = "weights.safetensors"\n', "")),
@@ -232,6 +243,13 @@ def test_a_progressive_insertion_that_cannot_be_is_refused_before_anything_is_me
     told = capsys.readouterr()
     assert re.search(text, told.err, re.DOTALL)
     assert (told.out, _listing(folder)) == ("", before)
+
+
+def test_a_table_is_not_refused_for_a_weighting_that_no_selector_has(folder):
+    check_experiment_table(
+        small_table(create_backbone(NAME, args=ARGS), NAME, selector=SelectorOptions(kind=SelectorKind.SINGLE_HEAD)),
+        load_experiment(folder / "mine.toml", ["pruning.head_weighting=mean", "pruning.selector=single_head"]),
+    )
 
 
 def test_with_nothing_wrong_the_inputs_are_accepted(folder):

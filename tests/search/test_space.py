@@ -111,6 +111,7 @@ def test_feasibility_is_that_of_the_cheapest_form(tmp_path):
     [
         ({"selector": ["heavy"]}, r"pruning\.selector must be one of multi_head, .*'heavy'"),
         ({"blocks": [1]}, r"unknown key 'blocks' in pruning"),
+        ({"head_weighting": ["senet", "mean"]}, r"head_weighting cannot be explored.*set it in \[pruning\]"),
     ],
 )
 def test_unknown_forms_are_refused(tmp_path, choices, message):
