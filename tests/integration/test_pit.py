@@ -45,7 +45,7 @@ batch_size = 16
 max_latency_ms = 1000
 [search]
 num_trials = 2
-latency_tolerance = 1.0
+grace_epochs = 2
 [search.space]
 stage_keep_rates = { low = 0.1, high = 0.8 }
 """
