@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +22,11 @@ class ClassAttentionSelector(TokenSelector):
 
     def score(self, sequence: Tensor, *, num_prefix: int, block: nn.Module, policy: Tensor | None = None) -> Scores:
         """See `TokenSelector.score`. The margin is the logarithm of attention over its mean, 0 where it is average."""
-        with torch.no_grad():
+        # Half precision loses the order of near ties.
+        with torch.no_grad(), torch.autocast(sequence.device.type, enabled=False):
             visible = None if policy is None else _with_prefix(policy.detach(), num_prefix)
-            attention = class_attention(block, sequence, visible)[:, num_prefix:]
+            tokens = sequence.to(cast("Any", block).attn.qkv.weight.dtype)
+            attention = class_attention(block, tokens, visible)[:, num_prefix:]
             share = attention / attention.sum(1, keepdim=True).clamp_min(torch.finfo(attention.dtype).tiny)
             # Among those still there: the same token has the same margin whether dropped ones are gone or masked.
             count = share.shape[1] if policy is None else policy.detach().sum(1, keepdim=True)
