@@ -25,24 +25,29 @@ def pit_lookahead_attentions(
     if not blocks:
         return {}
     geometry, grids = pit_geometry(backbone), pit_grids(backbone)
-    tokens, maps = _walk(backbone, images)
+    tokens, maps = _walk(backbone, images, blocks)
     return {
         number: Lookahead(
-            tokens=tokens[number][:, backbone.num_tokens :],
+            tokens=tokens[number],
             importance=mean_map(maps[number:], grids[geometry.level_of(number)]),
         )
         for number in sorted(blocks)
     }
 
 
-def _walk(backbone: PoolingVisionTransformer, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Tokens before each block, and its class attention as maps (B, 1, H, W) that sum to 1."""
+def _walk(
+    backbone: PoolingVisionTransformer, images: Tensor, blocks: Collection[int]
+) -> tuple[dict[int, Tensor], list[Tensor]]:
+    """Patch tokens before each block asked for, and every block's class attention as maps (B, 1, H, W) of sum 1."""
     geometry, grids = pit_geometry(backbone), pit_grids(backbone)
-    x, tokens, maps = pit_embed(backbone, images), [], []
+    tokens: dict[int, Tensor] = {}
+    maps: list[Tensor] = []
+    x = pit_embed(backbone, images)
     for number, block in enumerate(pit_blocks(backbone)):
+        if number in blocks:
+            tokens[number] = x[:, backbone.num_tokens :]
         spread = class_attention(block, x)[:, backbone.num_tokens :]
         shares = spread / spread.sum(1, keepdim=True)
-        tokens.append(x)
         maps.append(shares.view(len(x), 1, *grids[geometry.level_of(number)]))
         x = run_dense(backbone, x, number, number + 1)
     return tokens, maps

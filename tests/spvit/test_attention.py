@@ -1,3 +1,4 @@
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,6 @@ from torch import Tensor
 from spvit.attention import (
     bool_policy_mask,
     class_attention,
-    class_attentions,
     embed,
     log_policy_mask,
     lookahead_attentions,
@@ -79,36 +79,49 @@ def test_class_attention_under_a_policy_is_that_over_what_is_left(
     assert (masked[:, policy[0] == 0] == 0).all()
 
 
-def test_class_attentions_cover_patches_and_sum_to_1(make_backbone: Callable[..., Any], images: Tensor) -> None:
-    backbone = make_backbone("deit_tiny_distilled_patch16_224")
-    attentions = class_attentions(backbone, images, [4, 1])
-    assert sorted(attentions) == [1, 4]
-    for attention in attentions.values():
-        assert attention.shape == (3, 64)
-        assert not attention.requires_grad
-        torch.testing.assert_close(attention.sum(1), torch.ones(3))
-    x = backbone.blocks[0](embed(backbone, images))
-    expected = class_attention(backbone.blocks[1], x)[:, 2:]
-    torch.testing.assert_close(attentions[1], expected / expected.sum(1, keepdim=True))
+def class_attentions(backbone: Any, images: Tensor) -> list[Tensor]:
+    """The class token's attention over patches in every block, summing to 1."""
+    spreads = []
+    x = embed(backbone, images)
+    for block in backbone.blocks:
+        patches = class_attention(block, x)[:, backbone.num_prefix_tokens :]
+        spreads.append(patches / patches.sum(1, keepdim=True))
+        x = block(x)
+    return spreads
 
 
-def test_no_blocks_no_attentions(make_backbone: Callable[..., Any], images: Tensor) -> None:
-    assert class_attentions(make_backbone(), images, ()) == {}
-
-
-def test_lookahead_is_the_mean_over_the_blocks_to_come(make_backbone: Callable[..., Any], images: Tensor) -> None:
-    backbone = make_backbone().eval()
+@pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"])
+def test_lookahead_is_the_mean_over_the_blocks_to_come(
+    make_backbone: Callable[..., Any], images: Tensor, name: str
+) -> None:
+    backbone = make_backbone(name)
     depth = len(backbone.blocks)
-    every = class_attentions(backbone, images, range(depth))
+    every = [spread.detach() for spread in class_attentions(backbone, images)]
     caught = []
     handle = backbone.blocks[1].register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
     backbone(images)
     handle.remove()
     found = lookahead_attentions(backbone, images, [1, depth - 1])
+    assert sorted(found) == [1, depth - 1]
+    assert not found[1].importance.requires_grad
+    torch.testing.assert_close(found[1].importance.sum(1), torch.ones(3))
     assert torch.equal(found[1].tokens, caught[0][:, backbone.num_prefix_tokens :])
     torch.testing.assert_close(found[1].importance, sum(every[b] for b in range(1, depth)) / (depth - 1))
     torch.testing.assert_close(found[depth - 1].importance, every[depth - 1])
     assert lookahead_attentions(backbone, images, ()) == {}
+
+
+def test_lookahead_keeps_no_tokens_but_those_asked_for(make_backbone: Callable[..., Any], images: Tensor) -> None:
+    backbone, entered, alive = make_backbone(), [], []
+
+    def note(_: Any, inputs: tuple[Tensor]) -> None:
+        alive.append([number for number, tokens in enumerate(entered) if tokens() is not None])
+        entered.append(weakref.ref(inputs[0]))
+
+    for block in backbone.blocks:
+        block.register_forward_pre_hook(note)
+    lookahead_attentions(backbone, images, [1])
+    assert alive[-1] == [1]
 
 
 @pytest.mark.parametrize("args", [{}, {"qk_norm": True}, {"qkv_bias": False}])
