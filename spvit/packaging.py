@@ -7,9 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from spvit.decision import straight_through
 from spvit.schedule import PackageMode
 
-EPS = 1e-6
+MIN_MASS_OF_GRADIENTS = 1e-6
+"""Gradients of shares grow as 1 / mass. Below this mass they are those of it, so that they cannot overflow."""
 
 
 class Packages(NamedTuple):
@@ -30,12 +32,29 @@ def no_packages(tokens: Tensor) -> Packages:
     return Packages(tokens.new_zeros(batch, 0, width), tokens.new_zeros(batch, 0, dtype=torch.float32))
 
 
+def package_weights(keep_probability: Tensor) -> Tensor:
+    """What tokens weigh in a package (B, M): more than 0 even where a keep probability underflows.
+
+    A package is there where something was dropped, however little the selector thought of it.
+    """
+    return keep_probability.clamp_min(torch.finfo(keep_probability.dtype).tiny)
+
+
+def shares_of(weights: Tensor) -> Tensor:
+    """Weights (B, M) over their sum, however small it is; zero where all are zero."""
+    total = weights.sum(1, keepdim=True)
+    exact = weights / total.clamp_min(torch.finfo(weights.dtype).tiny)
+    if not weights.requires_grad:
+        return exact
+    return straight_through(exact.detach(), weights / total.clamp_min(MIN_MASS_OF_GRADIENTS))
+
+
 def pack(tokens: Tensor, weights: Tensor) -> Packages:
     """One package: the weighted mean of tokens (B, M, C) by weights (B, M), zero for tokens that were not dropped."""
-    mass = weights.sum(1, keepdim=True)
-    shares = weights / mass.clamp_min(EPS)
-    package = torch.bmm(shares.to(tokens.dtype).unsqueeze(1), tokens)
-    return Packages(package.to(tokens.dtype), mass)  # autocast makes the product bfloat16
+    shares = shares_of(weights).to(tokens.dtype)
+    package = torch.bmm(shares.unsqueeze(1), tokens)
+    # Autocast makes the product bfloat16.
+    return Packages(package.to(tokens.dtype), weights.sum(1, keepdim=True))
 
 
 def add_package(packages: Packages, new: Packages, mode: PackageMode) -> Packages:
@@ -56,6 +75,6 @@ def add_package(packages: Packages, new: Packages, mode: PackageMode) -> Package
 def _merge(packages: Packages, new: Packages) -> Packages:
     if packages.tokens.shape[1] == 0:
         return new
-    mass = packages.mass + new.mass
-    share = (new.mass / mass.clamp_min(EPS)).unsqueeze(-1).to(new.tokens.dtype)
-    return Packages(torch.lerp(packages.tokens, new.tokens, share), mass)
+    share = shares_of(torch.cat((packages.mass, new.mass), dim=1))[:, 1:]
+    merged = torch.lerp(packages.tokens, new.tokens, share.unsqueeze(-1).to(new.tokens.dtype))
+    return Packages(merged, packages.mass + new.mass)

@@ -16,6 +16,7 @@ from torch import Tensor
 from spvit.attention import bool_policy_mask
 from spvit.lv_vit import LVViT
 from spvit.maximum import maximum_of_kept
+from spvit.packaging import shares_of
 
 EPS = 1e-6
 POOLINGS = frozenset({"token", "avg", "avgmax", "max", "map"})
@@ -80,8 +81,7 @@ def _weights_of_single_tokens(left: Left, num_prefix: int) -> Tensor:
 
 
 def _mean(tokens: Tensor, single: Tensor, mass: Tensor) -> Tensor:
-    weights = torch.cat((single, mass), dim=1).float()
-    shares = weights / weights.sum(1, keepdim=True).clamp_min(EPS)
+    shares = shares_of(torch.cat((single, mass), dim=1).float())
     return torch.bmm(shares.to(tokens.dtype).unsqueeze(1), tokens).squeeze(1)
 
 

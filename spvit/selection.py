@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from spvit.attention import bool_policy_mask, log_policy_mask
 from spvit.decision import perturb, sample_keep, straight_through, top_k_indices, top_k_keep
-from spvit.packaging import Packages, add_package, pack
+from spvit.packaging import Packages, add_package, pack, package_weights
 from spvit.schedule import PackageMode, Selection
 from spvit.selector import Scores, TokenSelector
 
@@ -84,7 +84,7 @@ def select_gathered(
         survivors = survivors * straight_through(torch.ones_like(soft), soft).unsqueeze(-1).to(survivors.dtype)
     packages = Packages(tokens[:, end:], mass)
     if layout.package_mode is not PackageMode.NONE:
-        dropped = pack(tokens[:, start:end], scores.keep_probability.scatter(1, kept, 0.0))
+        dropped = pack(tokens[:, start:end], package_weights(scores.keep_probability).scatter(1, kept, 0.0))
         packages = add_package(packages, dropped, layout.package_mode)
     left = torch.cat((tokens[:, :start], survivors, packages.tokens), dim=1)
     return Gathered(left, packages.mass, kept, scores.margin)
@@ -114,7 +114,7 @@ def select_masked(
     sampling = sampling if selector.is_learned else None
     still = keep * _decide(scores.margin, keep, selection, sampling)
     if layout.package_mode is not PackageMode.NONE:
-        dropped = pack(tokens[:, start:end], scores.keep_probability * (keep - still))
+        dropped = pack(tokens[:, start:end], package_weights(scores.keep_probability) * (keep - still))
         packages = add_package(packages, dropped, layout.package_mode)
     return Masked(torch.cat((tokens[:, :end], packages.tokens), dim=1), packages.mass, still, scores.margin)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from spvit.attention import bool_policy_mask
-from spvit.packaging import Packages, add_package, no_packages, pack
+from spvit.packaging import Packages, add_package, no_packages, pack, package_weights
 from spvit.schedule import PackageMode
 from spvit.selection import Layout, take
 from spvit.selector import Scores
@@ -135,7 +135,7 @@ def drop(images: Survivors, scores: Scores, keep: Tensor, layout: Layout) -> Sur
     index = (~keep).byte().sort(dim=1, stable=True).indices[:, :width]
     packages = Packages(images.tokens[:, end:], images.mass)
     if layout.package_mode is not PackageMode.NONE:
-        weights = scores.keep_probability * (images.present & ~keep)
+        weights = package_weights(scores.keep_probability) * (images.present & ~keep)
         packages = add_package(packages, pack(images.tokens[:, start:end], weights), layout.package_mode)
     left = (images.tokens[:, :start], take(images.tokens, index + start), packages.tokens)
     return Survivors(

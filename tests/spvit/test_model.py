@@ -53,6 +53,19 @@ def test_masked_equals_gathered(
         assert torch.equal(one.num_kept, other.num_kept)
 
 
+@pytest.mark.parametrize("package", PackageMode)
+@pytest.mark.parametrize("kind", [kind for kind in SelectorKind if kind is not SelectorKind.CLASS_ATTENTION])
+@pytest.mark.parametrize("shift", [-30.0, -130.0])
+def test_masked_equals_gathered_where_keep_probabilities_underflow(
+    make_backbone: Make, images: Tensor, kind: SelectorKind, package: PackageMode, shift: float
+) -> None:
+    model = pruned(make_backbone(), PruningSchedule.from_keep_rates([0.5, 0.2], [1, 3]), package=package, selector=kind)
+    model.selector(1).shift_margin(shift)  # type: ignore[operator]
+    with torch.no_grad():
+        masked = model.run(images, form=TokenForm.MASKED).logits
+        torch.testing.assert_close(masked, model(images), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(("name", "args"), SHAPES)
 @pytest.mark.parametrize("schedule", [PruningSchedule(), PruningSchedule.from_keep_rates([1.0, 1.0], [1, 3])])
 def test_dropping_nothing_is_timms_own_model(

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from spvit.packaging import Packages, add_package, no_packages, pack
+from spvit.packaging import Packages, add_package, no_packages, pack, package_weights
 from spvit.schedule import PackageMode
 
 
@@ -12,6 +12,36 @@ def test_a_package_is_the_weighted_mean_of_what_was_dropped() -> None:
         mean = sum(weights[b, n] * tokens[b, n] for n in range(5)) / weights[b].sum()
         torch.testing.assert_close(package.tokens[b, 0], mean)
     torch.testing.assert_close(package.mass, weights.sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-30, torch.finfo(torch.float32).tiny])
+@pytest.mark.parametrize("mode", [PackageMode.SINGLE, PackageMode.PER_SELECTOR])
+def test_packages_do_not_shrink_with_their_mass(scale: float, mode: PackageMode) -> None:
+    tokens, weights = torch.randn(2, 6, 8), torch.tensor([1.0, 2, 3, 4, 5, 6]).expand(2, -1)
+    heavy, light = (
+        add_package(pack(tokens[:, :3], factor * weights[:, :3]), pack(tokens[:, 3:], factor * weights[:, 3:]), mode)
+        for factor in (1.0, scale)
+    )
+    torch.testing.assert_close(light.tokens, heavy.tokens)
+    assert (light.policy == 1).all()
+
+
+@pytest.mark.parametrize("margin", [-200.0, -87.0, -60.0, -20.0])
+def test_packages_of_next_to_nothing_have_finite_gradients(margin: float) -> None:
+    tokens = 100 * torch.randn(2, 3, 4)
+    margins = torch.full((2, 3), margin, requires_grad=True)
+    dropped = torch.tensor([[1.0, 1, 0], [0, 0, 0]], requires_grad=True)
+    package = pack(tokens, package_weights(torch.sigmoid(margins)) * dropped)
+    merged = add_package(package, package, PackageMode.SINGLE)
+    (package.tokens.square().sum() + merged.tokens.square().sum()).backward()
+    assert package.policy.tolist() == [[1.0], [0.0]]
+    assert margins.grad.isfinite().all()
+    assert dropped.grad.isfinite().all()
+
+
+def test_gradients_of_a_package_are_those_of_the_weighted_mean() -> None:
+    tokens, weights = torch.randn(2, 3, 4, dtype=torch.double), torch.rand(2, 3, dtype=torch.double) + 0.1
+    assert torch.autograd.gradcheck(lambda w: pack(tokens, w).tokens, weights.requires_grad_())
 
 
 def test_an_image_that_drops_nothing_gets_a_package_that_nobody_sees() -> None:
