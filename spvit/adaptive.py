@@ -52,6 +52,7 @@ class AdaptiveViT(nn.Module):
             raise ValueError(f"A bucket must span 1 count or more, but got {bucket}.")
         self.model, self.thresholds = model, thresholds
         self.serving, self.bucket = serving, bucket
+        self.training = model.training
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, C, H, W)."""

@@ -20,6 +20,7 @@ class MaskedViT(nn.Module):
     def __init__(self, model: PrunedModel) -> None:
         super().__init__()
         self.model = model
+        self.training = model.training
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, C, H, W)."""

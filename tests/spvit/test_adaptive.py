@@ -180,6 +180,23 @@ def test_a_dense_schedule_needs_no_thresholds(make_backbone: Make, images: Tenso
     assert found.num_kept.shape == (3, 0)
 
 
+@pytest.mark.parametrize("package", PackageMode)
+def test_one_token_left_equals_the_gathered_form_where_keep_probabilities_underflow(
+    make_backbone: Make, images: Tensor, package: PackageMode
+) -> None:
+    model = PrunedViT(make_backbone(), PruningSchedule.from_keep_rates([0.001], [1]), package=package).eval()
+    model.selector(1).shift_margin(-130.0)  # type: ignore[operator]
+    with torch.no_grad():
+        found = AdaptiveViT(model, Thresholds(values=(NOTHING,)))(images)
+        torch.testing.assert_close(found, model(images), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_it_is_in_the_mode_of_its_model(make_backbone: Make, mode: bool) -> None:
+    model = pruned(make_backbone()).train(mode)
+    assert AdaptiveViT(model, Thresholds(values=(0.0, 0.0, 0.0))).training is mode
+
+
 @pytest.mark.parametrize("options", OPTIONS)
 def test_autocast_is_finite(make_backbone: Make, images: Tensor, options: dict[str, Any]) -> None:
     model = pruned(make_backbone(), **options)
