@@ -11,9 +11,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from spvit.schedule import PruningSchedule
-from trainers.calibration import shift_for
+from trainers.build import build_model, open_data
 from trainers.config import TrialConfig
 from trainers.fine_tune import FineTuner
+from trainers.preprocessing import preprocessing_of
+from trainers.selector_start import start_selectors
 from trainers.workers import WorkerGroup
 
 ARGS = {"img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 4}
@@ -53,19 +55,26 @@ def make_config(data_path: Path, *, batch_size: int) -> TrialConfig:
 def work(rank: int, port: int, data_path: Path) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     dist.init_process_group("gloo", rank=rank, world_size=NUM_WORKERS)
-    config = make_config(data_path, batch_size=8 // NUM_WORKERS)
-    tuner = FineTuner(config, data_path / "checkpoints", workers=WorkerGroup.current())
+    group, config = WorkerGroup.current(), make_config(data_path, batch_size=8 // NUM_WORKERS)
+    tuner = FineTuner(config, data_path / "checkpoints", workers=group)
     metrics = tuner.run_epoch()
-    margin = torch.linspace(-3, 1, 10) + rank
     found = {
         "weights": tuner.model.state_dict(),
         "loss_terms": metrics.loss_terms,
         "evaluation": (metrics.evaluation.loss, metrics.evaluation.num_images),
-        "shifts": (shift_for(margin, 0.7, WorkerGroup.current()), shift_for(margin, 0.7)),
+        "start": started(config, group),
     }
     torch.save(found, data_path / f"found-{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
+
+
+def started(config: TrialConfig, group: WorkerGroup) -> dict[str, torch.Tensor]:
+    """The selectors before the first step, where a wrapped model has not yet taken over the first worker's."""
+    model = build_model(config)
+    data = open_data(config, preprocessing_of(model.backbone), workers=group, device="cpu")
+    start_selectors(model, data.train, config, cache=None, workers=group)
+    return dict(model.selectors.state_dict())
 
 
 def test_two_workers_train_as_one_does_with_both_shares(data_path: Path) -> None:
@@ -74,14 +83,13 @@ def test_two_workers_train_as_one_does_with_both_shares(data_path: Path) -> None
         port = free.getsockname()[1]
     mp.start_processes(work, args=(port, data_path), nprocs=NUM_WORKERS, start_method="fork")
     first, second = (torch.load(data_path / f"found-{rank}.pt", weights_only=True) for rank in range(NUM_WORKERS))
-    assert first["weights"].keys() == second["weights"].keys()
-    assert all(torch.equal(tensor, second["weights"][name]) for name, tensor in first["weights"].items())
-    assert first["shifts"][0] == second["shifts"][0]
-    assert first["shifts"][1] != second["shifts"][1]
+    for part in ("start", "weights"):
+        assert all(torch.equal(tensor, second[part][name]) for name, tensor in first[part].items())
 
     alone = FineTuner(make_config(data_path, batch_size=8))
     metrics = alone.run_epoch()
-    assert first["loss_terms"] == second["loss_terms"] == pytest.approx(metrics.loss_terms, rel=1e-3)
+    start = started(make_config(data_path, batch_size=8), WorkerGroup.single())
+    torch.testing.assert_close(first["start"], start, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(first["weights"], dict(alone.model.state_dict()), rtol=1e-2, atol=1e-4)
+    assert first["loss_terms"] == second["loss_terms"] == pytest.approx(metrics.loss_terms, rel=1e-3, abs=1e-6)
     assert first["evaluation"] == pytest.approx((metrics.evaluation.loss, 9), rel=1e-3)
-    for name, tensor in alone.model.state_dict().items():
-        torch.testing.assert_close(first["weights"][name], tensor, rtol=1e-2, atol=1e-3)
