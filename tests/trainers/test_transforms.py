@@ -1,5 +1,6 @@
 """Every setting of [data.transforms] reaches timm, and chance stays out of evaluation."""
 
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +27,8 @@ STILL = {
 
 def transformed(augmentation: Augmentation = Augmentation.TIMM, picture: Image.Image = PICTURE, **values: Any):
     model = GREY if picture.mode == "L" else COLOUR
+    random.seed(1)  # RandAugment's and augmix's generator
+    np.random.seed(0)
     torch.manual_seed(0)
     return make_transform(model, augmentation, TransformConfig.model_validate(values))(picture)
 
