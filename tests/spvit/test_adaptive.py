@@ -27,6 +27,7 @@ BACKBONES = [
 ]
 OPTIONS = [{"package": package, "selector": kind} for package in PackageMode for kind in SelectorKind]
 EVERYTHING, NOTHING = -1e9, 1e9
+TINY = torch.finfo(torch.float32).tiny
 
 
 def pruned(backbone: Any, **options: Any) -> PrunedViT:
@@ -69,15 +70,15 @@ def masked_alone(model: PrunedViT, image: Tensor, thresholds: Thresholds) -> tup
             margin, prob = scores.margin[0, :num_patches], scores.keep_probability[0, :num_patches]
             still = keep * (margin >= thresholds.values[stages[number]])
             still[margin.where(keep > 0, torch.tensor(-torch.inf)).argmax()] = 1.0
-            weights = prob * (keep - still)
+            weights = prob.clamp_min(TINY) * (keep - still)
             new, mass = (weights[:, None] * x[0, prefix : prefix + num_patches]).sum(0), float(weights.sum())
-            new = new / max(mass, 1e-6)
+            new = new / max(mass, TINY)
             packages = [(x[0, prefix + num_patches + i], mass) for i, (_, mass) in enumerate(packages)]
             if model.layout.package_mode is PackageMode.PER_SELECTOR:
                 packages.append((new, mass))
             elif model.layout.package_mode is PackageMode.SINGLE:
                 old, old_mass = packages[0] if packages else (torch.zeros_like(new), 0.0)
-                packages = [(old + (new - old) * mass / max(mass + old_mass, 1e-6), old_mass + mass)]
+                packages = [(old + (new - old) * mass / max(mass + old_mass, TINY), old_mass + mass)]
             keep = still
             counts.append(int(keep.sum()))
             x = torch.cat((x[:, : prefix + num_patches], *[token[None, None] for token, _ in packages]), dim=1)
