@@ -82,7 +82,7 @@ def test_progress_rises_to_the_end(measured: LatencyTable, reports: list[tuple[f
 
 def test_measuring_leaves_the_model_as_it_was(backbone: VisionTransformer) -> None:
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
-    measure_table(backbone, name=NAME, dtype="bfloat16", effort=Effort(num_part_rounds=1, num_model_rounds=1))
+    measure_table(backbone, name=NAME, dtype="bfloat16", effort=ROUGH)
     assert backbone.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.state_dict().items())
 

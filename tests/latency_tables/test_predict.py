@@ -30,13 +30,15 @@ def naive_interpolation(curve: dict[int, float], count: int) -> float:
 
 
 def naive_mean_ms(table: LatencyTable, plan: TokenPlan) -> float:
+    if not plan.selections:
+        return table.dense.median_ms
     blocks = {n: row.median_ms for n, row in table.blocks.items()}
     is_light = plan.selector is SelectorKind.LIGHT
     curve = table.other_selections[SelectorKind.LIGHT] if is_light else table.selections
     selections = {n: row.median_ms for n, row in curve.items()}
     total = table.stem.median_ms + table.head.median_ms
     total += sum(naive_interpolation(blocks, count) for count in plan.block_tokens[:-1])
-    last = {n: row.median_ms for n, row in table.last_blocks.items()} if plan.selections else blocks
+    last = {n: row.median_ms for n, row in table.last_blocks.items()}
     total += naive_interpolation(last, plan.block_tokens[-1])
     total += sum(naive_interpolation(selections, 1 + s.num_candidates + s.num_packages_before) for s in plan.selections)
     return total * table.end_to_end.scale
@@ -56,9 +58,11 @@ def test_many_plans_are_priced_like_each(table: LatencyTable, many: list[TokenPl
     assert [e.high_ms for e in together] == pytest.approx([predict(table, plan).high_ms for plan in many])
 
 
-def test_dense_is_the_empty_schedule_and_has_no_selector(table: LatencyTable) -> None:
-    expected = 1.02 * (0.4 + 0.1 + 6 * (0.1 + 0.03 * 50 + 0.0002 * 2500))
-    assert predict_dense(table).mean_ms == pytest.approx(expected)
+def test_the_unpruned_model_is_priced_as_it_was_measured(table: LatencyTable) -> None:
+    dense, whole = predict_dense(table), table.dense
+    assert (dense.mean_ms, dense.low_ms, dense.high_ms) == (whole.median_ms, whole.low_ms, whole.high_ms)
+    kept = PruningSchedule.from_keep_rates([1.0, 1.0], [1, 2])
+    assert predict(table, kept.plan(GEOMETRY)) == dense
 
 
 @given(schedule=rates.filter(lambda keep: len(keep) == 3))
@@ -80,21 +84,22 @@ def test_interval_of_certain_rows_is_the_end_to_end_error(
     ends = certain({0: table.stem, 1: table.head})
     exact = make_table(
         blocks=certain(table.blocks),
+        last_blocks=certain(table.last_blocks),
         selections=certain(table.selections),
         stem=ends[0],
         head=ends[1],
         p90_error_percent=5.0,
     )
-    estimate = predict_dense(exact)
+    estimate = predict(exact, PruningSchedule.from_keep_rates([0.5], [2]).plan(GEOMETRY))
     assert estimate.low_ms == pytest.approx(0.95 * estimate.mean_ms)
     assert estimate.high_ms == pytest.approx(1.05 * estimate.mean_ms)
 
 
 def test_blocks_on_one_row_err_together(make_table: Callable[..., LatencyTable]) -> None:
     table = make_table(p90_error_percent=0.0, scale=1.0)
-    estimate = predict_dense(table)
-    six_blocks = 6 * (table.blocks[50].high_ms - table.blocks[50].median_ms)
-    assert estimate.high_ms - estimate.mean_ms == pytest.approx(six_blocks, rel=0.01)
+    estimate = predict(table, PruningSchedule.from_keep_rates([0.5], [5]).plan(GEOMETRY))
+    five_blocks = 5 * (table.blocks[50].high_ms - table.blocks[50].median_ms)
+    assert estimate.high_ms - estimate.mean_ms == pytest.approx(five_blocks, rel=0.01)
 
 
 def test_a_count_outside_the_table_is_refused(table: LatencyTable) -> None:
@@ -133,6 +138,8 @@ leveled_plans = st.builds(
 
 
 def naive_leveled_ms(table: LatencyTable, plan: TokenPlan) -> float:
+    if not plan.selections:
+        return table.dense.median_ms
     """Blocks 6 and 7, and selectors before them, by the rows of the second level."""
     (second,) = table.deeper_levels
     assert table.pooling is not None

@@ -91,7 +91,9 @@ def test_equals_the_table_at_whole_counts(table: LatencyTable, package: PackageM
     assert surrogate_ms(table, model, kind) == pytest.approx(predict(table, plan).mean_ms, rel=1e-5)
 
 
-@pytest.mark.parametrize("schedule", [PruningSchedule(), PruningSchedule.from_keep_rates([0.5], [2])])
+@pytest.mark.parametrize(
+    "schedule", [PruningSchedule.from_keep_rates(rates, [2, 3]) for rates in ([0.5, 0.5], [0.9, 0.2])]
+)
 @pytest.mark.parametrize("is_shortened", [True, False])
 def test_last_block_costs_what_the_table_says(
     table: LatencyTable, schedule: PruningSchedule, is_shortened: bool
