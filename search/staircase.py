@@ -38,9 +38,9 @@ def widen(schedule: PruningSchedule, *, num_patches: Sequence[int], plan: MakePl
         return cost(plan(PruningSchedule.from_keep_rates(rates, schedule.blocks))) <= limit
 
     rates = _in_whole_tokens(schedule.keep_rates, num_patches)
-    while (wider := _widened_once(rates, num_patches, fits)) != rates:
+    while (wider := _in_whole_tokens(_widened_once(rates, num_patches, fits), num_patches)) != rates:
         rates = wider
-    return PruningSchedule.from_keep_rates(_in_whole_tokens(rates, num_patches), schedule.blocks)
+    return PruningSchedule.from_keep_rates(rates, schedule.blocks)
 
 
 def _widened_once(rates: Rates, num_patches: Sequence[int], fits: Callable[[Rates], bool]) -> Rates:

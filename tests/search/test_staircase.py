@@ -2,7 +2,7 @@
 
 import math
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from search.staircase import widen
@@ -70,6 +70,7 @@ LEVELS = TokenGeometry.of_levels([Level(num_blocks=2, num_patches=n) for n in (4
 RATES = st.lists(st.floats(0.02, 1.0), min_size=3, max_size=3).map(lambda rates: sorted(rates, reverse=True))
 
 
+@example(rates=[0.28125, 0.125, 0.125], cost=tiles)
 @given(rates=RATES, cost=st.sampled_from([tiles, tails, lambda plan: float(sum(plan.block_tokens))]))
 def test_every_stage_counts_the_patches_of_its_level(rates: list[float], cost) -> None:
     """Within levels of 49, 16 and 4 patches too: never slower, and no stage keeps fewer tokens."""
