@@ -1,5 +1,6 @@
 """timm's folders, tar files and names: the same images as the plain folder format gives, and what is refused."""
 
+import sys
 import tarfile
 from pathlib import Path
 
@@ -89,7 +90,6 @@ def test_classes_of_one_split_only_are_named(images: Path):
     [
         ("torch/nonsense", {}, DataError, r"'torch/nonsense'.*Unknown torchvision dataset nonsense"),
         ("torch/cifar100", {}, DataError, r"not found.*data\.download = true"),
-        ("hfds/food101", {}, DataError, "needs the package 'datasets'"),
         ("", {"args": {"root": "elsewhere"}}, ConfigError, r"must not hold root: use data\.name"),
         ("", {"train_split": "absent"}, DataError, "as one of absent, but has none"),
     ],
@@ -97,6 +97,13 @@ def test_classes_of_one_split_only_are_named(images: Path):
 def test_what_cannot_be_opened_says_why(images: Path, name: str, more: dict[str, object], error: type, text: str):
     with pytest.raises(error, match=text):
         describe_data(timm(images, name, **more))
+
+
+def test_a_missing_package_is_named(images: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    monkeypatch.delitem(sys.modules, "timm.data.readers.reader_hfds", raising=False)
+    with pytest.raises(DataError, match="needs the package 'datasets'"):
+        describe_data(timm(images, "hfds/food101"))
 
 
 @pytest.mark.parametrize("name", ["tfds/cifar10", "wds/imagenet", "HFIDS/food101"])
@@ -108,7 +115,6 @@ def test_streams_are_refused_by_the_configuration(tmp_path: Path, name: str):
 def test_hugging_face_data_comes_from_the_disk_unless_it_may_be_downloaded(
     images: Path, tmp_path_factory: pytest.TempPathFactory
 ):
-    pytest.importorskip("datasets")
     (images / "val").rename(images / "validation")
     for tar in images.glob("*.tar"):
         tar.unlink()
