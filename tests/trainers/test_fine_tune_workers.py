@@ -1,14 +1,13 @@
 """Two workers that share a batch train as one process does with all of it."""
 
 import os
-import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from processes import run_together
 
 from spvit.schedule import PruningSchedule
 from trainers.build import build_model, open_data
@@ -78,10 +77,7 @@ def started(config: TrialConfig, group: WorkerGroup) -> dict[str, torch.Tensor]:
 
 
 def test_two_workers_train_as_one_does_with_both_shares(data_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.start_processes(work, args=(port, data_path), nprocs=NUM_WORKERS, start_method="fork")
+    run_together(work, data_path, num_processes=NUM_WORKERS)
     first, second = (torch.load(data_path / f"found-{rank}.pt", weights_only=True) for rank in range(NUM_WORKERS))
     for part in ("start", "weights"):
         assert all(torch.equal(tensor, second[part][name]) for name, tensor in first[part].items())

@@ -1,14 +1,13 @@
 """One step's loss: what is shared between student and teacher changes nothing, nor does the number of workers."""
 
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from processes import run_together
 from torch import Tensor
 
 from spvit.factory import create_backbone
@@ -210,10 +209,7 @@ def ratio_work(rank: int, port: int, directory: str) -> None:
 
 
 def test_ratio_of_two_workers_is_that_of_one_with_all_images(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.start_processes(ratio_work, args=(port, str(tmp_path)), nprocs=2, start_method="fork")
+    run_together(ratio_work, str(tmp_path))
     found = torch.load(tmp_path / "found.pt", weights_only=True)
     model = make_model()
     loss = make_step(model, make_config(RATIO_ALONE))(IMAGES, LABELS)

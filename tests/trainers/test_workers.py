@@ -1,13 +1,12 @@
 """A group of one changes nothing; a group of two computes what one would on both shares."""
 
 import os
-import socket
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from processes import run_together
 
 from trainers.evaluate import evaluate
 from trainers.workers import WorkerGroup
@@ -64,10 +63,7 @@ def work(rank: int, port: int, directory: str) -> None:
 
 
 def test_two_workers_equal_one_on_both_shares(tmp_path: Path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.start_processes(work, args=(port, str(tmp_path)), nprocs=2, start_method="fork")
+    run_together(work, str(tmp_path))
     found = torch.load(tmp_path / "found.pt", weights_only=True)
     module = make_module()
     inputs, labels = (torch.cat(parts) for parts in zip(batch(0), batch(1), strict=True))
