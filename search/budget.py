@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from latency_tables.predict import predict
+from latency_tables.table import LatencyTable
 from search.config import LatencyConfig
 from search.records import Latency
 from search.space import SearchSpace
@@ -13,6 +15,16 @@ from spvit.schedule import TokenPlan
 
 Price = Callable[[TokenPlan], Latency]
 """What a network costs on the device, such as a latency table predicts it."""
+
+
+def price_from(table: LatencyTable) -> Price:
+    """What networks cost by a latency table."""
+
+    def price(plan: TokenPlan) -> Latency:
+        estimate = predict(table, plan)
+        return Latency(mean_ms=estimate.mean_ms, low_ms=estimate.low_ms, high_ms=estimate.high_ms)
+
+    return price
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from latency_tables.predict import predict_dense
 from latency_tables.table import LatencyTable
-from search.budget import LatencyBudget
+from search.budget import LatencyBudget, price_from
 from search.config import ExperimentConfig
 from search.profiling import TABLE_FILE
-from search.records import Latency
 from spvit.errors import ConfigError
+from spvit.schedule import PruningSchedule
 from trainers.config import LatencyTarget
 
 
@@ -26,9 +25,8 @@ def target_from(experiment: ExperimentConfig, table: LatencyTable) -> LatencyTar
             f"losses.latency must be 0 for a model that pools its patches, but {experiment.model.name} has "
             f"{num_levels} levels. The search keeps to the budget without this term as well."
         )
-    dense = predict_dense(table)
-    latency = Latency(mean_ms=dense.mean_ms, low_ms=dense.low_ms, high_ms=dense.high_ms)
-    return LatencyTarget.from_table(table, LatencyBudget.from_config(experiment.latency, latency).max_ms)
+    dense = price_from(table)(PruningSchedule().plan(table.geometry))
+    return LatencyTarget.from_table(table, LatencyBudget.from_config(experiment.latency, dense).max_ms)
 
 
 def known_target(experiment: ExperimentConfig) -> LatencyTarget | None:

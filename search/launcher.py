@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from latency_tables.predict import predict
 from latency_tables.table import LatencyTable
-from search.budget import LatencyBudget, Price, check_feasible
+from search.budget import LatencyBudget, Price, check_feasible, price_from
 from search.config import ExperimentConfig
 from search.driver import Limits, SearchDriver
 from search.latency_target import target_from
@@ -18,13 +17,13 @@ from search.lock import study_lock
 from search.proposer import Proposer
 from search.pruner import PeerPruner
 from search.ray_run import run_on_ray
-from search.records import Latency, StudyRecord
+from search.records import StudyRecord
 from search.signals import stop_on_signals
 from search.space import SearchSpace
 from search.study import StudyFacts, StudyStore, check_exists, study_directory
 from search.trial_factory import TrialFactory, fine_tune_trial
 from spvit.errors import StoppedError
-from spvit.schedule import PruningSchedule, TokenGeometry, TokenPlan
+from spvit.schedule import PruningSchedule, TokenGeometry
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ class Device:
         """The device that a latency table was measured on."""
         return cls(
             geometry=table.geometry,
-            price=lambda plan: _predicted(table, plan),
+            price=price_from(table),
             table_sha256=table.sha256,
             table=table,
         )
@@ -184,8 +183,3 @@ def _closing(listeners: Sequence[StudyListener]) -> Iterator[None]:
                 listener.close()
             except Exception:
                 logger.exception("A listener (%s) could not be closed.", type(listener).__name__)
-
-
-def _predicted(table: LatencyTable, plan: TokenPlan) -> Latency:
-    estimate = predict(table, plan)
-    return Latency(mean_ms=estimate.mean_ms, low_ms=estimate.low_ms, high_ms=estimate.high_ms)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
-from latency_tables.predict import predict
 from latency_tables.table import LatencyTable
-from search.budget import LatencyBudget, Price
+from search.budget import LatencyBudget, Price, price_from
 from search.config import ExperimentConfig, ProgressiveConfig
 from search.progressive_stages import falling_rates, lowered
 from search.records import Latency
@@ -61,7 +59,7 @@ def make_target(experiment: ExperimentConfig, table: LatencyTable) -> Target:
         )
     if first_block(options, depth) >= depth:
         raise ConfigError(f"progressive.first_block must lie in 0 to {depth - 1}, but got {options.first_block}.")
-    price = partial(_predicted, table)
+    price = price_from(table)
     dense = price(PruningSchedule().plan(table.geometry))
     target = Target(
         geometry=table.geometry,
@@ -99,8 +97,3 @@ def _check_reachable(options: ProgressiveConfig, target: Target, dense: Latency)
             f"{first_block(options, target.geometry.depth)} on is within {budget.max_ms:.3f} ms ({budget.source}). "
             f"Raise the budget, lower progressive.lowest_keep_rate, or set progressive.first_block further forward"
         )
-
-
-def _predicted(table: LatencyTable, plan: TokenPlan) -> Latency:
-    estimate = predict(table, plan)
-    return Latency(mean_ms=estimate.mean_ms, low_ms=estimate.low_ms, high_ms=estimate.high_ms)
