@@ -16,18 +16,21 @@ from torch.nn import functional
 
 
 def can_skip_patches(block: nn.Module) -> bool:
-    """Whether `prefix_after` knows how this block works."""
-    return type(block) is Block and type(block.attn) is Attention
+    """Whether `prefix_after` knows how this block works; it cannot drop attention weights while training."""
+    attention: Any = getattr(block, "attn", None)
+    if type(block) is not Block or type(attention) is not Attention:
+        return False
+    return not attention.training or attention.attn_drop.p == 0.0
 
 
 def prefix_after(block: Any, tokens: Tensor, num_prefix: int, mask: Tensor | None = None) -> Tensor:
-    """The prefix tokens (B, P, C) after a timm `Block` on tokens (B, N, C): `block(tokens)[:, :P]`, for evaluation.
+    """The prefix tokens (B, P, C) after a timm `Block` on tokens (B, N, C): `block(tokens)[:, :P]`.
 
     `mask` (B, 1, 1, N) is True where a token may be seen.
     """
     prefix = tokens[:, :num_prefix]
-    prefix = prefix + block.ls1(_attend(block.attn, block.norm1(tokens), num_prefix, mask))
-    updated: Tensor = prefix + block.ls2(block.mlp(block.norm2(prefix)))
+    prefix = prefix + block.drop_path1(block.ls1(_attend(block.attn, block.norm1(tokens), num_prefix, mask)))
+    updated: Tensor = prefix + block.drop_path2(block.ls2(block.mlp(block.norm2(prefix))))
     return updated
 
 
@@ -47,7 +50,7 @@ def _attend(attn: Any, x: Tensor, num_prefix: int, mask: Tensor | None) -> Tenso
     values = attn.norm(values)
     if attn.gate is not None:
         values = values * attn.gate(x[:, :num_prefix]).sigmoid()
-    attended: Tensor = attn.proj(values)
+    attended: Tensor = attn.proj_drop(attn.proj(values))
     return attended
 
 

@@ -56,7 +56,12 @@ def token_distillation_loss(output: PrunedOutput, teacher_tokens: Tensor) -> Ten
     Args:
         output: of a pruned model, in either form.
         teacher_tokens: (B, N0, C), normed patch tokens of the dense model on the same images.
+
+    Raises:
+        ValueError: the output was made without patch tokens.
     """
+    if output.patch_tokens is None:
+        raise ValueError("The distillation of tokens needs an output with patch tokens: run(..., with_patches=True).")
     width = teacher_tokens.shape[-1]
     wanted = teacher_tokens.detach().gather(1, output.patch_index.unsqueeze(-1).expand(-1, -1, width))
     # The policy only chooses tokens: a gradient through it would reward dropping those that are hard to match.

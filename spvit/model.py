@@ -71,44 +71,10 @@ class PrunedViT(PrunedModel):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, 3, H, W): gathered, deterministic, with static token counts."""
-        x, steps = self._run_gathered(self.leading_tokens(images), None, prefix_only=not self.training)
+        x, steps = self._gathered_blocks(self.leading_tokens(images), None, prefix_only=True)
         if not reads_patches(self.backbone):
             x = x[:, : self.layout.num_prefix]
         return self._classify(self.backbone.norm(x), mass=steps[-1].mass if steps else None)
-
-    def run(
-        self,
-        images: Tensor,
-        *,
-        form: TokenForm = TokenForm.GATHERED,
-        sample: bool = False,
-        temperature: float = 1.0,
-        noise_scale: float = 1.0,
-        leading_tokens: Tensor | None = None,
-    ) -> PrunedOutput:
-        """Run the model and tell what its selectors did.
-
-        Args:
-            images: (B, 3, H, W).
-            form: whether dropped tokens are removed or masked.
-            sample: draw decisions with noise and pass gradients through them (training); otherwise the tokens with the
-                largest margins stay, and both forms give the same logits.
-            temperature: of the gradient of sampled decisions.
-            noise_scale: 0 for sampled decisions without noise.
-            leading_tokens: what `leading_tokens(images)` gave, where the caller has it already.
-
-        Raises:
-            ValueError: the adaptive form is asked for, which needs thresholds.
-        """
-        if form is TokenForm.ADAPTIVE:
-            raise ValueError("The adaptive form needs calibrated thresholds: wrap the model in spvit.AdaptiveViT.")
-        sampling = Sampling(temperature=temperature, noise_scale=noise_scale) if sample else None
-        x = self.leading_tokens(images) if leading_tokens is None else leading_tokens
-        if form is TokenForm.MASKED:
-            x, steps = self._run_masked(x, sampling)
-            return self._masked_output(self.backbone.norm(x), steps, is_sampled=sample)
-        x, gathered = self._run_gathered(x, sampling)
-        return self._gathered_output(self.backbone.norm(x), gathered)
 
     def train(self, mode: bool = True) -> PrunedViT:
         """Training mode, but for batch norms that do not learn."""
@@ -134,8 +100,8 @@ class PrunedViT(PrunedModel):
         stem = [p for name, p in self.backbone.named_parameters() if not name.startswith(TRAILING)]
         return stem + list(chain.from_iterable(block.parameters() for block in self.backbone.blocks[:first]))
 
-    def _run_gathered(
-        self, x: Tensor, sampling: Sampling | None, *, prefix_only: bool = False
+    def _gathered_blocks(
+        self, x: Tensor, sampling: Sampling | None, *, prefix_only: bool
     ) -> tuple[Tensor, list[Gathered]]:
         """Tokens after the last block: only the prefix of them if nothing else is asked for, or read by the head."""
         mass, steps = no_packages(x).mass, []
@@ -163,7 +129,7 @@ class PrunedViT(PrunedModel):
             return None
         return len(self.backbone.blocks) - 1
 
-    def _run_masked(self, x: Tensor, sampling: Sampling | None) -> tuple[Tensor, list[Masked]]:
+    def _masked_blocks(self, x: Tensor, sampling: Sampling | None) -> tuple[Tensor, list[Masked]]:
         keep = x.new_ones(len(x), self.layout.num_patches, dtype=torch.float32)
         mass, mask, steps = no_packages(x).mass, None, []
         for number, block in self._trailing_blocks():
@@ -195,25 +161,29 @@ class PrunedViT(PrunedModel):
         left = Left(normed, no_packages(normed).mass if mass is None else mass, keep)
         return logits_of(self.backbone, left, is_sampled=is_sampled)
 
-    def _gathered_output(self, normed: Tensor, steps: list[Gathered]) -> PrunedOutput:
+    def _run_gathered(self, x: Tensor, sampling: Sampling | None, *, with_patches: bool) -> PrunedOutput:
+        is_short = not with_patches and self.block_to_shorten is not None
+        x, steps = self._gathered_blocks(x, sampling, prefix_only=is_short)
+        normed, start = self.backbone.norm(x), self.layout.num_prefix
         index = torch.arange(self.layout.num_patches, device=normed.device).expand(len(normed), -1)
         for step in steps:
             index = index.gather(1, step.kept)
-        start = self.layout.num_prefix
         return PrunedOutput(
             logits=self._classify(normed, mass=steps[-1].mass if steps else None),
-            patch_tokens=normed[:, start : start + index.shape[1]],
+            patch_tokens=None if is_short else normed[:, start : start + index.shape[1]],
             patch_index=index,
             patch_policy=torch.ones_like(index, dtype=torch.float32),
             selections=tuple(map(self._describe_gathered, self.plan.selections, steps)),
         )
 
-    def _masked_output(self, normed: Tensor, steps: list[Masked], *, is_sampled: bool) -> PrunedOutput:
+    def _run_masked(self, x: Tensor, sampling: Sampling | None) -> PrunedOutput:
+        x, steps = self._masked_blocks(x, sampling)
+        normed = self.backbone.norm(x)
         mass, keep = (steps[-1].mass, steps[-1].keep) if steps else (None, None)
         index = torch.arange(self.layout.num_patches, device=normed.device).expand(len(normed), -1)
         start = self.layout.num_prefix
         return PrunedOutput(
-            logits=self._classify(normed, mass=mass, keep=keep, is_sampled=is_sampled),
+            logits=self._classify(normed, mass=mass, keep=keep, is_sampled=sampling is not None),
             patch_tokens=normed[:, start : start + index.shape[1]],
             patch_index=index,
             patch_policy=torch.ones_like(index, dtype=torch.float32) if keep is None else keep,

@@ -74,29 +74,6 @@ class PrunedPiT(PrunedModel):
         last = self._run(self.leading_tokens(images), run_level_gathered, None)[-1]
         return self._classify(self.backbone.norm(last.tokens[:, : self._num_prefix]))
 
-    def run(
-        self,
-        images: Tensor,
-        *,
-        form: TokenForm = TokenForm.GATHERED,
-        sample: bool = False,
-        temperature: float = 1.0,
-        noise_scale: float = 1.0,
-        leading_tokens: Tensor | None = None,
-    ) -> PrunedOutput:
-        """See `PrunedModel.run`. Patch tokens, index and policy of the output are those of the last level.
-
-        Raises:
-            ValueError: another form than the gathered or the masked one is asked for.
-        """
-        if form not in (TokenForm.GATHERED, TokenForm.MASKED):
-            raise ValueError(f"A PiT runs in the gathered or the masked form, but {form.value!r} was asked for.")
-        sampling = Sampling(temperature=temperature, noise_scale=noise_scale) if sample else None
-        x = self.leading_tokens(images) if leading_tokens is None else leading_tokens
-        if form is TokenForm.MASKED:
-            return self._masked_output(self._run(x, run_level_masked, sampling))
-        return self._gathered_output(self._run(x, run_level_gathered, sampling))
-
     @property
     def num_leading_blocks(self) -> int:
         """See `PrunedModel.num_leading_blocks`."""
@@ -134,7 +111,10 @@ class PrunedPiT(PrunedModel):
         logits: Tensor = self.backbone.forward_head(normed)
         return logits
 
-    def _gathered_output(self, ends: list[GatheredLevel]) -> PrunedOutput:
+    def _run_gathered(self, x: Tensor, sampling: Sampling | None, *, with_patches: bool) -> PrunedOutput:
+        """See `PrunedModel.run`. Patch tokens, index and policy of the output are those of the last level."""
+        del with_patches  # a level's last block runs in full
+        ends: list[GatheredLevel] = self._run(x, run_level_gathered, sampling)
         last, layout = ends[-1], self._layouts[-1]
         normed = self.backbone.norm(last.tokens)
         patches = last._replace(tokens=normed).patches(layout)
@@ -147,7 +127,8 @@ class PrunedPiT(PrunedModel):
             selections=tuple(map(self._describe_gathered, self.plan.selections, _steps(ends))),
         )
 
-    def _masked_output(self, ends: list[MaskedLevel]) -> PrunedOutput:
+    def _run_masked(self, x: Tensor, sampling: Sampling | None) -> PrunedOutput:
+        ends: list[MaskedLevel] = self._run(x, run_level_masked, sampling)
         last, layout = ends[-1], self._layouts[-1]
         normed = self.backbone.norm(last.tokens)
         patches = last._replace(tokens=normed).patches(layout)

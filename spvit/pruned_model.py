@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from spvit.options import TokenForm
 from spvit.schedule import PruningSchedule, Selection, TokenGeometry, TokenPlan
-from spvit.selection import Gathered, Masked
+from spvit.selection import Gathered, Masked, Sampling
 from spvit.selector import TokenSelector
 
 
@@ -41,14 +41,15 @@ class PrunedOutput:
 
     Attributes:
         logits: (B, classes).
-        patch_tokens: (B, M, C) after the final norm: the survivors if gathered, all patches if masked.
+        patch_tokens: (B, M, C) after the final norm: the survivors if gathered, all patches if masked; None where they
+            were not asked for and the model could do without them.
         patch_index: (B, M), each token's number among the image's patches.
         patch_policy: (B, M), 1 for patches that stayed to the end (all, if gathered).
         selections: one for each selector, in the order of their blocks.
     """
 
     logits: Tensor
-    patch_tokens: Tensor
+    patch_tokens: Tensor | None
     patch_index: Tensor
     patch_policy: Tensor
     selections: tuple[SelectionOutput, ...]
@@ -75,7 +76,6 @@ class PrunedModel(nn.Module, ABC):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, 3, H, W): gathered, deterministic, with static token counts."""
 
-    @abstractmethod
     def run(
         self,
         images: Tensor,
@@ -85,6 +85,7 @@ class PrunedModel(nn.Module, ABC):
         temperature: float = 1.0,
         noise_scale: float = 1.0,
         leading_tokens: Tensor | None = None,
+        with_patches: bool = True,
     ) -> PrunedOutput:
         """Run the model and tell what its selectors did.
 
@@ -96,7 +97,29 @@ class PrunedModel(nn.Module, ABC):
             temperature: of the gradient of sampled decisions.
             noise_scale: 0 for sampled decisions without noise.
             leading_tokens: what `leading_tokens(images)` gave, where the caller has it already.
+            with_patches: False where nobody reads the output's patch tokens, so that the last block need not make them.
+
+        Raises:
+            ValueError: the adaptive form is asked for, which needs thresholds.
         """
+        if form not in (TokenForm.GATHERED, TokenForm.MASKED):
+            raise ValueError(
+                f"A model runs in the gathered or the masked form, but {form.value!r} was asked for. The adaptive form "
+                "needs calibrated thresholds: wrap the model in spvit.AdaptiveViT."
+            )
+        sampling = Sampling(temperature=temperature, noise_scale=noise_scale) if sample else None
+        x = self.leading_tokens(images) if leading_tokens is None else leading_tokens
+        if form is TokenForm.MASKED:
+            return self._run_masked(x, sampling)
+        return self._run_gathered(x, sampling, with_patches=with_patches)
+
+    @abstractmethod
+    def _run_gathered(self, x: Tensor, sampling: Sampling | None, *, with_patches: bool) -> PrunedOutput:
+        """Run what follows the leading tokens (B, N, C), without the tokens that are dropped."""
+
+    @abstractmethod
+    def _run_masked(self, x: Tensor, sampling: Sampling | None) -> PrunedOutput:
+        """Run what follows the leading tokens (B, N, C), with dropped tokens masked."""
 
     @property
     @abstractmethod

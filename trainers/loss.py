@@ -62,6 +62,11 @@ class Criterion(nn.Module):
         self._weights, self._label_smoothing = weights, label_smoothing
         self._workers = workers or WorkerGroup.single()
 
+    @property
+    def reads_patches(self) -> bool:
+        """Whether any term needs the patch tokens of the student."""
+        return self._weights.token_distillation > 0
+
     def forward(self, output: PrunedOutput, teacher: TeacherOutput | None, targets: Tensor) -> LossTerms:
         """Loss of a pruned model's output with labels (B,) or soft targets (B, classes)."""
         weights = self._weights
@@ -137,6 +142,7 @@ class TrainingStep(nn.Module):
             temperature=temperature,
             noise_scale=self._training.noise_scale,
             leading_tokens=leading_tokens,
+            with_patches=self.criterion.reads_patches,
         )
         loss: LossTerms = self.criterion(output, self.teacher(images, leading_tokens), targets)
         return loss

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -86,3 +88,9 @@ def test_ranking_is_least_where_margins_are_the_log_of_the_target() -> None:
     margin = target.log().requires_grad_()
     attention_ranking_loss(margin, target).backward()
     torch.testing.assert_close(margin.grad, torch.zeros(3, 8), atol=1e-6, rtol=0)
+
+
+def test_token_distillation_without_tokens_is_refused() -> None:
+    nothing = output(torch.zeros(1, 2, 3), torch.zeros(1, 2, dtype=torch.long), torch.ones(1, 2))
+    with pytest.raises(ValueError, match=r"with_patches=True"):
+        token_distillation_loss(replace(nothing, patch_tokens=None), torch.zeros(1, 4, 3))

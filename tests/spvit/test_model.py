@@ -158,6 +158,40 @@ def test_the_last_block_of_a_pruned_model_computes_what_its_head_reads(
     assert len(called) == (2 if args else 1)  # `run` gives patch tokens, so it runs the block in full
 
 
+@pytest.mark.parametrize(("name", "args"), SHAPES)
+def test_a_last_block_without_patches_trains_as_the_whole_one(
+    make_backbone: Make, images: Tensor, name: str, args: dict[str, Any]
+) -> None:
+    model = pruned(make_backbone(name, proj_drop_rate=0.1, drop_path_rate=0.1, **args)).train()
+    found = []
+    for with_patches in (True, False):
+        torch.manual_seed(1)  # the same noise and the same dropped paths
+        for block in model.backbone.blocks[-1:]:
+            block.attn.proj_drop.p = 0.0  # of all tokens or of the prefix alone: other draws of the same dropout
+            block.mlp.drop1.p = block.mlp.drop2.p = 0.0
+        model.zero_grad()
+        output = model.run(images, sample=True, with_patches=with_patches)
+        output.logits.square().sum().backward()
+        found.append((output, {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}))
+    (whole, gradients), (short, short_gradients) = found
+    assert short.patch_tokens is None
+    assert whole.patch_tokens.shape == (3, 13, model.backbone.embed_dim)
+    assert torch.equal(short.patch_index, whole.patch_index)
+    torch.testing.assert_close(short.logits, whole.logits, rtol=1e-4, atol=1e-5)
+    assert short_gradients.keys() == gradients.keys()
+    for parameter, gradient in gradients.items():
+        torch.testing.assert_close(short_gradients[parameter], gradient, rtol=1e-3, atol=1e-4, msg=parameter)
+
+
+@pytest.mark.parametrize("args", [{"global_pool": "avg"}, {"attn_drop_rate": 0.1}])
+def test_patches_are_made_where_they_are_needed_all_the_same(
+    make_backbone: Make, images: Tensor, args: dict[str, Any]
+) -> None:
+    """A head reads them, or attention weights are dropped, which only the whole block can do."""
+    output = pruned(make_backbone(**args)).train().run(images, sample=True, with_patches=False)
+    assert output.patch_tokens.shape == (3, 13, 48)
+
+
 def test_leading_tokens_can_be_given(make_backbone: Make, images: Tensor) -> None:
     model = pruned(make_backbone(), PruningSchedule.from_keep_rates([0.5], [3]))
     assert model.num_leading_blocks == 3
