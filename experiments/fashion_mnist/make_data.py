@@ -3,8 +3,8 @@
     python experiments/fashion_mnist/make_data.py --source /usr/share/datasets/fashion-mnist
 
 The source is Debian's package `dataset-fashion-mnist`, or the folder `FashionMNIST/raw` that torchvision downloads;
-both hold the same four files. Training and validation images come from the source's training split, test images from
-its test split. No image of one split is equal, pixel by pixel, to one of another.
+both hold the same four files. Training and validation images come from the source's training split, test and holdout
+images from its test split. No image of one split is equal, pixel by pixel, to one of another.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import numpy as np
 
 SEED = 20220216
 NUM_CLASSES = 10
-PER_CLASS = {"train": 800, "val": 200, "test": 200}
+PER_CLASS = {"train": 800, "val": 200, "test": 200, "holdout": 780}
 HERE = Path(__file__).parent
 
 
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE)
     options = parser.parse_args()
     rng, taken = np.random.default_rng(SEED), set[bytes]()
-    for prefix, splits in (("train", ("train", "val")), ("t10k", ("test",))):
+    for prefix, splits in (("train", ("train", "val")), ("t10k", ("test", "holdout"))):
         images, labels = read_split(options.source, prefix)
         drawn = draw(labels, first_of_each(images, taken), {split: PER_CLASS[split] for split in splits}, rng)
         for split, numbers in drawn.items():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "fashion_mnist"
-SIZES = {"train": 8000, "val": 2000, "test": 2000}
+OF_THE_DEMO = {"train": 8000, "val": 2000, "test": 2000}
+SIZES = OF_THE_DEMO | {"holdout": 7800}
 
 
 def load(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -34,6 +35,13 @@ def test_train_and_val_are_numbers_of_the_same_source_split() -> None:
     assert max(train.max(), val.max()) < 60_000
 
 
+def test_test_and_holdout_are_other_numbers_of_the_other_source_split() -> None:
+    test, holdout = load("test")[2], load("holdout")[2]
+    assert not set(test) & set(holdout)
+    assert max(test.max(), holdout.max()) < 10_000
+
+
 def test_small_enough_for_git() -> None:
-    assert sum((FOLDER / f"{split}.npz").stat().st_size for split in SIZES) <= 6_000_000
+    assert sum((FOLDER / f"{split}.npz").stat().st_size for split in OF_THE_DEMO) <= 6_000_000
+    assert (FOLDER / "holdout.npz").stat().st_size <= 4_000_000
     assert (FOLDER / "backbone.safetensors").stat().st_size <= 4_000_000
