@@ -14,7 +14,7 @@ from spvit.attention import embed
 from spvit.factory import geometry_of
 from spvit.frozen_norms import hold_frozen_norms
 from spvit.last_block import can_skip_patches, prefix_after
-from spvit.options import HeadWeighting, SelectorKind, TokenForm
+from spvit.options import HeadWeighting, SelectorKind
 from spvit.packaging import no_packages
 from spvit.pooling import Left, logits_of, reads_patches
 from spvit.pruned_model import PrunedModel, PrunedOutput, SelectionOutput

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from spvit.attention import lookahead_attentions
 from spvit.level_runs import GatheredLevel, MaskedLevel, run_level_gathered, run_level_masked
 from spvit.model import dense_tokens, trailing_dense_tokens
-from spvit.options import HeadWeighting, SelectorKind, TokenForm
+from spvit.options import HeadWeighting, SelectorKind
 from spvit.pit_attention import pit_lookahead_attentions
 from spvit.pit_levels import leading_modules, pit_blocks, pit_embed, pit_geometry, pool, run_dense
 from spvit.pruned_model import PrunedModel, PrunedOutput
