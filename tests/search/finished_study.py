@@ -34,7 +34,7 @@ def experiment(directory: Path, **changes: Any) -> ExperimentConfig:
         "latency": {"batch_size": 4, "max_latency_share": 0.9},
         "search": {
             "num_trials": 12,
-            "num_startup_trials": 4,
+            "sampler": "random",
             "space": {
                 "stage_keep_rates": {"low": 0.15, "high": 0.95},
                 "losses": {"ratio": {"low": 0.1, "high": 4.0, "log": True}},

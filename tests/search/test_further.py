@@ -41,39 +41,47 @@ def space(config, table):
     return SearchSpace(config, table.geometry)
 
 
-def further(study, space, table, *, num=3, asked=None, price=None):
-    price = price or price_from(table)
+@pytest.fixture(scope="module", autouse=True)
+def fewer_candidates():
+    """A tenth of them: the same steps in a tenth of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("search.sampler.NUM_CANDIDATES", 50)
+        patch.setattr("search.known_latency.NUM_CHILDREN", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def found(study, space, table):
+    return further(study, space, table)
+
+
+def further(study, space, table, *, num=4, asked=None):
+    price = price_from(table)
     budget = (asked or AskedBudget()).on(study, price(PruningSchedule().plan(table.geometry)))
     there = retarget(study, price=price, geometry=table.geometry, budget=budget, experiment=study.experiment)
     search = finished_study.experiment("runs").search
     return budget, further_trials(there.after, space, price=price, budget=budget, search=search, num=num)
 
 
-def test_further_trials_are_within_the_budget_new_and_worth_it(study, space, table):
-    budget, found = further(study, space, table)
+def test_further_trials_are_within_the_budget_new_and_worth_it(study, space, found):
+    budget, trials = found[0], found[1].trials
     tried = {space.identity(TrialConfig.model_validate(t.config)) for t in study.trials}
-    identities = [space.identity(t.proposal.config) for t in found.trials]
-    assert found.trials
-    assert all(t.proposal.latency.high_ms <= budget.max_ms for t in found.trials)
+    identities = [space.identity(t.proposal.config) for t in trials]
+    assert 1 < len(trials) <= 4
+    assert all(t.proposal.latency.high_ms <= budget.max_ms for t in trials)
     assert tried.isdisjoint(identities)
-    assert len(set(identities)) == len(identities) <= 3
-    assert all(t.gain_points >= NOTICEABLE_POINTS for t in found.trials)
-    assert all(t.forecast.low_top1 < t.forecast.top1 < t.forecast.high_top1 <= 100.0 for t in found.trials)
+    assert len(set(identities)) == len(identities)
+    assert all(t.gain_points >= NOTICEABLE_POINTS for t in trials)
+    assert all(t.forecast.low_top1 < t.forecast.top1 < t.forecast.high_top1 <= 100.0 for t in trials)
 
 
-def test_the_one_of_most_gain_comes_first(study, space, table):
-    gains = [t.gain_points for t in further(study, space, table, num=5)[1].trials]
-    assert len(gains) > 1
+def test_the_one_of_most_gain_comes_first(found):
+    gains = [t.gain_points for t in found[1].trials]
     assert all(before >= after - 0.01 for before, after in pairwise(gains))
 
 
-def test_the_same_study_gives_the_same_further_trials(study, space, table):
-    assert further(study, space, table)[1] == further(study, space, table)[1]
-
-
-def test_forecasts_are_near_the_truth_of_a_smooth_landscape(study, space, table):
-    for trial in further(study, space, table)[1].trials:
-        assert trial.forecast.top1 == pytest.approx(finished_study.top1(trial.proposal), abs=1.5)
+def test_the_same_study_gives_the_same_further_trials(study, space, table, found):
+    assert further(study, space, table) == found
 
 
 def test_another_device_asks_for_other_trials_within_its_own_budget(study, space, table):
@@ -110,9 +118,8 @@ def test_a_space_that_explores_nothing_has_nothing_else_to_try(study, config, ta
     assert "search space is empty" in further(study, empty, table)[1].note
 
 
-def test_trials_that_are_running_are_not_proposed_again(study, space, table):
-    _, found = further(study, space, table)
-    first = found.trials[0].proposal
+def test_trials_that_are_running_are_not_proposed_again(study, space, table, found):
+    first = found[1].trials[0].proposal
     running = replace(
         study.trials[1],
         number=len(study.trials),
@@ -123,7 +130,7 @@ def test_trials_that_are_running_are_not_proposed_again(study, space, table):
         curve=(),
     )
     _, again = further(replace(study, trials=(*study.trials, running)), space, table)
-    assert first.plan not in [t.proposal.plan for t in again.trials if t.proposal.params == first.params]
+    assert space.identity(first.config) not in {space.identity(t.proposal.config) for t in again.trials}
 
 
 def test_the_gain_is_the_expected_growth_of_hypervolume(space):
@@ -150,8 +157,9 @@ def test_the_gain_is_the_expected_growth_of_hypervolume(space):
         hypervolume([*points, ParetoPoint(number=99, top1=float(q), latency_ms=new_ms)], **reference) for q in drawn
     ]
     assert forecast.gain == pytest.approx(np.mean(grown) - hypervolume(points, **reference), rel=0.1)
-    assert forecast.low_top1 == pytest.approx(np.quantile(drawn, 0.05), abs=0.2)
-    assert forecast.high_top1 == pytest.approx(np.quantile(drawn, 0.95), abs=0.2)
+    noisy = scale.ceiling - (scale.ceiling - drawn) * np.exp(outlook.model.noise_std * rng.standard_normal(4000))
+    assert forecast.low_top1 == pytest.approx(np.quantile(noisy, 0.05), abs=0.2)
+    assert forecast.high_top1 == pytest.approx(np.quantile(noisy, 0.95), abs=0.2)
 
 
 def test_the_experiment_of_a_device_can_be_read_back(config, table, tmp_path):
