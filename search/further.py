@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -15,8 +16,9 @@ from search.outcomes import Outcome, outcomes
 from search.outlook import Forecast, Outlook
 from search.parameters import ParameterSpace
 from search.proposer import Proposal, Proposer
-from search.records import Latency, StudyRecord, TrialRecord, TrialState
+from search.records import Latency, StudyRecord, TrialState
 from search.space import SearchSpace
+from search.trained_params import comparable, trained_params
 from spvit.errors import LatencyTableError, NothingFeasibleError
 from spvit.schedule import TokenPlan
 
@@ -77,26 +79,32 @@ def further_trials(
     reason = _why_none(study, space, budget, fastest)
     if num == 0 or reason:
         return Further(trials=(), note=reason, fastest=fastest)
-    chosen = _chosen(study, _proposer(study, space, price=price, budget=budget, search=search), budget, fastest, num)
+    study = replace(study, trials=tuple(comparable(trial, space) for trial in study.trials))
+    proposer = _proposer(study, space, price=price, budget=budget, search=search)
+    told = proposer.told
+    proposals = _proposals(proposer, space, range(len(study.trials), len(study.trials) + num))
+    span_ms = max(budget.max_ms - fastest.mean_ms, SHORTEST_SPAN_MS)
+    outlook_of = partial(_outlook, study, ParameterSpace.of_trials(told), outcomes(told), budget.max_ms)
+    chosen = _chosen(proposals, outlook_of, span_ms)
     return Further(trials=tuple(chosen), note="" if len(chosen) == num else NOTHING_FURTHER, fastest=fastest)
 
 
+def _proposals(proposer: Proposer, space: SearchSpace, numbers: Iterable[int]) -> list[Proposal]:
+    """What the search would try next, by the parameters of what it would train."""
+    try:
+        proposed = [proposer.propose(number) for number in numbers]
+    except NothingFeasibleError:
+        return []
+    return [replace(p, params=trained_params(p.params, p.config, space)) for p in proposed if p is not None]
+
+
 def _chosen(
-    study: StudyRecord, proposer: Proposer, budget: LatencyBudget, fastest: Latency, num: int
+    proposals: Iterable[Proposal], outlook_of: Callable[[Sequence[Proposal]], Outlook], span_ms: float
 ) -> list[FurtherTrial]:
-    """Of what the search would try next, the one of most gain first, then the one of most gain beside it, and so on."""
-    space, known = ParameterSpace.of_trials(proposer.told), outcomes(proposer.told)
-    left, chosen = _proposals(proposer, len(study.trials), num), list[FurtherTrial]()
-    span_ms = max(budget.max_ms - fastest.mean_ms, SHORTEST_SPAN_MS)
+    """The proposal of most gain first, then the one of most gain beside it, and so on."""
+    left, chosen = list(proposals), list[FurtherTrial]()
     while left:
-        trusted = [trial.proposal for trial in chosen]
-        outlook = Outlook.of(
-            space,
-            [*known, *(Outcome(params=proposal.params) for proposal in trusted)],
-            tried=_in_sight(study, trusted),
-            measured=[(t.latency.mean_ms, t.top1) for t in study.finished if not t.params and t.top1 is not None],
-            reference_ms=budget.max_ms,
-        )
+        outlook = outlook_of([trial.proposal for trial in chosen])
         best = max((_rated(proposal, outlook, span_ms) for proposal in left), key=lambda trial: trial.gain_points)
         if best.gain_points < NOTICEABLE_POINTS:
             break
@@ -105,12 +113,21 @@ def _chosen(
     return chosen
 
 
-def _proposals(proposer: Proposer, first: int, num: int) -> list[Proposal]:
-    try:
-        proposed = [proposer.propose(number) for number in range(first, first + num)]
-    except NothingFeasibleError:
-        return []
-    return [proposal for proposal in proposed if proposal is not None]
+def _outlook(
+    study: StudyRecord,
+    space: ParameterSpace,
+    known: Sequence[Outcome],
+    reference_ms: float,
+    trusted: Sequence[Proposal],
+) -> Outlook:
+    """What is believed once the trusted proposals have reached what is expected of them."""
+    return Outlook.of(
+        space,
+        [*known, *(Outcome(params=proposal.params) for proposal in trusted)],
+        tried=_in_sight(study, trusted),
+        measured=[(t.latency.mean_ms, t.top1) for t in study.finished if not t.params and t.top1 is not None],
+        reference_ms=reference_ms,
+    )
 
 
 def _rated(proposal: Proposal, outlook: Outlook, span_ms: float) -> FurtherTrial:
@@ -127,7 +144,7 @@ def _proposer(
     )
     seed = int(study.experiment["study"]["seed"])
     proposer = Proposer(space, price=price, budget=budget, config=config, seed=seed)
-    proposer.restore([_comparable(trial) for trial in study.trials], {})
+    proposer.restore(study.trials, {})
     return proposer
 
 
@@ -153,11 +170,6 @@ def _why_none(study: StudyRecord, space: SearchSpace, budget: LatencyBudget, fas
             f"{fastest.mean_ms:.3f} ms (at most {fastest.high_ms:.3f} ms)"
         )
     return ""
-
-
-def _comparable(trial: TrialRecord) -> TrialRecord:
-    """The trial without the target of its latency term, which is another one on every device."""
-    return replace(trial, config={**trial.config, "latency": None})
 
 
 def _infinite_where_unknown(price: Price) -> Price:

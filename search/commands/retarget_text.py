@@ -105,9 +105,10 @@ def _recommended(result: Retargeted) -> list[str]:
     best = result.recommended
     if best is None:
         return ["recommended  no finished trial is within the budget"]
+    latency = f"{best.new.mean_ms:.3f} ms (at most {best.new.high_ms:.3f} ms)"
+    speed_up = f"{best.speed_up:.2f} times as fast as dense"
     return [
-        f"recommended  trial {best.number}: {best.top1:.2f} % at {best.new.mean_ms:.3f} ms (at most "
-        f"{best.new.high_ms:.3f} ms), {best.speed_up:.2f} times as fast as dense; {_before(result, best)}",
+        f"recommended  trial {best.number}: {best.top1:.2f} % at {latency}, {speed_up}; {_before(result, best)}",
         f"             spvit-search export {result.before.name} --trial {best.number}",
     ]
 

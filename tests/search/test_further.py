@@ -45,8 +45,8 @@ def space(config, table):
 def fewer_candidates():
     """A tenth of them: the same steps in a tenth of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("search.sampler.NUM_CANDIDATES", 50)
-        patch.setattr("search.known_latency.NUM_CHILDREN", 2)
+        patch.setattr("search.sampler.NUM_CANDIDATES", 30)
+        patch.setattr("search.known_latency.NUM_CHILDREN", 1)
         yield
 
 

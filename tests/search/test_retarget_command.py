@@ -21,19 +21,17 @@ from spvit.options import HeadWeighting, SelectorKind
 @pytest.fixture(scope="module", autouse=True)
 def fewer_candidates():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("search.sampler.NUM_CANDIDATES", 50)
-        patch.setattr("search.known_latency.NUM_CHILDREN", 2)
+        patch.setattr("search.sampler.NUM_CANDIDATES", 30)
+        patch.setattr("search.known_latency.NUM_CHILDREN", 1)
         yield
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
-def study(runs):
-    return finished_study.make_study(finished_study.experiment(runs), finished_study.table(), num_trials=7)
+    """A folder with one study, `small`."""
+    runs = tmp_path_factory.mktemp("runs")
+    finished_study.make_study(finished_study.experiment(runs), finished_study.table(), num_trials=7)
+    return runs
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +73,7 @@ def contents(folder):
     return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_on_the_studys_own_device_nothing_changes(study, runs, tables, capsys):
+def test_on_the_studys_own_device_nothing_changes(runs, tables, capsys):
     (device,) = document(capsys, runs, "--table", tables["own"], "--suggest", 0)["devices"]
     assert {trial["place"] for trial in device["trials"]} <= {"stays", "off"}
     assert all(trial["old"] == trial["new"] for trial in device["trials"])
@@ -86,7 +84,8 @@ def test_on_the_studys_own_device_nothing_changes(study, runs, tables, capsys):
     assert device["front"] == [trial["number"] for trial in json.loads(capsys.readouterr().out)["front"]]
 
 
-def test_a_running_study_can_be_read_and_is_never_written(study, runs, tables, capsys):
+def test_a_running_study_can_be_read_and_is_never_written(runs, tables, capsys):
+    study = runs / "small"
     with study_lock(study):
         before = contents(study)
         text = call(capsys, runs, "--table", tables["slow"]).out
@@ -96,7 +95,7 @@ def test_a_running_study_can_be_read_and_is_never_written(study, runs, tables, c
     assert "spvit-search export small --trial" in text
 
 
-def test_further_trials_are_told_with_what_they_are_expected_to_bring(study, runs, tables, capsys):
+def test_further_trials_are_told_with_what_they_are_expected_to_bring(runs, tables, capsys):
     (device,) = document(capsys, runs, "--table", tables["slow"], "--suggest", 2)["devices"]
     assert len(device["further"]) == 2
     for trial in device["further"]:
@@ -107,7 +106,7 @@ def test_further_trials_are_told_with_what_they_are_expected_to_bring(study, run
         assert len(trial["block_tokens"]) == 3
 
 
-def test_several_devices_stand_side_by_side(study, runs, tables, capsys):
+def test_several_devices_stand_side_by_side(runs, tables, capsys):
     arguments = ("--table", tables["own"], "--table", tables["flat"], "--max-latency-share", 0.97, "--suggest", 0)
     text = call(capsys, runs, *arguments).out
     assert "A ms" in text
@@ -122,7 +121,7 @@ def test_several_devices_stand_side_by_side(study, runs, tables, capsys):
         assert next(t for t in device["trials"] if t["number"] == device["recommended"])["top1"] == max(within)
 
 
-def test_output_holds_a_report_and_experiments_that_are_valid(study, runs, tables, tmp_path, capsys):
+def test_output_holds_a_report_and_experiments_that_are_valid(runs, tables, tmp_path, capsys):
     folder = tmp_path / "out"
     found = document(capsys, runs, "--table", tables["slow"], "--output", folder, "--suggest", 2)
     assert sorted(map(str, folder.iterdir())) == sorted(found["files"])
@@ -143,7 +142,7 @@ def test_output_holds_a_report_and_experiments_that_are_valid(study, runs, table
     assert there.study.name not in {"small", *(e.study.name for e in experiments)}
 
 
-def test_several_devices_are_written_beside_each_other(study, runs, tables, tmp_path, capsys):
+def test_several_devices_are_written_beside_each_other(runs, tables, tmp_path, capsys):
     folder = tmp_path / "out"
     arguments = ("--table", tables["own"], "--table", tables["slow"], "--suggest", 0, "--output", folder)
     call(capsys, runs, *arguments)
@@ -152,14 +151,14 @@ def test_several_devices_are_written_beside_each_other(study, runs, tables, tmp_
     assert (folder / "b" / "retarget.csv").is_file()
 
 
-def test_other_kinds_of_selectors_in_a_table_do_no_harm(study, runs, tables, capsys):
+def test_other_kinds_of_selectors_in_a_table_do_no_harm(runs, tables, capsys):
     plain, more = (
         document(capsys, runs, "--table", tables[name], "--suggest", 0)["devices"][0] for name in ("own", "two_kinds")
     )
     assert more["trials"] == plain["trials"]
 
 
-def test_nothing_within_the_budget_names_the_fastest_and_still_tells_the_rest(study, runs, tables, capsys):
+def test_nothing_within_the_budget_names_the_fastest_and_still_tells_the_rest(runs, tables, capsys):
     arguments = ("--table", tables["slow"], "--max-latency-ms", 2.0)
     told = call(capsys, runs, *arguments, code=ExitCode.NOTHING_FEASIBLE)
     assert "no finished trial is within the budget" in told.out
@@ -186,8 +185,8 @@ def test_nothing_within_the_budget_names_the_fastest_and_still_tells_the_rest(st
         ("attention", r"attention\.json does not fit study 'small'.*head_weighting"),
     ],
 )
-def test_a_table_that_does_not_fit_is_refused_by_name(study, runs, tables, tmp_path, capsys, name, text):
-    path = tables.get(name, tmp_path / f"{name}.json")
+def test_a_table_that_does_not_fit_is_refused_by_name(runs, tables, capsys, name, text):
+    path = tables["own"].with_name(f"{name}.json")
     told = call(capsys, runs, "--table", tables["own"], "--table", path, code=ExitCode.LATENCY_TABLE)
     assert told.out == ""
     with pytest.raises(ValueError, match=text):
@@ -203,15 +202,15 @@ def test_a_table_that_does_not_fit_is_refused_by_name(study, runs, tables, tmp_p
         (["--output", "."], "is no empty folder"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(study, runs, tables, capsys, arguments, text):
+def test_options_that_make_no_sense_are_refused(runs, tables, capsys, arguments, text):
     assert text in call(capsys, runs, "--table", tables["own"], *arguments, code=ExitCode.USAGE).err
 
 
-def test_tables_are_required(study, runs, capsys):
+def test_tables_are_required(runs, capsys):
     assert "Missing option '--table'" in call(capsys, runs, code=ExitCode.USAGE).err
 
 
-def test_an_unknown_study_is_told_with_those_that_there_are(study, runs, tables, capsys):
+def test_an_unknown_study_is_told_with_those_that_there_are(runs, tables, capsys):
     told = call(capsys, runs, "--table", tables["own"], code=ExitCode.USAGE, study="nope")
     assert "studies there: " in told.err
     assert "small" in told.err
@@ -226,7 +225,7 @@ def test_a_study_without_complete_trials_has_nothing_to_take(tables, tmp_path, c
     assert told.out == ""
 
 
-def test_an_output_that_cannot_be_written_is_a_storage_error(study, runs, tables, tmp_path, capsys):
+def test_an_output_that_cannot_be_written_is_a_storage_error(runs, tables, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     told = call(
         capsys, runs, "--table", tables["own"], "--suggest", 0, "--output", tmp_path / "file" / "x",
