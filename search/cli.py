@@ -25,6 +25,7 @@ COMMANDS = {
     "status": "Say how far a study is.",
     "pareto": "List the best trade-offs between accuracy and latency.",
     "trials": "List every trial of a study.",
+    "retarget": "Take a study to another device: its best trials there, and which more would pay.",
     "export": "Write one trial's model to a folder, measured and checked.",
     "dashboard": "Open a study in MLflow's browser interface.",
     "fine-tune": "Train the one schedule that an experiment names.",

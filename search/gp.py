@@ -52,6 +52,11 @@ class GaussianProcess:
     factor: Array
     weights: Array
 
+    @property
+    def noise_std(self) -> float:
+        """Standard deviation of an observed value around the function."""
+        return float(np.exp(self.log_params[-1] / 2.0))
+
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
         """Mean and standard deviation of the function without noise, each of shape (num_points,)."""
         cross = _kernel(self.log_params, _squares(inputs, self.inputs), inputs.basis @ self.inputs.basis.T)

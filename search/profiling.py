@@ -66,14 +66,19 @@ def check_experiment_table(table: LatencyTable, experiment: ExperimentConfig) ->
         batch_size=latency.batch_size,
         dtype=latency.dtype,
         num_threads=latency.num_threads,
-        shape=_shape(experiment),
+        shape=experiment_shape(experiment),
     )
     for kind in experiment.selector_kinds:
         table.selections_of(kind)
-    _check_head_weighting(table, experiment)
+    check_head_weighting(table, experiment)
 
 
-def _check_head_weighting(table: LatencyTable, experiment: ExperimentConfig) -> None:
+def check_head_weighting(table: LatencyTable, experiment: ExperimentConfig) -> None:
+    """Refuses a table whose selectors weigh their heads otherwise, where the experiment has any that do.
+
+    Raises:
+        LatencyTableError: names both ways.
+    """
     measured, asked = table.selector.head_weighting, experiment.pruning.head_weighting
     if measured is not asked and not WEIGHTED.isdisjoint(experiment.selector_kinds):
         raise LatencyTableError(
@@ -123,7 +128,12 @@ def measure_study_table(experiment: ExperimentConfig, folder: Path, *, progress:
     return table
 
 
-def _shape(experiment: ExperimentConfig) -> BackboneShape:
+def experiment_shape(experiment: ExperimentConfig) -> BackboneShape:
+    """The sizes of the experiment's backbone, read from the model itself without its weights.
+
+    Raises:
+        ConfigError: the backbone cannot be made.
+    """
     from latency_tables.parts import shape_of
     from spvit.factory import create_backbone
 

@@ -82,6 +82,11 @@ class Proposer:
             self._seen.add(self._space.identity(TrialConfig.model_validate(record.config)))
             self.add(record)
 
+    @property
+    def told(self) -> tuple[optuna.trial.FrozenTrial, ...]:
+        """The trials as the sampler knows them; what was proposed and has not ended yet is running."""
+        return tuple(self._shadow.get_trials(deepcopy=False))
+
     def propose(self, number: int) -> Proposal | None:
         """What trial `number` should try; None when every configuration within the budget has been tried.
 

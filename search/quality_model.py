@@ -68,6 +68,11 @@ class QualityModel:
             process = process.believing(_inputs(space, pending, scale, guess))
         return cls(space=space, scale=scale, guess=guess, process=process)
 
+    @property
+    def noise_std(self) -> float:
+        """Standard deviation of the log shortfall that one trial shows around what its configuration is good for."""
+        return self.scale.spread * self.process.noise_std
+
     def predict(self, configurations: Sequence[Params]) -> tuple[Array, Array]:
         """Mean and standard deviation of the log shortfall without noise, each (num_configurations,)."""
         mean, std = self.process.predict(_inputs(self.space, configurations, self.scale, self.guess))

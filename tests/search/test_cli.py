@@ -21,6 +21,8 @@ SURFACE = {
     "status": STUDY_OPTIONS | {"STUDY"},
     "pareto": STUDY_OPTIONS | {"STUDY", "--max-latency-ms"},
     "trials": STUDY_OPTIONS | {"STUDY"},
+    "retarget": STUDY_OPTIONS
+    | {"STUDY", "--table", "--max-latency-ms", "--max-latency-share", "--suggest", "--output"},
     "export": STUDY_OPTIONS | {"STUDY", "--trial", "--max-latency-ms", "--output", "--force"},
     "dashboard": STUDY_OPTIONS | {"STUDY", "--port", "--no-browser"},
     "fine-tune": EXPERIMENT_OPTIONS | {"EXPERIMENT"},

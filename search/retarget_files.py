@@ -1,0 +1,112 @@
+"""The files that `retarget` leaves: a report like a study's own, both latencies of every trial, further experiments."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import ascii_lowercase
+
+from search.config import ExperimentConfig
+from search.further import FurtherTrial
+from search.records import StudyRecord, TrialRecord, TrialState
+from search.retarget import Retargeted
+from search.retargeting import DeviceReport
+from search.study_report import experiment_toml, write_study_files
+from spvit.errors import StorageError, UsageError
+
+COLUMNS = (
+    *("number", "label", "top1", "study_latency_ms", "latency_ms", "latency_low_ms", "latency_high_ms"),
+    *("speed_up", "front", "keep_rates"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """The files that were written, and those among them that train a further trial each."""
+
+    files: tuple[Path, ...] = ()
+    further: tuple[Path, ...] = ()
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The command line that trains each further trial."""
+        return tuple(f"spvit-search fine-tune {path}" for path in self.further)
+
+
+def check_output(folder: Path) -> None:
+    """Refuses a folder in which files of another call could be taken for this one's.
+
+    Raises:
+        UsageError: it is a file, or not empty.
+    """
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if folder.exists() or folder.is_symlink():
+        raise UsageError(f"--output: {folder} exists and is no empty folder; give a new one")
+
+
+def write_retargeted(reports: Sequence[DeviceReport], folder: Path) -> Written:
+    """Write what was found to a folder; for several devices to `a`, `b`, ... in it.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    folders = [folder] if len(reports) == 1 else [folder / letter for letter in ascii_lowercase[: len(reports)]]
+    try:
+        written = [_write(report, place) for report, place in zip(reports, folders, strict=True)]
+    except OSError as error:
+        raise StorageError(
+            f"{folder}: cannot be written: {error.strerror or error}; free space or give another --output"
+        ) from error
+    return Written(
+        files=tuple(path for one in written for path in one.files),
+        further=tuple(path for one in written for path in one.further),
+    )
+
+
+def further_experiment(study: StudyRecord, number: int, further: FurtherTrial) -> ExperimentConfig:
+    """An experiment that trains one further trial and explores nothing.
+
+    Args:
+        study: as it is on the device.
+        number: of the further trial, from 1.
+        further: the trial.
+    """
+    from search.export_files import fixed_experiment
+
+    trial = TrialRecord(
+        number=number,
+        state=TrialState.WAITING,
+        params=further.proposal.params,
+        config=further.proposal.config.to_dict(),
+        latency=further.proposal.latency,
+        keep_counts=(),
+        blocks=(),
+    )
+    experiment = fixed_experiment(study, trial)
+    named = experiment.study.model_copy(update={"name": f"{study.name[:80]}-further-{number}"})
+    return experiment.model_copy(update={"study": named})
+
+
+def _write(report: DeviceReport, folder: Path) -> Written:
+    study = report.result.after
+    files = write_study_files(study, folder)
+    table = folder / "retarget.csv"
+    _write_trials(report.result, table)
+    further = [folder / f"further_{number}.toml" for number in range(1, len(report.further.trials) + 1)]
+    for number, (path, trial) in enumerate(zip(further, report.further.trials, strict=True), start=1):
+        values = further_experiment(study, number, trial).model_dump(mode="json")
+        path.write_text(experiment_toml(values), encoding="utf-8")
+    return Written(files=(*files, table, *further), further=tuple(further))
+
+
+def _write_trials(result: Retargeted, path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(COLUMNS)
+        for trial in result.moved:
+            new, rates = trial.new, " ".join(f"{rate:.6g}" for rate in trial.keep_rates)
+            row = (trial.number, trial.label, trial.top1, trial.old.mean_ms, new.mean_ms, new.low_ms, new.high_ms)
+            writer.writerow((*row, trial.speed_up, str(trial.place), rates))

@@ -1,0 +1,174 @@
+"""Puts a study and another device's latency table together: what `retarget` reads, checks and works out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from latency_tables.health import check_table
+from latency_tables.key import BackboneShape
+from latency_tables.table import LatencyTable
+from search.budget import LatencyBudget, price_from
+from search.config import ExperimentConfig
+from search.experiment import validate
+from search.further import Further, further_trials
+from search.profiling import check_head_weighting, experiment_shape
+from search.records import StudyRecord
+from search.retarget import AskedBudget, Retargeted, retarget
+from search.space import SearchSpace
+from spvit.errors import LatencyTableError, NothingFeasibleError
+from spvit.options import SelectorKind
+from spvit.schedule import PruningSchedule
+from trainers.config import PruningConfig
+
+NAME_LENGTH = 40
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableFile:
+    """A latency table and where it was read from."""
+
+    path: Path
+    table: LatencyTable
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceReport:
+    """One study on one other device: the device's table, the trials there, and what else would pay."""
+
+    file: TableFile
+    result: Retargeted
+    further: Further
+
+    @property
+    def device(self) -> str:
+        """The device and the way of running, in words."""
+        key = self.file.table.key
+        threads = "1 thread" if key.num_threads == 1 else f"{key.num_threads} threads"
+        return f"{key.device_id}, batch {key.batch_size}, {key.dtype}, {key.runtime}, {threads}"
+
+    @property
+    def nothing_within(self) -> str:
+        """What to say where no trial is within the budget; empty where one is."""
+        result, fastest = self.result, self.result.fastest
+        if result.recommended is not None or fastest is None:
+            return ""
+        return (
+            f"no finished trial of study {result.before.name!r} is within {result.budget.max_ms:.3f} ms "
+            f"({result.budget.source}) on {self.device}: the fastest is trial {fastest.number}, {fastest.top1:.2f} % "
+            f"at {fastest.new.mean_ms:.3f} ms (at most {fastest.new.high_ms:.3f} ms); with every keep rate at its "
+            f"lowest the model takes {self.further.fastest.mean_ms:.3f} ms. Raise --max-latency-ms or "
+            f"--max-latency-share, or train further trials (--suggest)"
+        )
+
+
+def retarget_study(
+    study: StudyRecord, paths: Sequence[Path], *, asked: AskedBudget, num_further: int
+) -> list[DeviceReport]:
+    """The study on the device of each table. Trains nothing and writes nothing.
+
+    Args:
+        study: as it stands; it may still be running.
+        paths: of latency tables.
+        asked: what a model may take.
+        num_further: further trials to look for on each device.
+
+    Raises:
+        NothingFeasibleError: no trial was trained to the end.
+        LatencyTableError: a table is missing, damaged, or of another model; names the file and every field.
+        ConfigError: the study's experiment is not understood by this version.
+    """
+    if not study.finished:
+        raise NothingFeasibleError(
+            f"study {study.name!r} has no trial that was trained to the end, so there is nothing to take to another "
+            f"device; look at `spvit-search status {study.name}`"
+        )
+    experiment = validate(study.experiment, source=f"study {study.name}")
+    files = [TableFile(path=path, table=LatencyTable.load(path)) for path in paths]
+    shape = experiment_shape(experiment)
+    for file in files:
+        with _naming(file, study):
+            _check_fits(file.table, study, experiment, shape)
+    return [_report(study, experiment, file, asked=asked, num_further=num_further) for file in files]
+
+
+def experiment_on(experiment: ExperimentConfig, file: TableFile, budget: LatencyBudget) -> ExperimentConfig:
+    """The study's experiment as it would be on the table's device, under a name of its own."""
+    key = file.table.key
+    latency = experiment.latency.model_copy(
+        update={
+            "table": file.path.absolute(),
+            "batch_size": key.batch_size,
+            "num_threads": key.num_threads,
+            "device": "cuda:0" if file.table.device.gpu_name else "cpu",
+            "dtype": str(key.dtype),
+            "max_latency_ms": budget.max_ms,
+            "max_latency_share": None,
+        }
+    )
+    device = re.sub(r"[^A-Za-z0-9._-]+", "-", key.device_id)
+    name = f"{experiment.study.name[:NAME_LENGTH]}-on-{device[:NAME_LENGTH]}"
+    study = experiment.study.model_copy(update={"name": name})
+    return experiment.model_copy(update={"study": study, "latency": latency})
+
+
+def _report(
+    study: StudyRecord, experiment: ExperimentConfig, file: TableFile, *, asked: AskedBudget, num_further: int
+) -> DeviceReport:
+    geometry = file.table.geometry
+    price = cache(price_from(file.table))  # asked for equal networks often, which must be equally fast to the last bit
+    budget = asked.on(study, price(PruningSchedule().plan(geometry)))
+    there = experiment_on(experiment, file, budget)
+    space = SearchSpace(there, geometry)
+    with _naming(file, study):
+        result = retarget(
+            study,
+            price=price,
+            geometry=geometry,
+            budget=budget,
+            experiment=there.model_dump(mode="json"),
+            default=space.default.pruning,
+        )
+    further = further_trials(result.after, space, price=price, budget=budget, search=there.search, num=num_further)
+    return DeviceReport(file=file, result=result, further=further)
+
+
+def _check_fits(table: LatencyTable, study: StudyRecord, experiment: ExperimentConfig, shape: BackboneShape) -> None:
+    """Refuses a table of another model; the device and the way of running may be any.
+
+    Raises:
+        LatencyTableError: names every field that differs.
+    """
+    key = table.key
+    check_table(
+        table,
+        fingerprint=table.device,
+        backbone=experiment.model.name,
+        batch_size=key.batch_size,
+        dtype=key.dtype,
+        runtime=key.runtime,
+        num_threads=key.num_threads,
+        shape=shape,
+    )
+    for kind in _trained_kinds(study):
+        table.selections_of(kind)
+    check_head_weighting(table, experiment)
+
+
+@contextmanager
+def _naming(file: TableFile, study: StudyRecord) -> Iterator[None]:
+    """Says which file an error is about: there may be several."""
+    try:
+        yield
+    except LatencyTableError as error:
+        raise LatencyTableError(f"{file.path} does not fit study {study.name!r}: {error}") from None
+
+
+def _trained_kinds(study: StudyRecord) -> list[SelectorKind]:
+    """The kinds of selectors that the study's trials have, each once."""
+    prunings = (PruningConfig.model_validate(trial.config["pruning"]) for trial in study.trials)
+    return list(dict.fromkeys(pruning.selector for pruning in prunings if pruning.schedule.stages))
