@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from latency_tables.device import DeviceFingerprint
     from latency_tables.drift import Drift, sentinel
+    from latency_tables.estimate import LatencyEstimate, LatencyEstimates
     from latency_tables.health import check_table, table_warnings
     from latency_tables.key import BackboneShape, DType, Runtime, SelectorOptions, TableKey
     from latency_tables.measure import Effort, measure_table
     from latency_tables.measurement import Measurement
-    from latency_tables.predict import LatencyEstimate, predict_dense, predict_many
+    from latency_tables.predict import predict_arrays, predict_dense, predict_many
+    from latency_tables.predictor import Predictor
     from latency_tables.store import SHIPPED_TABLES, find_table, table_path
     from latency_tables.table import LatencyTable
     from latency_tables.timing import Comparison, compare_models
@@ -26,8 +28,10 @@ __all__ = [
     "Drift",
     "Effort",
     "LatencyEstimate",
+    "LatencyEstimates",
     "LatencyTable",
     "Measurement",
+    "Predictor",
     "Runtime",
     "SelectorOptions",
     "TableKey",
@@ -35,6 +39,7 @@ __all__ = [
     "compare_models",
     "find_table",
     "measure_table",
+    "predict_arrays",
     "predict_dense",
     "predict_many",
     "sentinel",
@@ -49,7 +54,9 @@ _HOMES = {
     "key": ("BackboneShape", "DType", "Runtime", "SelectorOptions", "TableKey"),
     "measure": ("Effort", "measure_table"),
     "measurement": ("Measurement",),
-    "predict": ("LatencyEstimate", "predict_dense", "predict_many"),
+    "estimate": ("LatencyEstimate", "LatencyEstimates"),
+    "predict": ("predict_arrays", "predict_dense", "predict_many"),
+    "predictor": ("Predictor",),
     "drift": ("Drift", "sentinel"),
     "store": ("SHIPPED_TABLES", "find_table", "table_path"),
     "table": ("LatencyTable",),
