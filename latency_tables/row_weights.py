@@ -44,8 +44,9 @@ def row_weights(uses: Sequence[Uses], *, num_plans: int, num_rows: int) -> Float
         # The last row has no next one, and no share of it: its place may be that of another curve.
         places += [left_places, left_places + (right > 0.0)]
         weights += [whole * (1.0 - right), whole * right]
-    flat = [np.concatenate([array.ravel() for array in arrays]) for arrays in (places, weights)]
-    return np.bincount(flat[0], flat[1], minlength=num_plans * num_rows).reshape(num_plans, num_rows)
+    flat_places, flat_weights = (np.concatenate([array.ravel() for array in arrays]) for arrays in (places, weights))
+    sums: Floats = np.bincount(flat_places, flat_weights, minlength=num_plans * num_rows).astype(np.float64, copy=False)
+    return sums.reshape(num_plans, num_rows)
 
 
 def uses_of(plans: PlanArrays, levels: Sequence[LevelCurves], kind: SelectorKind) -> Iterator[Uses]:
