@@ -232,7 +232,9 @@ def main() -> None:
     options.add_argument("--batches", nargs="*", type=int, default=BATCHES, help="images per forward pass")
     options.add_argument("--table-seconds", type=float, default=60.0, help="wall time for each table")
     options.add_argument("--rounds", type=int, default=40, help="samples of each complete model")
-    options.add_argument("--model-seconds", type=float, default=300.0, help="wall time for the complete models of a row")
+    options.add_argument(
+        "--model-seconds", type=float, default=300.0, help="wall time for the complete models of a row"
+    )
     given = options.parse_args()
     limits = {"table_s": given.table_seconds, "num_rounds": given.rounds, "models_s": given.model_seconds}
     if given.quick:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from latency_tables.measurement import Measurement
     from latency_tables.predict import predict_arrays, predict_dense, predict_many
     from latency_tables.predictor import Predictor
+    from latency_tables.stairs import Plateau, level_plateaus, plateaus, snap
     from latency_tables.store import SHIPPED_TABLES, find_table, table_path
     from latency_tables.table import LatencyTable
     from latency_tables.timing import Comparison, compare_models
@@ -31,6 +32,7 @@ __all__ = [
     "LatencyEstimates",
     "LatencyTable",
     "Measurement",
+    "Plateau",
     "Predictor",
     "Runtime",
     "SelectorOptions",
@@ -38,11 +40,14 @@ __all__ = [
     "check_table",
     "compare_models",
     "find_table",
+    "level_plateaus",
     "measure_table",
+    "plateaus",
     "predict_arrays",
     "predict_dense",
     "predict_many",
     "sentinel",
+    "snap",
     "table_path",
     "table_warnings",
 ]
@@ -58,6 +63,7 @@ _HOMES = {
     "predict": ("predict_arrays", "predict_dense", "predict_many"),
     "predictor": ("Predictor",),
     "drift": ("Drift", "sentinel"),
+    "stairs": ("Plateau", "level_plateaus", "plateaus", "snap"),
     "store": ("SHIPPED_TABLES", "find_table", "table_path"),
     "table": ("LatencyTable",),
     "timing": ("Comparison", "compare_models"),
