@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from latency_tables.adaptive import AdaptiveEstimate, predict_adaptive
     from latency_tables.device import DeviceFingerprint
     from latency_tables.drift import Drift, sentinel
     from latency_tables.estimate import LatencyEstimate, LatencyEstimates
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SHIPPED_TABLES",
+    "AdaptiveEstimate",
     "BackboneShape",
     "Comparison",
     "DType",
@@ -43,6 +45,7 @@ __all__ = [
     "level_plateaus",
     "measure_table",
     "plateaus",
+    "predict_adaptive",
     "predict_arrays",
     "predict_dense",
     "predict_many",
@@ -54,6 +57,7 @@ __all__ = [
 
 # `predict`, one plan, is imported from its module: a package attribute cannot be both the module and the function.
 _HOMES = {
+    "adaptive": ("AdaptiveEstimate", "predict_adaptive"),
     "device": ("DeviceFingerprint",),
     "health": ("check_table", "table_warnings"),
     "key": ("BackboneShape", "DType", "Runtime", "SelectorOptions", "TableKey"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from math import hypot, sqrt
 
@@ -11,7 +11,7 @@ import numpy as np
 from latency_tables.estimate import Floats, LatencyEstimate, LatencyEstimates
 from latency_tables.measurement import Measurement
 from latency_tables.row_curves import RowCurve, level_curves
-from latency_tables.row_weights import row_weights, uses_of
+from latency_tables.row_weights import Uses, row_weights, uses_of
 from latency_tables.table import LatencyTable
 from spvit.errors import LatencyTableError
 from spvit.options import SelectorKind
@@ -35,7 +35,7 @@ class Predictor:
     def __init__(self, table: LatencyTable) -> None:
         self.table = table
         rows: list[Measurement] = []
-        self._levels = level_curves(table, rows)
+        self.levels = level_curves(table, rows)
         self._kinds = table.selector_kinds
         self._depth, self._num_prefix = table.geometry.depth, table.geometry.num_prefix_tokens
         self._scale, self._residual = table.end_to_end.scale, table.end_to_end.p90_error_percent / 100.0
@@ -72,7 +72,6 @@ class Predictor:
         Raises:
             LatencyTableError: see `predict`.
         """
-        self._check(plans.block_tokens.shape[1], plans.selector)
         starts = range(0, max(len(plans), 1), _CHUNK)
         parts = [self._estimates(plans[start : start + _CHUNK]) for start in starts]
         mean, low, high = (np.concatenate(bounds) for bounds in zip(*parts, strict=True))
@@ -80,7 +79,7 @@ class Predictor:
 
     def _parts(self, plan: TokenPlan) -> Iterator[tuple[RowCurve, int, int]]:
         """What is used at how many tokens, how often."""
-        for level in self._levels:
+        for level in self.levels:
             end = level.end - 1 if level.last is not None and plan.selections else level.end
             for num_tokens, equal in groupby(plan.block_tokens[level.start : end]):
                 yield level.blocks, num_tokens, sum(1 for _ in equal)
@@ -90,7 +89,7 @@ class Predictor:
             yield self._selector_curve(selection, plan.selector), self._num_reaching(selection), 1
 
     def _selector_curve(self, selection: Selection, kind: SelectorKind | None) -> RowCurve:
-        level = next(level for level in self._levels if selection.block < level.end)
+        level = next(level for level in self.levels if selection.block < level.end)
         return level.selections[kind or self._kinds[0]]
 
     def _num_reaching(self, selection: Selection) -> int:
@@ -111,18 +110,37 @@ class Predictor:
 
     def _estimates(self, plans: PlanArrays) -> tuple[Floats, Floats, Floats]:
         """Mean, low and high of some plans."""
-        uses = list(uses_of(plans, self._levels, plans.selector or self._kinds[0]))
-        weights = row_weights(uses, num_plans=len(plans), num_rows=len(self._ms))
-        mean = self._scale * (self._fixed_ms + weights @ np.array(self._ms))
-        residual = self._residual * mean
-        squares = weights**2
-        below = self._scale * np.sqrt(self._fixed_below + squares @ np.square(self._below))
-        above = self._scale * np.sqrt(self._fixed_above + squares @ np.square(self._above))
-        low, high = np.maximum(mean - np.hypot(below, residual), 0.0), mean + np.hypot(above, residual)
-        is_pruned, dense = plans.is_pruned, self.dense
-        pairs = ((mean, dense.mean_ms), (low, dense.low_ms), (high, dense.high_ms))
-        mean, low, high = (np.where(is_pruned, of_parts, whole) for of_parts, whole in pairs)
+        wholes = (self.dense.mean_ms, self.dense.low_ms, self.dense.high_ms)
+        is_pruned, parts = plans.is_pruned, self.price(self.uses_of(plans), len(plans))
+        mean, low, high = (np.where(is_pruned, part, whole) for part, whole in zip(parts, wholes, strict=True))
         return mean, low, high
+
+    def uses_of(self, plans: PlanArrays) -> list[Uses]:
+        """What plans use of this table's curves, as pruned models.
+
+        Raises:
+            LatencyTableError: the plans have another depth, or a selector that the table does not price.
+        """
+        self._check(plans.block_tokens.shape[1], plans.selector)
+        return list(uses_of(plans, self.levels, plans.selector or self._kinds[0]))
+
+    def price(self, uses: Sequence[Uses], num_plans: int, *, has_fixed: bool = True) -> tuple[Floats, Floats, Floats]:
+        """Mean, low and high, (plans,) each, of work by this table's curves.
+
+        Args:
+            uses: all the work.
+            num_plans: one more than the largest number of a plan.
+            has_fixed: whether each plan has a stem and a head as well.
+
+        Raises:
+            LatencyTableError: a count lies outside of what was measured.
+        """
+        weights = row_weights(uses, num_plans=num_plans, num_rows=len(self._ms))
+        mean = self._scale * (has_fixed * self._fixed_ms + weights @ np.array(self._ms))
+        residual, squares = self._residual * mean, weights**2
+        below = self._scale * np.sqrt(has_fixed * self._fixed_below + squares @ np.square(self._below))
+        above = self._scale * np.sqrt(has_fixed * self._fixed_above + squares @ np.square(self._above))
+        return mean, np.maximum(mean - np.hypot(below, residual), 0.0), mean + np.hypot(above, residual)
 
     def _check(self, depth: int, selector: SelectorKind | None) -> None:
         if depth != self._depth:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,13 +30,21 @@ class Uses:
     shares: Floats | None = None
 
 
+def within_measured(use: Uses) -> Uses:
+    """The same with every count brought within what was measured: a larger one costs in proportion to the largest."""
+    smallest, largest = use.curve.counts[0], use.curve.counts[-1]
+    excess = np.maximum(use.num_tokens / largest, 1.0)
+    shares = excess if use.shares is None else excess * use.shares
+    return replace(use, num_tokens=np.clip(use.num_tokens, smallest, largest), shares=shares)
+
+
 def row_weights(uses: Sequence[Uses], *, num_plans: int, num_rows: int) -> Floats:
     """How often each plan uses each row, fractions from interpolation; shape (plans, rows).
 
     Raises:
         LatencyTableError: a count lies outside of what was measured.
     """
-    places, weights = [], []
+    places, weights = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
     for use in uses:
         rows, right = use.curve.places(use.num_tokens)
         whole = np.ones(right.shape) if use.shares is None else use.shares
