@@ -9,6 +9,7 @@ from math import hypot, sqrt
 import numpy as np
 
 from latency_tables.estimate import Floats, LatencyEstimate, LatencyEstimates
+from latency_tables.interval import covering_error_percent
 from latency_tables.measurement import Measurement
 from latency_tables.row_curves import RowCurve, level_curves
 from latency_tables.row_weights import Uses, row_weights, uses_of
@@ -28,8 +29,8 @@ class Predictor:
     The mean is scale x (stem + blocks + selections + poolings + head), linear between measured counts. A plan that
     drops nothing is the unpruned model, which was measured as a whole.
 
-    The interval adds two independent errors in squares: that of the table's rows, and the p90 error of complete models
-    that was found when the table was measured. Blocks that lean on the same row err together.
+    The interval adds two independent errors in squares: that of the table's rows, and that of complete models which was
+    found when the table was measured (see `covering_error_percent`). Blocks that lean on the same row err together.
     """
 
     def __init__(self, table: LatencyTable) -> None:
@@ -38,7 +39,7 @@ class Predictor:
         self.levels = level_curves(table, rows)
         self._kinds = table.selector_kinds
         self._depth, self._num_prefix = table.geometry.depth, table.geometry.num_prefix_tokens
-        self._scale, self._residual = table.end_to_end.scale, table.end_to_end.p90_error_percent / 100.0
+        self._scale, self._residual = table.end_to_end.scale, covering_error_percent(table.end_to_end) / 100.0
         self._ms = [row.median_ms for row in rows]
         self._below = [row.median_ms - row.low_ms for row in rows]
         self._above = [row.high_ms - row.median_ms for row in rows]
