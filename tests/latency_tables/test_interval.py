@@ -21,11 +21,14 @@ def check_of(errors: np.ndarray) -> EndToEndCheck:
 
 @pytest.mark.parametrize(("num_checked", "expected"), [(7, 7 / 8), (9, 0.9), (20, 0.9)])
 @pytest.mark.parametrize("draw", ["normal", "exponential"])
-def test_as_many_further_models_are_covered_as_can_be(num_checked: int, expected: float, draw: str) -> None:
+def test_nine_in_ten_further_models_are_covered_or_as_many_as_can_be(
+    num_checked: int, expected: float, draw: str
+) -> None:
     random = np.random.default_rng(0)
     errors = np.abs(getattr(random, draw)(size=(1500, num_checked + 1)))
     covered = [further <= covering_error_percent(check_of(np.array(known))) for further, *known in errors]
-    assert np.mean(covered) == pytest.approx(expected, abs=0.03)  # four standard deviations of a share of 1,500
+    # Four standard deviations of a share of 1,500 below; above, what straight lines between few errors are too careful.
+    assert expected - 0.03 <= np.mean(covered) <= 0.95
 
 
 def test_a_single_error_is_all_there_is() -> None:
