@@ -27,7 +27,7 @@ class Staircase:
     """Where the blocks of a backbone cost the same for several token counts: `levels` has the plateaus of each level.
 
     `widen` compares sums that differ by the noise of a table's rows, and by what a few tokens more cost a later
-    selector: on a measured plateau it stops at the first count that looks a thousandth dearer. Plateaus know the noise.
+    selector: on a measured plateau it stops where they look a thousandth dearer. Plateaus know the noise.
     """
 
     geometry: TokenGeometry
