@@ -12,6 +12,7 @@ from latency_tables.curves import LevelRows
 from latency_tables.key import BackboneShape
 from latency_tables.measurement import Measurement
 from latency_tables.parts import Parts
+from latency_tables.ratio import repeatable
 from latency_tables.timing import Interleaved
 from spvit.options import SelectorKind
 
@@ -59,7 +60,7 @@ def last_block_rows(timed: Interleaved, shape: BackboneShape) -> dict[int, Measu
 
 def row(timed: Interleaved, name: str) -> Measurement:
     """A part's time, from its ratio to the reference."""
-    ratio = timed.ratio(name)
+    ratio = repeatable(timed.ratio(name))
     return Measurement(
         median_ms=ratio.median * timed.reference_ms,
         low_ms=ratio.low * timed.reference_ms,

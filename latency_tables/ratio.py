@@ -8,11 +8,16 @@ after 16, 0.6 % after 64 (measured on a loaded two-core machine).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 CONFIDENCE = 0.90
+BETWEEN_RUNS = 0.01
+"""Standard deviation of a ratio between runs, beside its noise within one. Measured on 49 parts of deit_tiny in eight
+runs on a busy two-core machine: without it 84 % of the pairs of 90 % intervals overlapped, with it 97 %."""
+_Z = 1.645  # half width of a 90 % interval in standard deviations
+_LEAST_SHARE = 0.1  # of the median: a time stays above 0
 _NUM_RESAMPLES = 1000
 
 
@@ -46,6 +51,21 @@ def estimate_ratio(samples: Sequence[float], *, seed: int = 0) -> RatioEstimate:
     tail = (1.0 - CONFIDENCE) / 2.0
     low, high = (float(bound) for bound in np.quantile(medians, [tail, 1.0 - tail]))
     return RatioEstimate(median=median, low=min(low, median), high=max(high, median), num_samples=values.size)
+
+
+def repeatable(estimate: RatioEstimate) -> RatioEstimate:
+    """The estimate with an interval that also holds when the same work is measured again, at another time.
+
+    The bootstrap knows the noise within one run, and holds between its halves. From run to run tensors lie elsewhere
+    and caches are fought for by other programs; that moves a part by about a hundredth of the reference's time, short
+    and long parts alike, however many samples there are.
+    """
+    between = _Z * BETWEEN_RUNS
+    below, above = (
+        float(np.hypot(bound, between)) for bound in (estimate.median - estimate.low, estimate.high - estimate.median)
+    )
+    low = max(estimate.median - below, _LEAST_SHARE * estimate.median)
+    return replace(estimate, low=min(low, estimate.low), high=estimate.median + above)
 
 
 def spread_percent(samples: Sequence[float]) -> float:

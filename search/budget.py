@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from latency_tables.predict import predict
+from latency_tables.predictor import Predictor
 from latency_tables.table import LatencyTable
 from search.config import LatencyConfig
 from search.records import Latency
@@ -19,9 +19,10 @@ Price = Callable[[TokenPlan], Latency]
 
 def price_from(table: LatencyTable) -> Price:
     """What networks cost by a latency table."""
+    predictor = Predictor(table)
 
     def price(plan: TokenPlan) -> Latency:
-        estimate = predict(table, plan)
+        estimate = predictor.predict(plan)
         return Latency(mean_ms=estimate.mean_ms, low_ms=estimate.low_ms, high_ms=estimate.high_ms)
 
     return price

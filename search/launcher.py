@@ -20,6 +20,7 @@ from search.ray_run import run_on_ray
 from search.records import StudyRecord
 from search.signals import stop_on_signals
 from search.space import SearchSpace
+from search.staircase import Staircase
 from search.study import StudyFacts, StudyStore, check_exists, study_directory
 from search.trial_factory import TrialFactory, fine_tune_trial
 from spvit.errors import StoppedError
@@ -112,7 +113,12 @@ def search(
             listener.on_open(store.set_mlflow_run, store.set_mlflow_experiment)
         note_dense_top1(store, dense_top1)
         proposer = Proposer(
-            space, price=device.price, budget=budget, config=experiment.search, seed=experiment.study.seed
+            space,
+            price=device.price,
+            budget=budget,
+            config=experiment.search,
+            seed=experiment.study.seed,
+            staircase=None if device.table is None else Staircase.from_table(device.table),
         )
         driver = SearchDriver(
             store=store,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -18,7 +18,7 @@ from search.outcomes import CURVE
 from search.records import Latency, Origin, Rejection, TrialRecord, TrialState
 from search.sampler import Knowledge, draw_seed, make_sampler
 from search.space import SearchSpace
-from search.staircase import widen
+from search.staircase import Staircase, widen
 from search.warm_starts import WarmStart, warm_starts
 from spvit.errors import NothingFeasibleError
 from spvit.schedule import PruningSchedule, TokenPlan
@@ -57,9 +57,17 @@ class Proposer:
     """
 
     def __init__(
-        self, space: SearchSpace, *, price: Price, budget: LatencyBudget, config: SearchConfig, seed: int
+        self,
+        space: SearchSpace,
+        *,
+        price: Price,
+        budget: LatencyBudget,
+        config: SearchConfig,
+        seed: int,
+        staircase: Staircase | None = None,
     ) -> None:
         self._space = space
+        self._staircase = staircase
         self._price = cache(price)  # widening asks for the same networks again and again
         self._budget = budget
         self._config = config
@@ -198,13 +206,25 @@ class Proposer:
         if self._space.stage_rates is None or not self._config.widen:
             return config
         pruning, geometry = config.pruning, self._space.geometry
+
+        def plan(schedule: PruningSchedule) -> TokenPlan:
+            return schedule.plan(geometry, pruning.package, pruning.selector)
+
         schedule = widen(
             pruning.schedule,
             num_patches=[geometry.levels[geometry.level_of(block)].num_patches for block in pruning.schedule.blocks],
-            plan=lambda schedule: schedule.plan(geometry, pruning.package, pruning.selector),
+            plan=plan,
             cost=lambda plan: self._price(plan).high_ms,  # what the budget is held against
         )
+        schedule = self._snapped(schedule, plan)
         return config.model_copy(update={"pruning": pruning.model_copy(update={"schedule": schedule})})
+
+    def _snapped(self, schedule: PruningSchedule, plan: Callable[[PruningSchedule], TokenPlan]) -> PruningSchedule:
+        """The schedule at the right edges of its plateaus, unless what calls them level, noise, exceeds the budget."""
+        if self._staircase is None:
+            return schedule
+        snapped = self._staircase.snapped(schedule, plan)
+        return snapped if self._budget.admits(self._price(plan(snapped))) else schedule
 
     def _ask(self, number: int, draw: int) -> optuna.Trial:
         name = self._config.sampler

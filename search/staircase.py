@@ -7,9 +7,12 @@ schedule that keeps 29 patches beside a class and a package token pays for being
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
-from spvit.schedule import PruningSchedule, Stage, TokenPlan
+from latency_tables.stairs import Plateau, level_plateaus, snap
+from latency_tables.table import LatencyTable
+from spvit.schedule import PruningSchedule, Selection, Stage, TokenGeometry, TokenPlan
 
 MAX_STEP = 16
 """How many tokens further to look for the end of a step: the widest tile that CPU kernels use."""
@@ -17,6 +20,53 @@ MAX_STEP = 16
 Rates = tuple[float, ...]
 PlanCost = Callable[[TokenPlan], float]
 MakePlan = Callable[[PruningSchedule], TokenPlan]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Staircase:
+    """Where the blocks of a backbone cost the same for several token counts: `levels` has the plateaus of each level.
+
+    `widen` compares sums that differ by the noise of a table's rows, and by what a few tokens more cost a later
+    selector: on a measured plateau it stops where they look a thousandth dearer. Plateaus know the noise.
+    """
+
+    geometry: TokenGeometry
+    levels: tuple[tuple[Plateau, ...], ...]
+
+    @classmethod
+    def from_table(cls, table: LatencyTable) -> Staircase:
+        """The staircase that a latency table's blocks make."""
+        return cls(geometry=table.geometry, levels=level_plateaus(table))
+
+    def snapped(self, schedule: PruningSchedule, plan: MakePlan) -> PruningSchedule:
+        """The schedule with every stage at the right edge of its plateau, where blocks cost no more than they do.
+
+        A stage that drops nothing goes on dropping nothing, so that no selector is added. One that would leave as many
+        tokens as reach it, a package instead of a patch, loses its own.
+
+        Args:
+            schedule: where to start.
+            plan: token counts of a schedule on the backbone.
+        """
+        rates, dropping = schedule.keep_rates, {selection.block for selection in plan(schedule).selections}
+        for stage, block in enumerate(schedule.blocks):
+            ceiling = rates[stage - 1] if stage else 1.0
+            edge = 1.0
+            if block in dropping:
+                tokens = plan(PruningSchedule.from_keep_rates(rates, schedule.blocks))
+                edge = max([self._edge(s, tokens) for s in tokens.selections if s.block == block], default=1.0)
+            rates = (*rates[:stage], min(ceiling, max(rates[stage], edge)), *rates[stage + 1 :])
+        return PruningSchedule.from_keep_rates(rates, schedule.blocks)
+
+    def _edge(self, selection: Selection, plan: TokenPlan) -> float:
+        """The keep rate, in whole tokens, with which the blocks behind a selection are at the right edge."""
+        level, num_tokens = self.geometry.level_of(selection.block), plan.block_tokens[selection.block]
+        num_more = snap(num_tokens, self.levels[level]) - num_tokens
+        num_gone = selection.num_candidates - selection.num_kept
+        num_packages = selection.num_packages_after - selection.num_packages_before
+        if num_more >= num_gone - num_packages:
+            return 1.0
+        return (selection.num_kept + num_more) / self.geometry.levels[level].num_patches
 
 
 def widen(schedule: PruningSchedule, *, num_patches: Sequence[int], plan: MakePlan, cost: PlanCost) -> PruningSchedule:

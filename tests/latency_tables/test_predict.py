@@ -97,6 +97,8 @@ def test_interval_of_certain_rows_is_the_end_to_end_error(
 
 def test_blocks_on_one_row_err_together(make_table: Callable[..., LatencyTable]) -> None:
     table = make_table(p90_error_percent=0.0, scale=1.0)
+    certain = replace(table.end_to_end, median_error_percent=0.0, max_error_percent=0.0)
+    table = replace(table, end_to_end=certain)
     estimate = predict(table, PruningSchedule.from_keep_rates([0.5], [5]).plan(GEOMETRY))
     five_blocks = 5 * (table.blocks[50].high_ms - table.blocks[50].median_ms)
     assert estimate.high_ms - estimate.mean_ms == pytest.approx(five_blocks, rel=0.01)

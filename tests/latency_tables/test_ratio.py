@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from latency_tables.ratio import estimate_ratio, sandwiched, spread_percent
+from latency_tables.ratio import BETWEEN_RUNS, RatioEstimate, estimate_ratio, repeatable, sandwiched, spread_percent
 
 
 def simulated_ratios(true_ratio: float, num_samples: int, seed: int) -> list[float]:
@@ -40,6 +40,26 @@ def test_four_times_the_samples_halve_the_interval() -> None:
 def test_the_same_samples_give_the_same_interval() -> None:
     samples = simulated_ratios(1.0, 10, seed=3)
     assert estimate_ratio(samples) == estimate_ratio(list(samples))
+
+
+def test_what_differs_from_run_to_run_is_within_the_intervals_of_both() -> None:
+    """Runs whose true ratios differ by the deviation between runs: 90 % intervals overlap in about 98 of 100 pairs."""
+    random = np.random.default_rng(5)
+
+    def run(seed: int) -> RatioEstimate:
+        return repeatable(estimate_ratio(simulated_ratios(0.3 + random.normal(0.0, BETWEEN_RUNS), 25, seed=seed)))
+
+    pairs = [(run(seed), run(seed + 1000)) for seed in range(150)]
+    overlapping = sum(first.low <= second.high and second.low <= first.high for first, second in pairs)
+    assert 139 <= overlapping <= 150
+
+
+def test_an_interval_is_never_narrower_for_holding_in_other_runs() -> None:
+    tight = RatioEstimate(median=0.5, low=0.499, high=0.5, num_samples=24)
+    wide = repeatable(tight)
+    assert (wide.low, wide.high) == pytest.approx((0.5 - 0.0165, 0.5 + 0.0165), abs=1e-4)
+    tiny = repeatable(RatioEstimate(median=0.001, low=0.001, high=0.001, num_samples=24))
+    assert 0.0 < tiny.low < tiny.median < tiny.high
 
 
 def test_one_sample_is_its_own_interval() -> None:

@@ -3,9 +3,14 @@ from dataclasses import replace
 import pytest
 import tabulated
 
+from latency_tables.stairs import Plateau
+from search.budget import LatencyBudget
 from search.config import SamplerName
+from search.proposer import Proposer
 from search.records import Rejection, TrialState
 from search.sampler import draw_seed
+from search.space import SearchSpace
+from search.staircase import Staircase
 
 
 def _ended(store, proposer, number):
@@ -67,3 +72,34 @@ def test_seeds_depend_on_study_number_and_draw():
     seeds = {draw_seed(s, n, d) for s in range(3) for n in range(5) for d in range(4)}
     assert len(seeds) == 60
     assert draw_seed(1, 2, 3) == draw_seed(1, 2, 3)
+
+
+STAIRCASE = Staircase(
+    geometry=tabulated.GEOMETRY,
+    levels=(
+        (Plateau(first=1, last=16, ms=1.0), Plateau(first=17, last=32, ms=2.0), Plateau(first=33, last=50, ms=3.0)),
+    ),
+)
+
+
+def _first_proposals(config, max_ms, staircase):
+    budget = LatencyBudget(max_ms=max_ms, source="a test")
+    space = SearchSpace(config, tabulated.GEOMETRY)
+    proposer = Proposer(space, price=tabulated.price, budget=budget, config=config.search, seed=1, staircase=staircase)
+    return [proposer.propose(number) for number in range(4)]
+
+
+def test_proposals_are_snapped_to_the_edges_of_plateaus_within_the_budget(tmp_path):
+    config = tabulated.experiment(tmp_path, sampler=SamplerName.RANDOM, warm_starts=False)
+    snapped = _first_proposals(config, 1000.0, STAIRCASE)
+    assert all(set(proposal.plan.block_tokens) <= {16, 32, 50} for proposal in snapped)
+    assert not all(
+        set(proposal.plan.block_tokens) <= {16, 32, 50} for proposal in _first_proposals(config, 1000.0, None)
+    )
+
+
+def test_a_snapped_schedule_beyond_the_budget_is_not_taken(tmp_path):
+    config = tabulated.experiment(tmp_path, sampler=SamplerName.RANDOM, warm_starts=False)
+    proposals = _first_proposals(config, 6.0, STAIRCASE)
+    assert all(proposal.latency.high_ms <= 6.0 for proposal in proposals)
+    assert any(set(proposal.plan.block_tokens) - {16, 32, 50} for proposal in proposals)

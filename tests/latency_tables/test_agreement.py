@@ -1,0 +1,107 @@
+"""A/A: what is measured twice differs by less than the stated intervals, counted over parts."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+
+import pytest
+import torch
+
+from latency_tables.agreement import row_pairs
+from latency_tables.clock import ThreadCpuClock, Work
+from latency_tables.curves import Curve
+from latency_tables.key import DType, SelectorOptions
+from latency_tables.part_rows import part_workloads
+from latency_tables.parts import Parts, shape_of
+from latency_tables.quiet import steady_process
+from latency_tables.ratio import repeatable
+from latency_tables.table import LatencyTable
+from latency_tables.timing import interleave
+from spvit.factory import create_backbone
+
+NUM_ROUNDS = 12
+NUM_PARTS, MIN_AGREEING = 19, 14
+"""Of two 90 % intervals of one thing 98 in 100 overlap. That fewer than 14 of 19 do then has a probability of 2e-6, and
+of 3e-4 if it were only 95 in 100."""
+
+
+def multiply_for_ever() -> None:
+    torch.set_num_threads(1)
+    matrix = torch.eye(512)
+    while True:
+        matrix = matrix @ matrix
+
+
+@contextmanager
+def loaded_core() -> Iterator[None]:
+    process = multiprocessing.get_context("spawn").Process(target=multiply_for_ever, daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+def parts_of_twins() -> tuple[dict[str, Work], Work]:
+    """Every part of one model twice, each with tensors of its own, and the reference."""
+    args = {"img_size": 48, "patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 3, "num_classes": 10}
+    backbone = create_backbone("vit_tiny_patch16_224", args=args)
+    options = SelectorOptions()
+    workloads: dict[str, Work] = {}
+    for twin in ("first", "second"):
+        parts = Parts(backbone, batch_size=2, dtype=DType.FLOAT32, device="cpu", selector=options)
+        named: Mapping[str, Work] = part_workloads(parts, shape_of(backbone), [options.kind])
+        workloads |= {f"{twin} {name}": work for name, work in named.items()}
+    return workloads, parts.block(shape_of(backbone).geometry.num_tokens)
+
+
+@pytest.mark.parametrize("load", [nullcontext, loaded_core], ids=["alone", "another process loads a core"])
+def test_a_model_measured_twice_differs_by_less_than_the_stated_intervals(load: Callable) -> None:
+    workloads, reference = parts_of_twins()
+    with load(), steady_process(1):
+        timed = interleave(workloads, reference, clock=ThreadCpuClock(), num_rounds=NUM_ROUNDS)
+    names = [name.removeprefix("first ") for name in workloads if name.startswith("first ")]
+    pairs = [[repeatable(timed.ratio(f"{twin} {name}")) for twin in ("first", "second")] for name in names]
+    agreeing = [first.low <= second.high and second.low <= first.high for first, second in pairs]
+    assert len(pairs) == NUM_PARTS
+    assert sum(agreeing) >= MIN_AGREEING
+
+
+def test_equal_tables_agree_in_every_part(leveled: LatencyTable) -> None:
+    pairs = row_pairs(leveled, leveled)
+    assert len({pair.name for pair in pairs}) == len(pairs) == 7 + 4 + 3 + 3 + 2 + 2 + 4
+    assert all(pair.overlaps and pair.difference_percent == 0.0 for pair in pairs)
+
+
+def test_a_machine_that_is_slower_throughout_agrees(table: LatencyTable) -> None:
+    def scaled(curve: Curve, factor: float) -> Curve:
+        return {
+            count: replace(
+                row, median_ms=factor * row.median_ms, low_ms=factor * row.low_ms, high_ms=factor * row.high_ms
+            )
+            for count, row in curve.items()
+        }
+
+    rows = {0: table.stem, 1: table.head, 2: table.dense, 3: table.reference}
+    slow = scaled(rows, 1.5)
+    slower = replace(
+        table,
+        stem=slow[0],
+        head=slow[1],
+        dense=slow[2],
+        reference=slow[3],
+        blocks=scaled(table.blocks, 1.5),
+        last_blocks=scaled(table.last_blocks, 1.5),
+        selections=scaled(table.selections, 1.5),
+        other_selections={kind: scaled(curve, 1.5) for kind, curve in table.other_selections.items()},
+    )
+    assert all(pair.overlaps and abs(pair.difference_percent) < 1e-9 for pair in row_pairs(table, slower))
+
+
+def test_a_part_that_differs_is_named(table: LatencyTable) -> None:
+    slow = replace(table.stem, median_ms=0.6, low_ms=0.55, high_ms=0.65)
+    pairs = row_pairs(table, replace(table, stem=slow))
+    assert [pair.name for pair in pairs if not pair.overlaps] == ["stem"]
+    assert pairs[0].difference_percent == pytest.approx(50.0)
