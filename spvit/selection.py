@@ -74,7 +74,9 @@ def select_gathered(
     the gradient of their keep probability, so that the loss can tell the selector which of them mattered.
     """
     start, end = layout.num_prefix, layout.num_prefix + selection.num_candidates
-    scores = _of_patches(selector.score(tokens, num_prefix=start, block=block), selection.num_candidates)
+    scores = selector.score(tokens, num_prefix=start, block=block)
+    if selection.num_packages_before:
+        scores = _of_patches(scores, selection.num_candidates)
     sampling = sampling if selector.is_learned else None
     noisy = scores.margin if sampling is None else perturb(scores.margin, sampling.noise_scale)
     kept = top_k_indices(noisy, selection.num_kept)
