@@ -18,8 +18,9 @@ speed-ups are of. One thread: CPU time; more: wall time. Medians with 90 % boots
                 in their chain on as many tokens, if choosing and removing tokens were free; for our network with the
                 shortened last block, for peers with a whole one and with their own counts in attention and MLP
 
-Without --quick also other engines, each as a speed-up over eager float32 and over the dense model in the same engine;
-for int8 also what becomes of accuracy. --quick: deit_tiny and deit_small at batch 1, eager.
+Without --quick also other engines, at the smallest of the batch sizes and threads, each as a speed-up over eager
+float32 and over the dense model in the same engine; for int8 also what becomes of accuracy. Compiling takes minutes.
+--quick: deit_tiny and deit_small at batch 1, eager.
 """
 
 from __future__ import annotations
@@ -89,9 +90,9 @@ class Effort:
 
 def measure_eager(case: Case, effort: Effort) -> list[Row]:
     """Every network and its ideal, between runs of the dense model."""
-    backbone, images = backbone_of(case), None
-    ours = our_networks(backbone, case.keep_rate)
-    networks, images = [*ours, *peer_networks(backbone, ours[0])], images_for(backbone, case.batch_size)
+    backbone = backbone_of(case)
+    images, ours = images_for(backbone, case.batch_size), our_networks(backbone, case.keep_rate)
+    networks = [*ours, *peer_networks(backbone, ours[0])]
     work: dict[str, Callable[[Any], Any]] = {network.name: network.model for network in networks}
     for network in networks:
         work[network.ideal_name] = Ideal(backbone, images, network.block_tokens, shortens_last=network.is_ours)
@@ -227,7 +228,7 @@ def arguments() -> argparse.Namespace:
 
 
 def measure_engines(case: Case, engines: Sequence[Engine], effort: Effort) -> list[Row]:
-    """Engines are compared at batch 1 on one thread: what they gain hardly depends on either."""
+    """Every engine that this machine can run."""
     rows: list[Row] = []
     for engine in engines:
         reason = why_unavailable(engine)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from engines import ONNX_PACKAGES, Engine, logits_of, runner
 from executed_macs import executed_macs
 from ideal import Ideal
 from inference_networks import our_networks, peer_networks
@@ -176,3 +177,17 @@ def test_the_ideal_runs_the_same_blocks_and_nothing_else(deep_backbone: Any, ima
     assert counted_tokens(ideal, images) == expected
     with torch.no_grad():
         assert ideal(images).shape == (3, 7)
+
+
+@pytest.mark.parametrize(("engine", "tolerance"), [(Engine.EAGER, 0.0), (Engine.BF16, 0.1), (Engine.ONNX, 1e-4)])
+def test_an_engine_gives_the_answers_of_the_model(
+    deep_backbone: Any, images: Tensor, engine: Engine, tolerance: float
+) -> None:
+    if engine.is_onnx:
+        for package in ONNX_PACKAGES:
+            pytest.importorskip(package)
+    model = our_networks(deep_backbone, 0.7)[1].model
+    with torch.no_grad():
+        exact = model(images)
+    difference = (logits_of(runner(engine, model, images), images, len(images)) - exact).norm() / exact.norm()
+    assert float(difference) <= tolerance
