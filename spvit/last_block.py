@@ -67,4 +67,4 @@ def _logits(attn: Any, x: Tensor, num_prefix: int, to_query: Tensor, to_key: Ten
 def _by_head(x: Tensor, weight: Tensor) -> Tensor:
     """Every head's rows (B, P, H, i) through its own weight (H, i, o): (B, P, H, o)."""
     product = torch.bmm(x.flatten(0, 1).transpose(0, 1), weight)
-    return product.transpose(0, 1).unflatten(0, x.shape[:2])
+    return product.transpose(0, 1).reshape(*x.shape[:3], -1)

@@ -67,7 +67,7 @@ class MultiHeadSelector(LearnedSelector):
         z = functional.gelu(self.project(self.norm(heads)))
         x = self._hidden(z[..., :half], mean_over_tokens(z[..., half:], policy))
         x = functional.gelu(torch.addmm(self.narrow.bias[:, None], self.narrow.weight, x))
-        keep, drop = torch.addmm(self.out.bias[:, None], self.out.weight, x)
+        keep, drop = torch.addmm(self.out.bias[:, None], self.out.weight, x).unbind()
         return (keep - drop).view(-1, self.num_heads).t()
 
     def _hidden(self, local: Tensor, context: Tensor) -> Tensor:
