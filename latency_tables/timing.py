@@ -61,6 +61,7 @@ def interleave(
     num_rounds: int,
     time_limit_s: float = float("inf"),
     seed: int = 0,
+    max_calls: int = _MAX_CALLS,
     on_round: RoundDone = lambda _: None,
 ) -> Interleaved:
     """Times every workload once per round, in an order drawn anew: reference, a, reference, b, reference, ...
@@ -72,10 +73,12 @@ def interleave(
         num_rounds: samples per workload.
         time_limit_s: no new round begins after this much wall time, except the first `MIN_ROUNDS`.
         seed: of the order.
+        max_calls: calls in a row that may make up one sample. Complete models should be called once: the second call of
+            a model finds the caches as it left them itself, and the number of calls would hang on the noise.
         on_round: told the finished fraction after every round.
     """
     started = time.perf_counter()
-    calls, reference_calls = _calls(workloads, reference, clock)
+    calls, reference_calls = _calls(workloads, reference, clock, max_calls)
     seconds: dict[str, list[float]] = {name: [] for name in workloads}
     ratios: dict[str, list[float]] = {name: [] for name in workloads}
     references = [clock.seconds(reference, reference_calls) / reference_calls]
@@ -93,12 +96,13 @@ def interleave(
     return Interleaved(workloads=samples, reference_seconds=tuple(references))
 
 
-def _calls(workloads: Mapping[str, Work], reference: Work, clock: Clock) -> tuple[dict[str, int], int]:
+def _calls(workloads: Mapping[str, Work], reference: Work, clock: Clock, max_calls: int) -> tuple[dict[str, int], int]:
     """Calls per sample that make every sample about as long as one of the reference, after warming all up."""
     reference_s = _warm_seconds(reference, clock)
-    reference_calls = _clamped(_MIN_REFERENCE_S / reference_s)
+    reference_calls = _clamped(_MIN_REFERENCE_S / reference_s, max_calls)
     sample_s = reference_s * reference_calls
-    return {name: _clamped(sample_s / _warm_seconds(work, clock)) for name, work in workloads.items()}, reference_calls
+    calls = {name: _clamped(sample_s / _warm_seconds(work, clock), max_calls) for name, work in workloads.items()}
+    return calls, reference_calls
 
 
 def _warm_seconds(work: Work, clock: Clock) -> float:
@@ -106,8 +110,8 @@ def _warm_seconds(work: Work, clock: Clock) -> float:
     return max(clock.seconds(work, 1), 1e-9)
 
 
-def _clamped(calls: float) -> int:
-    return max(1, min(_MAX_CALLS, round(calls)))
+def _clamped(calls: float, most: int) -> int:
+    return max(1, min(most, round(calls)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spvit.attention import class_attention
-from spvit.selector import Scores, TokenSelector
+from spvit.selector import Scores, TokenSelector, full_precision
 
 
 class ClassAttentionSelector(TokenSelector):
@@ -22,8 +22,7 @@ class ClassAttentionSelector(TokenSelector):
 
     def score(self, sequence: Tensor, *, num_prefix: int, block: nn.Module, policy: Tensor | None = None) -> Scores:
         """See `TokenSelector.score`. The margin is the logarithm of attention over its mean, 0 where it is average."""
-        # Half precision loses the order of near ties.
-        with torch.no_grad(), torch.autocast(sequence.device.type, enabled=False):
+        with torch.no_grad(), full_precision(sequence):
             visible = None if policy is None else _with_prefix(policy.detach(), num_prefix)
             tokens = sequence.to(cast("Any", block).attn.qkv.weight.dtype)
             attention = class_attention(block, tokens, visible)[:, num_prefix:]

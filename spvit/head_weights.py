@@ -29,7 +29,7 @@ def head_weights(branch: nn.Sequential | None, heads: Tensor) -> Tensor | None:
     """Weights (H, B M) of the heads at every token, for tokens cut into heads (B, M, H, d)."""
     if branch is None:
         return None
-    squeeze, excite = cast("nn.Linear", branch[0]), cast("nn.Linear", branch[2])
+    squeeze, _, excite = cast("tuple[nn.Linear, nn.GELU, nn.Linear]", tuple(branch))
     means = heads.mean(-1).view(-1, heads.shape[2])
     hidden = functional.gelu(torch.addmm(squeeze.bias[:, None], squeeze.weight, means.t()))
     return torch.sigmoid(torch.addmm(excite.bias[:, None], excite.weight, hidden)).float()
@@ -38,15 +38,11 @@ def head_weights(branch: nn.Sequential | None, heads: Tensor) -> Tensor | None:
 def scores_of_heads(margins: Tensor, weights: Tensor | None, shape: torch.Size) -> Scores:
     """Scores of tokens of this shape (B, M) from the margins and weights (H, B M) of their heads (eq. 6)."""
     margins = margins.float()
-    averaged = (average_heads(values, weights) for values in (margins, torch.sigmoid(margins)))
-    return Scores(*(values.view(shape) for values in averaged))
-
-
-def average_heads(values: Tensor, weights: Tensor | None) -> Tensor:
-    """Mean of (H, ...) over heads, weighted by (H, ...) where weights are given."""
+    probabilities = torch.sigmoid(margins)
     if weights is None:
-        return values.mean(0)
-    return (values * weights).sum(0) / weights.sum(0).clamp_min(EPS)
+        return Scores(margins.mean(0).view(shape), probabilities.mean(0).view(shape))
+    shares = weights / weights.sum(0).clamp_min(EPS)
+    return Scores((shares * margins).sum(0).view(shape), (shares * probabilities).sum(0).view(shape))
 
 
 def mean_over_tokens(values: Tensor, policy: Tensor | None) -> Tensor:

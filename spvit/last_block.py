@@ -44,7 +44,7 @@ def _attend(attn: Any, x: Tensor, num_prefix: int, mask: Tensor | None) -> Tenso
         logits = logits.masked_fill(~mask, -torch.inf)
     spread = logits.softmax(-1).to(x.dtype)
     mixed = torch.bmm(spread.reshape(batch, -1, x.shape[1]), x).view(batch, num_prefix, attn.num_heads, width)
-    values = torch.einsum("bphc,hdc->bphd", mixed, to_value).flatten(2)
+    values = _by_head(mixed, to_value.transpose(1, 2)).flatten(2)
     if attn.qkv.bias is not None:  # attention sums to 1, so the values' bias passes through as it is
         values = values + attn.qkv.bias[2 * attn.attn_dim :]
     values = attn.norm(values)
@@ -60,8 +60,14 @@ def _logits(attn: Any, x: Tensor, num_prefix: int, to_query: Tensor, to_key: Ten
     query = functional.linear(x[:, :num_prefix], to_query.flatten(0, 1), None if bias is None else bias[:rows])
     query = attn.q_norm(query.view(x.shape[0], num_prefix, attn.num_heads, -1)) * attn.scale
     if isinstance(attn.k_norm, nn.Identity):
-        absorbed = torch.einsum("bphd,hdc->bphc", query, to_key).flatten(1, 2)
+        absorbed = _by_head(query, to_key).flatten(1, 2)
         return torch.bmm(absorbed, x.transpose(1, 2)).view(x.shape[0], num_prefix, attn.num_heads, -1)
     keys = functional.linear(x, to_key.flatten(0, 1), None if bias is None else bias[rows : 2 * rows])
     keys = attn.k_norm(keys.view(*x.shape[:2], attn.num_heads, -1))
     return torch.einsum("bphd,bnhd->bphn", query, keys)
+
+
+def _by_head(x: Tensor, weight: Tensor) -> Tensor:
+    """Every head's rows (B, P, H, i) through its own weight (H, i, o): (B, P, H, o)."""
+    product = torch.bmm(x.flatten(0, 1).transpose(0, 1), weight)
+    return product.transpose(0, 1).reshape(*x.shape[:3], -1)

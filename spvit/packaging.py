@@ -42,7 +42,10 @@ def package_weights(keep_probability: Tensor) -> Tensor:
 
 def shares_of(weights: Tensor) -> Tensor:
     """Weights (B, M) over their sum, however small it is; zero where all are zero."""
-    total = weights.sum(1, keepdim=True)
+    return _shares(weights, weights.sum(1, keepdim=True))
+
+
+def _shares(weights: Tensor, total: Tensor) -> Tensor:
     exact = weights / total.clamp_min(torch.finfo(weights.dtype).tiny)
     if not weights.requires_grad:
         return exact
@@ -51,10 +54,10 @@ def shares_of(weights: Tensor) -> Tensor:
 
 def pack(tokens: Tensor, weights: Tensor) -> Packages:
     """One package: the weighted mean of tokens (B, M, C) by weights (B, M), zero for tokens that were not dropped."""
-    shares = shares_of(weights).to(tokens.dtype)
-    package = torch.bmm(shares.unsqueeze(1), tokens)
+    total = weights.sum(1, keepdim=True)
+    package = torch.bmm(_shares(weights, total).to(tokens.dtype).unsqueeze(1), tokens)
     # Autocast makes the product bfloat16.
-    return Packages(package.to(tokens.dtype), weights.sum(1, keepdim=True))
+    return Packages(package.to(tokens.dtype), total)
 
 
 def add_package(packages: Packages, new: Packages, mode: PackageMode) -> Packages:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from spvit.head_weights import head_weights, mean_over_tokens, scores_of_heads, squeeze_and_excite
 from spvit.options import HeadWeighting
-from spvit.selector import INITIAL_MARGIN, LearnedSelector, Scores, reset_linears, shift_two_logits
+from spvit.selector import INITIAL_MARGIN, LearnedSelector, Scores, full_precision, reset_linears, shift_two_logits
 
 
 class HeadwiseLinear(nn.Module):
@@ -70,7 +70,7 @@ class PerHeadSelector(LearnedSelector):
 
     def forward(self, tokens: Tensor, policy: Tensor | None = None) -> Scores:
         """See `LearnedSelector.forward`."""
-        with torch.autocast(tokens.device.type, enabled=False):
+        with full_precision(tokens):
             heads = tokens.to(self.norm_weight.dtype).reshape(*tokens.shape[:2], self.num_heads, -1)
             return scores_of_heads(self._margins(heads, policy), head_weights(self.weigh, heads), tokens.shape[:2])
 

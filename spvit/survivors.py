@@ -137,7 +137,7 @@ def drop(images: Survivors, scores: Scores, keep: Tensor, layout: Layout) -> Sur
     if layout.package_mode is not PackageMode.NONE:
         weights = package_weights(scores.keep_probability) * (images.present & ~keep)
         packages = add_package(packages, pack(images.tokens[:, start:end], weights), layout.package_mode)
-    left = (images.tokens[:, :start], take(images.tokens, index + start), packages.tokens)
+    left = (images.tokens[:, :start], take(images.tokens, index, start), packages.tokens)
     return Survivors(
         tokens=torch.cat(left, dim=1),
         present=torch.arange(width, device=counts.device) < counts.unsqueeze(1),

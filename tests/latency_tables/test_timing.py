@@ -54,6 +54,21 @@ def test_short_work_is_called_several_times_per_sample() -> None:
     assert timed.reference_ms == pytest.approx(10.0, rel=0.05)
 
 
+@pytest.mark.parametrize(("max_calls", "expected"), [(1, {1}), (4, {1, 4})])
+def test_samples_are_no_more_calls_in_a_row_than_allowed(max_calls: int, expected: set[int]) -> None:
+    seen: list[int] = []
+
+    class CountingClock(SimulatedClock):
+        def seconds(self, work: Callable[[], object], num_calls: int) -> float:
+            seen.append(num_calls)
+            return super().seconds(work, num_calls)
+
+    interleave(
+        {"short": work("short", 0.001)}, work("ref", 0.01), clock=CountingClock(), num_rounds=3, max_calls=max_calls
+    )
+    assert set(seen[4:]) == expected  # after two warm-ups and their timings
+
+
 def test_a_spent_time_limit_leaves_the_fewest_rounds() -> None:
     finished: list[float] = []
     timed = interleave(
