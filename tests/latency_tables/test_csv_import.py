@@ -175,7 +175,7 @@ REFUSED = [
     (PARTS.replace("block,26,1.0,0.9", "block,26,1.0,1.05"), "line 8: A measurement needs low_ms <= median_ms"),
     ("part,num_tokens,median_ms\nstem,,1\n", "there is no row of part block"),
     (RATIOS + "1.2,3\n", "line 8, column keep_ratio: must be above 0 and at most 1, but is '1.2'"),
-    (RATIOS + "0.49,1.0\n", "line 8: keep_ratio 0.49 is 25 tokens, there twice"),
+    (RATIOS + "0.49,1.0\n", "line 8: keep_ratio 0.49 means 25 tokens, which is there twice"),
     (RATIOS.replace("1.0,2.0\n", ""), "there is no row for keep_ratio 1, the block of the dense model"),
     ("keep_ratio,block_ms\n1.0,2.0\n", "at least two keep ratios are needed"),
 ]  # fmt: skip
