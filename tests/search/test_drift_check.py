@@ -116,8 +116,9 @@ def test_another_devices_table_is_accepted_on_purpose_and_said_to_be_unchecked(d
 
 
 def test_a_new_measurement_is_not_measured_again(tmp_path):
-    experiment = experiment_for(tmp_path, on_drift="refuse", drift_tolerance=1e-6)
-    experiment = experiment.model_copy(update={"latency": experiment.latency.model_copy(update={"table": None})})
+    small = {"args": {**ARGS, "img_size": 16, "depth": 2}, "name": NAME}
+    values = experiment_for(tmp_path, on_drift="refuse", drift_tolerance=1e-6).model_dump()
+    experiment = validate(values | {"model": small, "latency": values["latency"] | {"table": None}}, source="test")
     told = []
     checked_table(experiment, tmp_path, may_measure=True, progress=lambda _share, text: told.append(text))
     assert set(told) <= {"measuring parts", "checking complete models"}
