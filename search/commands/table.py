@@ -88,7 +88,7 @@ def _checked_for(
     with progress_bar("measuring") as progress:
         progress(0.0, "three points again")
         drift = measure_drift(table, experiment)
-    found["warnings"] += settle(table, drift, experiment, may_rescale=False).notes
+    found["warnings"] += settle(table, drift, experiment, may_rescale=True).notes
     return found | {"drift": {"ratio": drift.ratio.median, "low": drift.ratio.low, "high": drift.ratio.high}}
 
 
