@@ -113,7 +113,10 @@ def _device(name: str) -> DeviceFingerprint:
 
 
 def _unchecked(form: CsvForm, parts: Completed) -> EndToEndCheck:
-    """No complete model was measured: the errors are assumed, larger where parts are assumed too."""
+    """No complete model was measured: the errors are assumed, larger where parts are assumed too.
+
+    Of a largest error nothing can be said: it is that of nine in ten, so that no interval is drawn from it.
+    """
     worst = CsvForm.KEEP_RATIOS if parts.assumed else form
     p90 = P90_ERROR_PERCENT[worst]
     return EndToEndCheck(
@@ -122,5 +125,5 @@ def _unchecked(form: CsvForm, parts: Completed) -> EndToEndCheck:
         num_checked=0,
         median_error_percent=p90 / 2.0,
         p90_error_percent=p90,
-        max_error_percent=2.0 * p90,
+        max_error_percent=p90,
     )
