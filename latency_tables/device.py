@@ -20,9 +20,17 @@ _RELEVANT_FLAGS = frozenset({
 # fmt: on
 
 
+_LESSER = ("torch_version", "timm_version", "runtime_version", "gpu_driver")
+"""Fields whose differences may change times a little: they are warned of, but for another release of torch."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceFingerprint:
-    """What of a machine decides how fast a model runs on it. `gpu_name` and `gpu_driver` are empty on a CPU."""
+    """What of a machine decides how fast a model runs on it.
+
+    `gpu_name` and `gpu_driver` are empty on a CPU; `runtime_version` is empty where torch itself runs the model. A
+    version that is empty is not known, and compared with nothing.
+    """
 
     cpu_model: str
     isa_flags: tuple[str, ...]
@@ -32,10 +40,17 @@ class DeviceFingerprint:
     gpu_driver: str = ""
     torch_version: str
     system: str
+    timm_version: str = ""
+    runtime_version: str = ""
 
     @classmethod
-    def detect(cls, device: str = "cpu") -> DeviceFingerprint:
-        """The fingerprint of this machine; `device` is a torch device such as `cpu` or `cuda:0`."""
+    def detect(cls, device: str = "cpu", *, runtime: str = "eager") -> DeviceFingerprint:
+        """The fingerprint of this machine.
+
+        Args:
+            device: a torch device such as `cpu` or `cuda:0`.
+            runtime: what executes the model, as in `Runtime`; where that is a package of its own, its version counts.
+        """
         on_gpu = device.startswith("cuda")
         return cls(
             cpu_model=_cpu_model(),
@@ -46,22 +61,43 @@ class DeviceFingerprint:
             gpu_driver=_gpu_driver() if on_gpu else "",
             torch_version=metadata.version("torch"),
             system=f"{platform.system()} {platform.machine()}",
+            timm_version=_version("timm"),
+            runtime_version=_version(runtime) if runtime == "onnxruntime" else "",
         )
 
     @property
     def id(self) -> str:
-        """A readable name with a hash, such as `intel-xeon-1a2b3c4d`; equal for equal devices.
-
-        Usable cores do not count: they change with every affinity mask, and the number of threads is a key of its own.
-        """
-        facts = {name: value for name, value in asdict(self).items() if name != "usable_cores"}
-        digest = hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()[:8]
+        """A readable name with a hash, such as `intel-xeon-1a2b3c4d`; equal where there are no `differences`."""
+        digest = hashlib.sha256(repr(sorted(self._decisive.items())).encode()).hexdigest()[:8]
         return f"{_slug(self.gpu_name or self.cpu_model)}-{digest}"
 
     def differences(self, other: DeviceFingerprint) -> tuple[str, ...]:
-        """Names of the fields that make two devices different ones."""
+        """Names of the fields that make two devices different ones: times of the one say nothing about the other."""
+        mine, theirs = self._decisive, other._decisive
+        return tuple(name for name in mine if mine[name] != theirs[name])
+
+    def lesser_differences(self, other: DeviceFingerprint) -> tuple[str, ...]:
+        """Names of the fields that differ on one and the same device, after an update of a library or a driver."""
         mine, theirs = asdict(self), asdict(other)
-        return tuple(name for name in mine if name != "usable_cores" and mine[name] != theirs[name])
+        decisive = self.differences(other)
+        known = (name for name in _LESSER if mine[name] and theirs[name] and name not in decisive)
+        return tuple(name for name in known if mine[name] != theirs[name])
+
+    @property
+    def _decisive(self) -> dict[str, object]:
+        """What a table is refused for. Of torch it is the release, such as 2.13: its patches keep the kernels.
+
+        Usable cores do not count: they change with every affinity mask, and the number of threads is a key of its own.
+        """
+        facts = {name: value for name, value in asdict(self).items() if name not in {"usable_cores", *_LESSER}}
+        return facts | {"torch_version": ".".join(self.torch_version.split(".")[:2])}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _slug(text: str) -> str:

@@ -16,6 +16,7 @@ class Fields:
             raise LatencyTableError(f"{place} must hold a JSON object, but holds {_shown(values)}.")
         self.values: dict[str, Any] = values
         self.place = place
+        self._read: set[str] = set()
 
     def number(self, column: str) -> float:
         """A finite number."""
@@ -49,6 +50,10 @@ class Fields:
             raise self._wrong(column, "a string", value)
         return value
 
+    def optional_text(self, column: str) -> str:
+        """A string; empty where the column is absent."""
+        return self.text(column) if self.has(column) else ""
+
     def texts(self, column: str) -> tuple[str, ...]:
         """A list of strings."""
         value = self._get(column)
@@ -67,7 +72,18 @@ class Fields:
             raise self._wrong(column, "a list of rows", value)
         return [Fields(row, f"{column} row {number}") for number, row in enumerate(value, start=1)]
 
+    def check_all_read(self) -> None:
+        """Refuses columns that nobody asked for: a misspelt name, or a file of another version."""
+        unknown = sorted(self.values.keys() - self._read)
+        if unknown:
+            raise LatencyTableError(f"{self.place} has unknown columns: {_shown(', '.join(unknown))}.")
+
+    def has(self, column: str) -> bool:
+        """Whether an optional column is there."""
+        return column in self.values
+
     def _get(self, column: str) -> Any:
+        self._read.add(column)
         if column not in self.values:
             raise LatencyTableError(f"{self.place} lacks the column {column}.")
         return self.values[column]

@@ -12,11 +12,13 @@ from latency_tables.curves import Curve, LevelRows, check_curve
 from latency_tables.device import DeviceFingerprint
 from latency_tables.key import BackboneShape, SelectorOptions, TableKey
 from latency_tables.measurement import Measurement
+from latency_tables.plausibility import check_plausible
+from latency_tables.provenance import Provenance
 from spvit.errors import LatencyTableError
 from spvit.options import SelectorKind
 from spvit.schedule import TokenGeometry
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when the file's layout changes; another version is refused."""
 
 PROTOCOL_VERSION = 1
@@ -28,7 +30,8 @@ class EndToEndCheck:
     """How well the sum of the parts tells the latency of complete pruned models.
 
     `scale` was fitted on `num_fitted` models; the errors are those on `num_checked` others, in percent of the measured
-    latency, and hold the measurement noise of those models as well.
+    latency, and hold the measurement noise of those models as well. Where no model was measured both are 0, and the
+    errors are assumed.
     """
 
     scale: float
@@ -44,8 +47,13 @@ class EndToEndCheck:
             raise ValueError(f"The scale must be a finite number above 0, but got {self.scale}.")
         if not all(math.isfinite(error) and error >= 0.0 for error in errors) or list(errors) != sorted(errors):
             raise ValueError(f"Errors must be finite, at least 0 and rise from median to maximum, but got {errors}.")
-        if self.num_fitted < 1 or self.num_checked < 1:
-            raise ValueError(f"At least one model must be fitted and one checked, but got {self}.")
+        if min(self.num_fitted, self.num_checked) < 1 and (self.num_fitted, self.num_checked) != (0, 0):
+            raise ValueError(f"At least one model must be fitted and one checked, or none at all, but got {self}.")
+
+    @property
+    def is_assumed(self) -> bool:
+        """Whether no complete model was measured, so that the errors are a guess."""
+        return self.num_checked == 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +100,7 @@ class LatencyTable:
         end_to_end: the check against complete models.
         conditions: when and under which load it was measured.
         protocol_version: the way of measuring.
+        provenance: whether the numbers were imported or rescaled.
     """
 
     key: TableKey
@@ -110,6 +119,7 @@ class LatencyTable:
     pooling: Measurement | None = None
     deeper_levels: tuple[LevelRows, ...] = ()
     protocol_version: int = PROTOCOL_VERSION
+    provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
         """Refuses curves that cannot be.
@@ -128,6 +138,7 @@ class LatencyTable:
             check_curve("last_blocks", self.last_blocks, self.shape.smallest_num_tokens, self.geometry.num_tokens)
         if self.selector.kind in self.other_selections:
             raise LatencyTableError(f"selections of {self.selector.kind} are there twice.")
+        check_plausible(self)
 
     def _check_levels(self) -> None:
         num_levels = len(self.geometry.levels)
@@ -190,6 +201,16 @@ class LatencyTable:
         from latency_tables.table_document import content_sha256, to_document
 
         return content_sha256(to_document(self))
+
+    def rescaled(self, ratio: float) -> LatencyTable:
+        """All times multiplied by `ratio`, which is kept in `provenance`: shares of the dense latency stay the same.
+
+        Raises:
+            ValueError: the ratio is not a finite number above 0.
+        """
+        from latency_tables.rescaling import rescaled
+
+        return rescaled(self, ratio)
 
     def save(self, path: Path) -> None:
         """Writes the table as JSON, whole or not at all.

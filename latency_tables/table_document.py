@@ -14,6 +14,7 @@ from latency_tables.device import DeviceFingerprint
 from latency_tables.fields import Fields
 from latency_tables.key import BackboneShape, DType, LevelShape, Runtime, SelectorOptions, TableKey
 from latency_tables.measurement import Measurement
+from latency_tables.provenance import Provenance
 from latency_tables.table import SCHEMA_VERSION, Conditions, EndToEndCheck, LatencyTable
 from spvit.errors import LatencyTableError
 from spvit.options import HeadWeighting, SelectorKind
@@ -29,6 +30,7 @@ def to_document(table: LatencyTable) -> dict[str, Any]:
     document["last_blocks"] = _rows(table.last_blocks)
     document["other_selections"] = _rows_by_kind(table.other_selections)
     _write_levels(document, table)
+    _write_optional(document, table)
     document["conditions"]["created_at"] = table.conditions.created_at.isoformat()
     document["device"]["isa_flags"] = list(table.device.isa_flags)
     return {"schema_version": SCHEMA_VERSION, "unit": "ms", **document}
@@ -48,6 +50,17 @@ def _write_levels(document: dict[str, Any], table: LatencyTable) -> None:
         }
         for level in table.deeper_levels
     ]
+
+
+def _write_optional(document: dict[str, Any], table: LatencyTable) -> None:
+    """What is not known, or is as in every measured table, is not written: such tables keep their hashes."""
+    for name in ("timm_version", "runtime_version"):
+        if not document["device"][name]:
+            del document["device"][name]
+    if table.provenance == Provenance():
+        del document["provenance"]
+    else:
+        document["provenance"]["assumed"] = list(table.provenance.assumed)
 
 
 def _rows_by_kind(curves: Mapping[SelectorKind, Curve]) -> dict[str, list[dict[str, Any]]]:
@@ -75,7 +88,7 @@ def parse(document: Fields) -> LatencyTable:
         LatencyTableError: names the row and the column that cannot be.
     """
     _check_header(document)
-    return LatencyTable(
+    table = LatencyTable(
         key=_built(_key, document.nested("key")),
         device=_built(_device, document.nested("device")),
         selector=_built(_selector, document.nested("selector")),
@@ -87,12 +100,15 @@ def parse(document: Fields) -> LatencyTable:
         selections=_curve(document, "selections"),
         last_blocks=_curve(document, "last_blocks"),
         other_selections=_built(_other_selections, document.nested("other_selections")),
-        pooling=_built(_measurement, document.nested("pooling")) if "pooling" in document.values else None,
+        pooling=_built(_measurement, document.nested("pooling")) if document.has("pooling") else None,
         deeper_levels=_deeper_levels(document),
         end_to_end=_built(_end_to_end, document.nested("end_to_end")),
         conditions=_built(_conditions, document.nested("conditions")),
         protocol_version=document.integer("protocol_version"),
+        provenance=_built(_provenance, document.nested("provenance")) if document.has("provenance") else Provenance(),
     )
+    document.check_all_read()
+    return table
 
 
 def _check_header(document: Fields) -> None:
@@ -108,27 +124,33 @@ def _check_header(document: Fields) -> None:
 
 
 def _built(build: Callable[[Fields], T], fields: Fields) -> T:
-    """What `build` makes of the fields; a value that its type refuses is reported with its place."""
+    """What `build` makes of all the fields; a value that its type refuses is reported with its place."""
     try:
-        return build(fields)
+        value = build(fields)
     except ValueError as error:
         raise LatencyTableError(f"{fields.place}: {error}") from error
+    fields.check_all_read()
+    return value
 
 
 def _deeper_levels(document: Fields) -> tuple[LevelRows, ...]:
-    rows = document.rows("deeper_levels") if "deeper_levels" in document.values else []
+    rows = document.rows("deeper_levels") if document.has("deeper_levels") else []
     return tuple(_level(row, number) for number, row in enumerate(rows, start=2))
 
 
 def _level(fields: Fields, number: int) -> LevelRows:
     try:
-        return LevelRows(
-            blocks=_curve(fields, "blocks"),
-            selections=_curve(fields, "selections"),
-            other_selections=_built(_other_selections, fields.nested("other_selections")),
-        )
+        return _built(_level_rows, fields)
     except LatencyTableError as error:
         raise LatencyTableError(f"level {number}: {error}") from error
+
+
+def _level_rows(fields: Fields) -> LevelRows:
+    return LevelRows(
+        blocks=_curve(fields, "blocks"),
+        selections=_curve(fields, "selections"),
+        other_selections=_built(_other_selections, fields.nested("other_selections")),
+    )
 
 
 def _other_selections(fields: Fields) -> dict[SelectorKind, Curve]:
@@ -176,7 +198,7 @@ def _shape(fields: Fields) -> BackboneShape:
         mlp_ratio=fields.positive("mlp_ratio"),
         num_patch_inputs=fields.integer("num_patch_inputs"),
         num_classes=fields.integer("num_classes"),
-        levels=tuple(_built(_level_shape, row) for row in (fields.rows("levels") if "levels" in fields.values else [])),
+        levels=tuple(_built(_level_shape, row) for row in (fields.rows("levels") if fields.has("levels") else [])),
     )
 
 
@@ -199,6 +221,8 @@ def _device(fields: Fields) -> DeviceFingerprint:
         gpu_driver=fields.text("gpu_driver"),
         torch_version=fields.text("torch_version"),
         system=fields.text("system"),
+        timm_version=fields.optional_text("timm_version"),
+        runtime_version=fields.optional_text("runtime_version"),
     )
 
 
@@ -207,6 +231,15 @@ def _selector(fields: Fields) -> SelectorOptions:
         kind=SelectorKind(fields.text("kind")),
         head_weighting=HeadWeighting(fields.text("head_weighting")),
         package=PackageMode(fields.text("package")),
+    )
+
+
+def _provenance(fields: Fields) -> Provenance:
+    return Provenance(
+        imported_from=fields.text("imported_from"),
+        assumed=fields.texts("assumed"),
+        rescaled_by=fields.positive("rescaled_by"),
+        rescaled_from=fields.text("rescaled_from"),
     )
 
 

@@ -28,11 +28,12 @@ Progress = Callable[[float, str], None]
 
 
 class Verdict(StrEnum):
-    """Whether a measured interval is within the budget."""
+    """Whether a measured interval is within the budget; times of one device say nothing of another's budget."""
 
     MET = "met"
     NOT_MET = "not met"
     UNCERTAIN = "uncertain: the budget lies within the measurement's interval"
+    NOT_ON_TARGET = "not measured on the target"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

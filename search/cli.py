@@ -20,6 +20,7 @@ MAX_MESSAGE_LINES = 10
 COMMANDS = {
     "run": "Profile, search, export the best model and report: the whole way.",
     "profile": "Measure what the model's blocks cost on this device.",
+    "table": "Show, check, compare or import latency tables.",
     "launch": "Search for the best pruning under the latency budget.",
     "resume": "Continue a study that was stopped or interrupted.",
     "status": "Say how far a study is.",

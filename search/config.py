@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from search.latency_options import OnDrift, TargetDevice
 from search.space_config import SpaceConfig
 from spvit.options import HeadWeighting, SelectorKind
 from spvit.schedule import PackageMode, PruningSchedule, default_blocks
@@ -93,6 +94,17 @@ class LatencyConfig(FrozenConfig):
     max_latency_ms: Positive | None = None
     max_latency_share: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
         default=None, description="Budget as a share of the dense model's latency."
+    )
+    target: TargetDevice = Field(
+        default=TargetDevice.THIS_DEVICE,
+        description="Whose latencies count: another device's table is refused unless it is meant.",
+    )
+    on_drift: OnDrift = Field(
+        default=OnDrift.RESCALE,
+        description="What to do where this device is no longer as fast as its table says when a search begins.",
+    )
+    drift_tolerance: OpenShare = Field(
+        default=0.15, description="A drift that is surely larger than this is acted on: 0.15 is 15 % of the time."
     )
 
     @model_validator(mode="after")

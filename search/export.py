@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.certificate import DENSE, Certificate, Progress, certify
+from search.certificate import DENSE, Certificate, Progress, Verdict, certify
 from search.experiment import validate
 from search.export_files import write_model
 from search.export_report import EXPORTED, FIXED, ExportReport
@@ -23,6 +23,7 @@ from search.trial_model import load_dense_model, load_trial_model, trial_config
 from spvit.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
+    from latency_tables.device import DeviceFingerprint
     from latency_tables.table import LatencyTable
 
 
@@ -130,8 +131,8 @@ def _report(job: _Job, staging: Path, models: Mapping[str, Certificate]) -> Expo
 
     latency = validate(dict(job.study.experiment), source=f"study {job.study.name}").latency
     here = DeviceFingerprint.detect(latency.device)
-    # On the table's own device its dense time is steadier than one measured now, beside whatever else is running.
-    dense_ms = models[DENSE].p50_ms if job.table.device.differences(here) else job.study.dense_latency.mean_ms
+    # The table's dense time is steadier than one measured now, beside whatever else is running.
+    dense_ms = job.study.dense_latency.mean_ms
     return ExportReport(
         study=job.study.name,
         trial=job.trial.number,
@@ -140,7 +141,7 @@ def _report(job: _Job, staging: Path, models: Mapping[str, Certificate]) -> Expo
         predicted=job.trial.latency,
         dense_ms=dense_ms,
         max_latency_ms=job.max_latency_ms,
-        verdict=models[EXPORTED].verdict(dense_ms=dense_ms, max_latency_ms=job.max_latency_ms),
+        verdict=_verdict(job, models[EXPORTED], dense_ms, here),
         searched_top1=job.trial.top1,
         keep_rates=keep_rates(job.trial),
         num_parameters=sum(p.numel() for p in load_exported(staging).parameters()),
@@ -152,6 +153,13 @@ def _report(job: _Job, staging: Path, models: Mapping[str, Certificate]) -> Expo
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         training_form=trial_config(job.trial).training.form,
     )
+
+
+def _verdict(job: _Job, measured: Certificate, dense_ms: float, here: DeviceFingerprint) -> Verdict:
+    """Against the budget, if this is the device that the budget is for."""
+    if job.table.device.differences(here):
+        return Verdict.NOT_ON_TARGET
+    return measured.verdict(dense_ms=dense_ms, max_latency_ms=job.max_latency_ms)
 
 
 def _publish(staging: Path, destination: Path) -> None:

@@ -17,9 +17,10 @@ EXPORTED, FIXED = "exported", "fixed schedule"
 class ExportReport:
     """What was exported and what was measured of it. `models` has `dense`, `exported` and perhaps `fixed schedule`.
 
-    `predicted` is the latency table's word, in milliseconds for one batch of `batch_size` images; `dense_ms` is the
-    dense model's time that ratios are multiplied with to compare with the budget; `training_form` is the form that the
-    training ran. How the model ran when it was measured stands in its certificate.
+    `predicted` is the latency table's word for `table_device`, in milliseconds for one batch of `batch_size` images;
+    `dense_ms` is the dense model's time there, which ratios are multiplied with to compare with the budget. The models
+    were measured on `device`. `training_form` is the form that the training ran; how the model ran when it was measured
+    stands in its certificate.
     """
 
     study: str
@@ -46,9 +47,38 @@ class ExportReport:
         """The exported model's own certificate."""
         return self.models[EXPORTED]
 
+    @property
+    def is_on_target(self) -> bool:
+        """Whether the device that the budget is for is the one that the models were measured on."""
+        return self.verdict is not Verdict.NOT_ON_TARGET
+
+    @property
+    def latency_text(self) -> str:
+        """What was measured beside what was predicted; of two devices where they are not the same."""
+        measured, predicted = f"{self.measured.p50_ms:.3f} ms measured", f"{self.predicted.mean_ms:.3f} ms predicted"
+        if self.is_on_target:
+            return f"{measured}, {predicted}"
+        return f"{predicted} for {self.table_device} and not measured there; {measured} here, on {self.device}"
+
+    @property
+    def budget_text(self) -> str:
+        """The budget, and whose it is where that is not the device that was measured on."""
+        where = "" if self.is_on_target else f" on {self.table_device}"
+        return f"{self.max_latency_ms:.3f} ms{where}"
+
+    @property
+    def conclusion(self) -> str:
+        """Whether the budget is kept, in a sentence."""
+        how = ", measured here" if self.is_on_target else ""
+        return f"Budget {self.budget_text}{how}: {self.verdict}."
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self) | {"verdict": str(self.verdict), "speed_up": self.measured.speed_up}
+        return asdict(self) | {
+            "verdict": str(self.verdict),
+            "speed_up": self.measured.speed_up,
+            "is_on_target": self.is_on_target,
+        }
 
     def to_text(self) -> str:
         """A few lines for a terminal."""
@@ -56,15 +86,16 @@ class ExportReport:
         dense = self.models[DENSE]
         top1 = f"{_percent(own.val_top1)} val, {_percent(own.test_top1)} test, from the exported file"
         dense_top1 = f"{_percent(dense.val_top1)} val, {_percent(dense.test_top1)} test"
-        time = f"{own.ratio:.3f} of the dense model's ({own.ratio_low:.3f} to {own.ratio_high:.3f})"
+        here = "" if self.is_on_target else " on this device"
+        time = f"{own.ratio:.3f} of the dense model's{here} ({own.ratio_low:.3f} to {own.ratio_high:.3f})"
         rates = " ".join(f"{rate:.3f}" for rate in self.keep_rates) or "none (dense)"
         lines = (
             f"exported   trial {self.trial} of study {self.study}, keep rates {rates}, to {self.directory}",
             f"top-1      {top1} (dense model: {dense_top1})",
             f"time       {time}: {own.speed_up:.2f} times as fast",
             f"form       {own.form}: top-1 and time alike; trained {self.training_form}",
-            f"latency    {own.p50_ms:.3f} ms measured, {self.predicted.mean_ms:.3f} ms predicted",
-            f"budget     {self.max_latency_ms:.3f} ms: {self.verdict}",
+            f"latency    {self.latency_text}",
+            f"budget     {self.budget_text}: {self.verdict}",
             f"load it    spvit.load_exported({self.directory!r}); README.md and report.json there say more",
         )
         return "\n".join(lines)

@@ -9,9 +9,9 @@ from latency_tables.table import LatencyTable
 from search.config import STUDY_NAME
 from search.export import export
 from search.export_report import ExportReport
-from search.profiling import TABLE_FILE
 from search.records import StudyRecord
 from search.selection import choose_trial
+from search.table_files import table_file
 from spvit.errors import UsageError
 
 Progress = Callable[[float, str], None]
@@ -52,4 +52,4 @@ def export_trial(
 
 def _table_path(study: StudyRecord, folder: Path) -> Path:
     given = study.experiment.get("latency", {}).get("table")
-    return Path(given) if given else folder / TABLE_FILE
+    return table_file(Path(given) if given else None, folder)

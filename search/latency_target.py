@@ -5,7 +5,7 @@ from __future__ import annotations
 from latency_tables.table import LatencyTable
 from search.budget import LatencyBudget, price_from
 from search.config import ExperimentConfig
-from search.profiling import TABLE_FILE
+from search.table_files import table_file
 from spvit.errors import ConfigError
 from spvit.schedule import PruningSchedule
 from trainers.config import LatencyTarget
@@ -36,7 +36,9 @@ def known_target(experiment: ExperimentConfig) -> LatencyTarget | None:
         LatencyTableError: the table is damaged.
         ConfigError: see `target_from`.
     """
-    path = experiment.latency.table or experiment.study.directory / experiment.study.name / TABLE_FILE
-    if not experiment.has_latency_term or not path.exists():
+    if not experiment.has_latency_term:
+        return None
+    path = table_file(experiment.latency.table, experiment.study.directory / experiment.study.name)
+    if not path.exists():
         return None
     return target_from(experiment, LatencyTable.load(path))

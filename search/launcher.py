@@ -22,6 +22,7 @@ from search.signals import stop_on_signals
 from search.space import SearchSpace
 from search.staircase import Staircase
 from search.study import StudyFacts, StudyStore, check_exists, study_directory
+from search.table_files import keep_rescaled
 from search.trial_factory import TrialFactory, fine_tune_trial
 from spvit.errors import StoppedError
 from spvit.schedule import PruningSchedule, TokenGeometry
@@ -108,7 +109,7 @@ def search(
     budget = LatencyBudget.from_config(experiment.latency, dense)
     check_feasible(space, device.price, budget)
     facts = StudyFacts(dense_latency=dense, max_latency_ms=budget.max_ms, table_sha256=device.table_sha256)
-    with _closing(listeners), _locked_store(experiment, facts, space, resume=resume) as store:
+    with _closing(listeners), _locked_store(experiment, facts, space, device.table, resume=resume) as store:
         for listener in listeners:
             listener.on_open(store.set_mlflow_run, store.set_mlflow_experiment)
         note_dense_top1(store, dense_top1)
@@ -170,12 +171,14 @@ def _dense_top1(experiment: ExperimentConfig) -> float | None:
 
 @contextmanager
 def _locked_store(
-    experiment: ExperimentConfig, facts: StudyFacts, space: SearchSpace, *, resume: bool
+    experiment: ExperimentConfig, facts: StudyFacts, space: SearchSpace, table: LatencyTable | None, *, resume: bool
 ) -> Iterator[StudyStore]:
     directory = study_directory(experiment)
     if resume:
         check_exists(directory)
     with study_lock(directory):
+        if table is not None:
+            keep_rescaled(table, directory)
         yield StudyStore.open(experiment, facts, space)
 
 

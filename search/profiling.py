@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 from latency_tables.device import DeviceFingerprint
 from latency_tables.health import check_table
 from latency_tables.table import LatencyTable
-from search.config import ExperimentConfig
+from search.config import ExperimentConfig, LatencyConfig
+from search.latency_options import TargetDevice
 from search.study_files import STUDY_FILE
+from search.table_files import TABLE_FILE, required_table
 from spvit.errors import LatencyTableError, UsageError
 from spvit.options import SelectorKind
 
 if TYPE_CHECKING:
     from latency_tables.key import BackboneShape
 
-TABLE_FILE = "latency_table.json"
 PLOT_FILE = "latency_table.png"
 WEIGHTED = frozenset({SelectorKind.MULTI_HEAD, SelectorKind.PER_HEAD})
 """The selectors that have heads to weigh; `pruning.head_weighting` changes no other's cost."""
@@ -32,18 +33,8 @@ def study_table(experiment: ExperimentConfig, folder: Path, *, may_measure: bool
         LatencyTableError: there is none, the study's own is gone, or it was measured on another device or for another
             model.
     """
-    path = experiment.latency.table or folder / TABLE_FILE
-    if experiment.latency.table is None and not path.exists():
-        if (folder / STUDY_FILE).exists():
-            raise LatencyTableError(
-                f"The latency table that study {folder.name!r} was searched with, {path}, is gone. Put it back from a "
-                "copy; a new one would price trials differently, so it needs a study of another name (study.name)."
-            )
-        if not may_measure:
-            raise LatencyTableError(
-                f"No latency table: {path} does not exist and the experiment sets no latency.table. "
-                "Measure one with `spvit-search profile EXPERIMENT`, or leave out --no-profile."
-            )
+    path = required_table(experiment.latency.table, folder, may_measure=may_measure)
+    if path is None:
         return measure_study_table(experiment, folder, progress=progress)
     table = LatencyTable.load(path)
     check_experiment_table(table, experiment)
@@ -51,7 +42,7 @@ def study_table(experiment: ExperimentConfig, folder: Path, *, may_measure: bool
 
 
 def check_experiment_table(table: LatencyTable, experiment: ExperimentConfig) -> None:
-    """Refuses a table of another device, model, selector or way of running.
+    """Refuses a table of another model, selector or way of running, or of a device that is not meant.
 
     Package modes are not compared: beyond the tokens they add, which are priced, they cost 0.1 % of a block.
 
@@ -61,7 +52,7 @@ def check_experiment_table(table: LatencyTable, experiment: ExperimentConfig) ->
     latency = experiment.latency
     check_table(
         table,
-        fingerprint=DeviceFingerprint.detect(latency.device),
+        fingerprint=_fingerprint(latency),
         backbone=experiment.model.name,
         batch_size=latency.batch_size,
         dtype=latency.dtype,
@@ -71,6 +62,11 @@ def check_experiment_table(table: LatencyTable, experiment: ExperimentConfig) ->
     for kind in experiment.selector_kinds:
         table.selections_of(kind)
     check_head_weighting(table, experiment)
+
+
+def _fingerprint(latency: LatencyConfig) -> DeviceFingerprint | None:
+    """This device; None where latencies are another one's on purpose."""
+    return None if latency.target is TargetDevice.OTHER_DEVICE else DeviceFingerprint.detect(latency.device)
 
 
 def check_head_weighting(table: LatencyTable, experiment: ExperimentConfig) -> None:
@@ -92,10 +88,17 @@ def measure_study_table(experiment: ExperimentConfig, folder: Path, *, progress:
     """Measures the experiment's backbone on this device; writes the table and its picture to the study's folder.
 
     Raises:
-        UsageError: the folder's study has trials that were priced with the table that is there.
+        UsageError: the folder's study has trials that were priced with the table that is there, or latencies are to
+            be another device's.
         ConfigError: the backbone cannot be made.
         StorageError: the folder cannot be written.
     """
+    if experiment.latency.target is TargetDevice.OTHER_DEVICE:
+        raise UsageError(
+            f'latency.target = "{TargetDevice.OTHER_DEVICE}" asks for latencies of another device, which cannot be '
+            "measured here. Measure there (with --set latency.target=this_device) and name the file in latency.table, "
+            "or import it: `spvit-search table import FILE.csv EXPERIMENT`."
+        )
     if (folder / STUDY_FILE).exists():
         raise UsageError(
             f"The trials of the study in {folder} were priced with its latency table, so it cannot be measured anew. "

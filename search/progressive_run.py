@@ -16,6 +16,7 @@ from search.progressive import ProgressiveInsertion, Step
 from search.progressive_outcomes import Outcome, Outcomes, outcome_key, write_json
 from search.progressive_report import FinalModel, ProgressiveReport, schedule_text
 from search.progressive_target import Target
+from search.study_files import OUTCOMES_FILE, PROGRESSIVE_FOLDER
 from search.trial_factory import CACHE
 from spvit.errors import DivergedError
 from spvit.schedule import PruningSchedule
@@ -24,7 +25,7 @@ from trainers.config import TrainingConfig, TrialConfig
 if TYPE_CHECKING:
     from trainers.fine_tune import FineTuner
 
-FOLDER, REPORT_FILE, OUTCOMES_FILE, FINAL_FOLDER = "progressive", "progressive.json", "outcomes.json", "final"
+FOLDER, REPORT_FILE, FINAL_FOLDER = PROGRESSIVE_FOLDER, "progressive.json", "final"
 Progress = Callable[[float, str], None]
 ProgressBar = Callable[[str], AbstractContextManager[Progress]]
 

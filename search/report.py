@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from search.certificate import DENSE, Certificate
@@ -16,7 +17,7 @@ from search.summary import StudySummary, baseline_trial, summarise
 class ModelRow:
     """One model: accuracy in percent, predicted and measured milliseconds, times as fast as the dense one measured.
 
-    None where something is not known.
+    None where something is not known; measured times are those of the device that was predicted for.
     """
 
     name: str
@@ -40,12 +41,16 @@ class FrontRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinalReport:
-    """The models compared, the front, how the search went, and where everything is."""
+    """The models compared, the front, how the search went, and where everything is.
+
+    `verdict` says whether the exported model was measured to keep the budget, and `conclusion` the same in a sentence.
+    """
 
     summary: StudySummary
     models: tuple[ModelRow, ...]
     front: tuple[FrontRow, ...]
     verdict: str | None
+    conclusion: str | None
     directory: str
     export_directory: str | None
     next_commands: tuple[str, ...]
@@ -69,6 +74,7 @@ def final_report(study: StudyRecord, export: ExportReport | None = None) -> Fina
         models=_model_rows(study, summary, export),
         front=tuple(_front_row(trial) for trial in front_trials(study)),
         verdict=None if export is None else str(export.verdict),
+        conclusion=None if export is None else export.conclusion,
         directory=study.directory,
         export_directory=None if export is None else export.directory,
         next_commands=_next_commands(study, export),
@@ -77,19 +83,22 @@ def final_report(study: StudyRecord, export: ExportReport | None = None) -> Fina
 
 def _model_rows(study: StudyRecord, summary: StudySummary, export: ExportReport | None) -> tuple[ModelRow, ...]:
     measured = {} if export is None else export.models
-    rows = [_row("dense", study.dense_top1, study.dense_latency.mean_ms, measured.get(DENSE))]
+    row = partial(_row, is_timed=export is not None and export.is_on_target)
+    rows = [row("dense", study.dense_top1, study.dense_latency.mean_ms, measured.get(DENSE))]
     fixed = baseline_trial(study)
     best_number = export.trial if export is not None else summary.best.number if summary.best is not None else None
     if fixed is not None and fixed.number != best_number:
-        rows.append(_row(fixed.label or FIXED, fixed.top1, fixed.latency.mean_ms, measured.get(FIXED)))
+        rows.append(row(fixed.label or FIXED, fixed.top1, fixed.latency.mean_ms, measured.get(FIXED)))
     best = next((t for t in study.trials if t.number == best_number), None)
     if best is not None:
         name = f"best under {summary.max_latency_ms:.3g} ms (trial {best.number})"
-        rows.append(_row(name, best.top1, best.latency.mean_ms, measured.get(EXPORTED)))
+        rows.append(row(name, best.top1, best.latency.mean_ms, measured.get(EXPORTED)))
     return tuple(rows)
 
 
-def _row(name: str, top1: float | None, predicted_ms: float, measured: Certificate | None) -> ModelRow:
+def _row(
+    name: str, top1: float | None, predicted_ms: float, measured: Certificate | None, *, is_timed: bool
+) -> ModelRow:
     if measured is None:
         return ModelRow(
             name=name, val_top1=top1, test_top1=None, predicted_ms=predicted_ms, measured_ms=None, speed_up=None
@@ -99,8 +108,8 @@ def _row(name: str, top1: float | None, predicted_ms: float, measured: Certifica
         val_top1=top1 if measured.val_top1 is None else measured.val_top1,
         test_top1=measured.test_top1,
         predicted_ms=predicted_ms,
-        measured_ms=measured.p50_ms,
-        speed_up=measured.speed_up,
+        measured_ms=measured.p50_ms if is_timed else None,
+        speed_up=measured.speed_up if is_timed else None,
     )
 
 

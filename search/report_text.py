@@ -22,10 +22,8 @@ def print_report(report: FinalReport, console: Console | None = None) -> None:
 
     console = console or Console()
     console.print(_models(report))
-    if report.verdict is not None:
-        console.print(
-            f"Budget {report.summary.max_latency_ms:.3f} ms, measured here: {report.verdict}.\n", markup=False
-        )
+    if report.conclusion is not None:
+        console.print(f"{report.conclusion}\n", markup=False)
     console.print(_front(report))
     for line in _lines(report):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

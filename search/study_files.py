@@ -13,6 +13,7 @@ from spvit.errors import StorageError
 
 STUDY_FILE = "study.json"
 DATABASE_FILE = "study.db"
+PROGRESSIVE_FOLDER, OUTCOMES_FILE = "progressive", "outcomes.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

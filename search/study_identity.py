@@ -12,6 +12,8 @@ CHANGEABLE = frozenset(
         "study.directory",
         "study.storage",
         "latency.table",
+        "latency.on_drift",
+        "latency.drift_tolerance",
         "search.num_trials",
         "search.num_concurrent",
         "search.cpus_per_trial",

@@ -16,7 +16,7 @@ from search.commands.options import (
     set_option,
     study_folder,
 )
-from search.commands.progress import progress_bar
+from search.commands.pricing import priced_by
 from search.commands.searching import SEARCH_CODES, emit_summary
 
 EPILOG = epilog("spvit-search launch experiments/demo.toml --set search.num_trials=8", "config", *SEARCH_CODES)
@@ -46,11 +46,9 @@ def command(
     rejected before any training. Ctrl-C ends the search in order; `resume` goes on with it.
     """
     from search.inputs import check_search_inputs
-    from search.profiling import study_table
     from search.searching import run_search
 
     config = read_experiment(experiment, overrides, runs_dir)
     check_search_inputs(config)
-    with progress_bar("measuring") as progress:
-        table = study_table(config, study_folder(config), may_measure=may_measure, progress=progress)
+    table = priced_by(config, study_folder(config), may_measure=may_measure)
     emit_summary(run_search(config, table, address=address), as_json=as_json)

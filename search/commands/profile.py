@@ -38,7 +38,8 @@ def command(experiment: Path, overrides: tuple[str, ...], runs_dir: Path | None,
     and holds for this device, batch size, number format and number of threads only. Let nothing else run meanwhile.
     """
     from latency_tables.health import table_warnings
-    from search.profiling import PLOT_FILE, TABLE_FILE, measure_study_table
+    from search.profiling import PLOT_FILE, measure_study_table
+    from search.table_files import TABLE_FILE
 
     config = read_experiment(experiment, overrides, runs_dir)
     folder = study_folder(config)

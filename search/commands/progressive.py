@@ -19,6 +19,7 @@ from search.commands.options import (
     study_folder,
 )
 from search.commands.output import emit
+from search.commands.pricing import priced_by
 from search.commands.progress import progress_bar
 from spvit.errors import NothingFeasibleError, StoppedError
 
@@ -65,18 +66,19 @@ def command(
 def _run(config: ExperimentConfig, again: str, *, may_measure: bool) -> ProgressiveReport:
     from search.inputs import check_inputs
     from search.lock import study_lock
-    from search.profiling import study_table
     from search.progressive_inputs import check_progressive_inputs
     from search.progressive_run import FOLDER, ProgressiveRun
     from search.progressive_target import make_target
+    from search.table_files import keep_rescaled
 
     check_progressive_inputs(config)
     check_inputs(config)
     study = study_folder(config)
     with study_lock(study / FOLDER, what=f"the progressive insertion in {study / FOLDER}", again=again):
-        with progress_bar("measuring") as progress:
-            table = study_table(config, study, may_measure=may_measure, progress=progress)
-        run = ProgressiveRun(config, make_target(config, table), study / FOLDER, bar=progress_bar, on_step=_tell)
+        table = priced_by(config, study, may_measure=may_measure)
+        target = make_target(config, table)
+        keep_rescaled(table, study)
+        run = ProgressiveRun(config, target, study / FOLDER, bar=progress_bar, on_step=_tell)
         report = run.run()
     if config.tracking.enabled:
         from search.progressive_tracking import track

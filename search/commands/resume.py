@@ -14,7 +14,7 @@ from search.commands.options import (
     runs_dir_option,
     study_argument,
 )
-from search.commands.progress import progress_bar
+from search.commands.pricing import priced_by
 from search.commands.searching import SEARCH_CODES, emit_summary
 
 
@@ -29,13 +29,11 @@ def command(study: str, address: str | None, runs_dir: Path, *, as_json: bool) -
     The study's own experiment and latency table are used; nothing but its name is needed.
     """
     from search.inputs import check_search_inputs
-    from search.profiling import study_table
     from search.searching import run_search, stored_experiment
     from search.study import read_study
 
     folder = existing_study(runs_dir, study)
     experiment = stored_experiment(read_study(folder), folder)
     check_search_inputs(experiment)
-    with progress_bar("measuring") as progress:
-        table = study_table(experiment, folder, may_measure=False, progress=progress)
+    table = priced_by(experiment, folder, may_measure=False)
     emit_summary(run_search(experiment, table, resume=True, address=address), as_json=as_json)

@@ -17,6 +17,7 @@ from search.commands.options import (
     study_folder,
 )
 from search.commands.output import emit
+from search.commands.pricing import priced_by
 from search.commands.progress import progress_bar
 from search.commands.searching import SEARCH_CODES
 
@@ -37,15 +38,13 @@ def command(
     """
     from search.exporting import export_trial
     from search.inputs import check_search_inputs
-    from search.profiling import study_table
     from search.report import final_report
     from search.searching import run_search
 
     config = read_experiment(experiment, overrides, runs_dir)
     folder = study_folder(config)
     check_search_inputs(config)
-    with progress_bar("measuring") as progress:
-        table = study_table(config, folder, may_measure=True, progress=progress)
+    table = priced_by(config, folder, may_measure=True)
     study = run_search(config, table, address=address)
     with progress_bar("exporting") as progress:
         exported = export_trial(study, folder, output=folder / "export" / "best", force=True, progress=progress)

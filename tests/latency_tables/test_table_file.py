@@ -81,7 +81,7 @@ CHANGES: list[tuple[str, Callable[[Document], object]]] = [
     (r"selections of multi_head are there twice", lambda d: d.update(other_selections={"multi_head": d["selections"]})),
     (r"the file lacks the column unit", lambda d: d.pop("unit")),
     (r"unit must be ms, but is 's'", lambda d: d.update(unit="s")),
-    (r"schema_version must be 2, but is 3", lambda d: d.update(schema_version=3)),
+    (r"schema_version must be 3, but is 4", lambda d: d.update(schema_version=4)),
     (r"key: 'float8' is not a valid DType", put("key", dtype="float8")),
     (r"conditions: Invalid isoformat string", put("conditions", created_at="yesterday")),
     (r"end_to_end, column scale: must be above 0", put("end_to_end", scale=0)),
@@ -109,7 +109,7 @@ def test_a_table_of_several_levels_loads_equal(leveled: LatencyTable, tmp_path: 
 
 def test_a_table_of_one_level_is_the_file_that_it_was_before_there_were_levels(path: Path) -> None:
     document = json.loads(path.read_text())
-    assert document["sha256"] == "406fbaeac4542c5f11182793b8aba97a190ececb94f23ebd4b479da8503f9256"
+    assert document["sha256"] == "d1552b9a85dae5ed72c9a9885d36fead2d733a19c1ecfc88cda381cb3d929834"
     assert not {"pooling", "deeper_levels"} & document.keys()
     assert "levels" not in document["key"]["shape"]
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from small_table import small_table
 
 from latency_tables.key import SelectorOptions
+from latency_tables.table_document import content_sha256
 from search.cli import run
 from search.experiment import load_experiment
 from search.inputs import check_inputs
@@ -116,6 +117,25 @@ def _tampered(path):
     path.write_text(json.dumps(document))
 
 
+def _rewritten(path, change):
+    """The table with a change, behind a true hash."""
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document | {"sha256": content_sha256(document)}))
+
+
+def _of_another_device(path):
+    _rewritten(path, lambda document: document["device"].update(cpu_model="Board 7"))
+
+
+def _with_a_slow_row(path):
+    _rewritten(path, lambda document: document["blocks"][1].update(low_ms=3.5, median_ms=3.7, high_ms=3.8))
+
+
+def _without_unit(path):
+    _rewritten(path, lambda document: document.pop("unit"))
+
+
 def _with_selectors(path):
     """The weights with two selectors, named as DynamicViT names its own."""
     weights = load_file(path)
@@ -151,6 +171,23 @@ MATRIX = {
     "truncated table": ([], lambda f: _truncate(f / "table.json"), 4, r"table\.json: it is not JSON.*profile"),
     "changed table": ([], lambda f: _tampered(f / "table.json"), 4, r"table\.json"),
     "another batch's table": ([SET, "latency.batch_size=8"], None, 4, r"batch_size is 4 in the table but 8 here"),
+    "another device's table": (
+        [], lambda f: _of_another_device(f / "table.json"), 4,
+        r"device\.cpu_model is 'Board 7' in the table but .* here.*latency\.target = \"other_device\"",
+    ),
+    "non-monotone table": (
+        [], lambda f: _with_a_slow_row(f / "table.json"), 4,
+        r"table\.json: blocks: num_tokens=17 .* cannot be faster than num_tokens=10",
+    ),
+    "a table without units": ([], lambda f: _without_unit(f / "table.json"), 4, r"the file lacks the column unit"),
+    "a device that drifted": (
+        [SET, "latency.on_drift=refuse"], None, 4,
+        r"This device now takes 0\.\d+ times .*latency\.on_drift = \"refuse\"",
+    ),
+    "no table of another device": (
+        [SET, "latency.table=", SET, "latency.target=other_device"], None, 2,
+        r"latencies of another device, which cannot be measured here",
+    ),
     "another head weighting's table": (
         [SET, "pruning.head_weighting=mean"], None, 4,
         r'head_weighting = "senet", but .*pruning\.head_weighting = "mean"',
@@ -208,7 +245,7 @@ def test_a_search_that_cannot_be_is_refused_before_anything_is_written(folder, c
     before = _listing(folder)
     assert run([command, "mine.toml", *options]) == code
     told = capsys.readouterr()
-    message = "\n".join(line for line in told.err.splitlines() if not line.startswith("measuring"))
+    message = "\n".join(line for line in told.err.splitlines() if not line.startswith(("measuring", "warning: ")))
     assert message.startswith("error: ")
     assert re.search(text, message, re.DOTALL)
     assert "Traceback" not in told.err

@@ -16,6 +16,7 @@ STUDY_OPTIONS = {"--runs-dir", "--json"}
 SURFACE = {
     "run": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address"},
     "profile": EXPERIMENT_OPTIONS | {"EXPERIMENT"},
+    "table": set(),
     "launch": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address", "--profile", "--no-profile"},
     "resume": STUDY_OPTIONS | {"STUDY", "--address"},
     "status": STUDY_OPTIONS | {"STUDY"},

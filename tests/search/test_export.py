@@ -173,6 +173,21 @@ def test_a_trial_without_checkpoint_says_so(trained, table, tmp_path):
         export(trained, replace(trained.trials[1], number=2), tmp_path / "x", table=table)
 
 
+def test_on_another_device_than_the_tables_no_budget_is_claimed_to_be_kept(trained, table, tmp_path):
+    board = replace(table.device, cpu_model="Board 7")
+    foreign = replace(table, device=board, key=replace(table.key, device_id=board.id))
+    report = export(trained, trained.trials[1], tmp_path / "model", table=foreign, time_limit_s=0.2)
+    assert report.verdict is Verdict.NOT_ON_TARGET
+    assert report.dense_ms == trained.dense_latency.mean_ms
+    text, card = report.to_text(), (tmp_path / "model" / "README.md").read_text()
+    assert f"ms predicted for {board.id} and not measured there; " in text
+    assert f"budget     6.000 ms on {board.id}: not measured on the target" in text
+    assert f"budget 6.000 ms on {board.id}: **not measured on the target**" in card
+    assert f"predicted by the latency table for {board.id}" in card
+    assert json.loads((tmp_path / "model" / "report.json").read_text())["is_on_target"] is False
+    assert not any(f": {verdict}" in text for verdict in ("met", "not met", "uncertain"))
+
+
 @pytest.mark.parametrize(
     ("ratio_low", "ratio_high", "verdict"),
     [(0.4, 0.6, Verdict.MET), (0.55, 0.65, Verdict.UNCERTAIN), (0.61, 0.7, Verdict.NOT_MET)],

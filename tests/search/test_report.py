@@ -69,6 +69,15 @@ def test_text_of_a_study_without_trials(study):
     assert "0 trained in full" in report_text(final_report(replace(study, trials=(), dense_top1=None)))
 
 
+def test_times_of_another_device_than_the_budgets_are_not_set_beside_it(study, exported):
+    foreign = replace(exported, verdict=Verdict.NOT_ON_TARGET, table_device="board-7")
+    report = final_report(study, foreign)
+    assert all(row.measured_ms is None and row.speed_up is None for row in report.models)
+    assert [row.val_top1 for row in report.models] == [row.val_top1 for row in final_report(study, exported).models]
+    assert "Budget 6.000 ms on board-7: not measured on the target." in report.to_text()
+    assert "Budget 6.000 ms, measured here: met." in final_report(study, exported).to_text()
+
+
 def test_export_in_a_few_lines(exported):
     text = exported.to_text()
     assert "85.00 % val, 84.00 % test" in text
