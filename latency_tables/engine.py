@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import cycle
 
@@ -54,13 +54,22 @@ class EagerEngine(Engine):
     def work(self, modules: Sequence[nn.Module], inputs: Inputs, *, any_num_tokens: bool = False) -> Work:
         """See `Engine.work`."""
         del any_num_tokens
-        turns = cycle(modules)
-        return lambda: next(turns)(*inputs)
+        return in_turn([partial(module, *inputs) for module in modules])
 
     def model(self, model: nn.Module, example: Tensor) -> Model:
         """See `Engine.model`."""
         del example
         return model
+
+
+def in_turn(calls: Iterable[Work]) -> Work:
+    """Makes one of these calls, the next one each time."""
+    turns = cycle(calls)
+
+    def call() -> object:
+        return next(turns)()
+
+    return call
 
 
 def engine_for(runtime: Runtime | str, *, num_threads: int = 1) -> Engine:

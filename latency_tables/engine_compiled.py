@@ -1,4 +1,4 @@
-"""`torch.compile` as an engine: every transformer block by itself, once for each number of tokens."""
+"""`torch.compile` as an engine: every transformer block by itself, once for all numbers of tokens."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ from latency_tables.clock import Work
 from latency_tables.engine import EagerEngine, Inputs, Model
 from spvit.errors import ConfigError
 
-# Blocks are alike, so that one translation serves all of them; but a table has some 60 numbers of tokens, and beyond
-# torch's own limit of 8 translations a block would silently run uncompiled.
-_MAX_TRANSLATIONS = 512
+# Beyond torch's own limit of 8 translations of one function a block would silently run uncompiled: levels of different
+# widths, with and without a batch of one, each take one or two.
+_MAX_TRANSLATIONS = 64
 
 
 class CompiledEngine(EagerEngine):
-    """Blocks are compiled in place for static shapes; what is between them (stem, selectors, head) runs as it is.
+    """Blocks are compiled in place; what is between them (stem, selectors, head) runs as it is.
 
-    So is the last block of a pruned model, which computes its prefix tokens alone (`spvit.last_block`).
+    So does the last block of a pruned model, which computes its prefix tokens alone (`spvit.last_block`).
     """
 
     def adopt(self, backbone: nn.Module) -> None:
-        """Have every block compiled at its first call with a new number of tokens.
+        """Have every block compiled at its first call.
 
         Raises:
             ConfigError: torch cannot compile here.
         """
         check_compiler(next(backbone.parameters()).device)
         for block in blocks_within(backbone):
-            # Calling compile again on a block that a model shares with another one would translate it anew.
-            if block._compiled_call_impl is None:
-                block.compile(dynamic=False, recompile_limit=_MAX_TRANSLATIONS)
+            if block._compiled_call_impl is None:  # else another model that has this block had it compiled
+                block.compile(dynamic=True, recompile_limit=_MAX_TRANSLATIONS)
 
     def work(self, modules: Sequence[nn.Module], inputs: Inputs, *, any_num_tokens: bool = False) -> Work:
         """See `Engine.work`; compiles now."""

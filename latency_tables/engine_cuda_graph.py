@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle
 
 import torch
 from torch import Tensor, nn
 
 from latency_tables.clock import Work
-from latency_tables.engine import Engine, Inputs, Model
+from latency_tables.engine import Engine, Inputs, Model, in_turn
 
 _NUM_WARM_UPS = 3
 
@@ -21,8 +20,7 @@ class CudaGraphEngine(Engine):
     def work(self, modules: Sequence[nn.Module], inputs: Inputs, *, any_num_tokens: bool = False) -> Work:
         """See `Engine.work`; records now."""
         del any_num_tokens
-        turns = cycle([_record(module, inputs) for module in modules])
-        return lambda: next(turns)()
+        return in_turn([_record(module, inputs) for module in modules])
 
     def model(self, model: nn.Module, example: Tensor) -> Model:
         """See `Engine.model`; records now. A call copies its images to where the graph reads them."""
@@ -61,7 +59,7 @@ def _record(module: nn.Module, inputs: Inputs) -> _Recording:
 
 def _warm_up(module: nn.Module, inputs: Inputs) -> None:
     """Libraries set themselves up at first calls, which cannot be recorded; beside the main stream, as torch asks."""
-    side = torch.cuda.Stream()
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(_NUM_WARM_UPS):

@@ -6,14 +6,13 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import cycle
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from latency_tables.clock import Work
-from latency_tables.engine import Engine, Inputs, Model
+from latency_tables.engine import Engine, Inputs, Model, in_turn
 from spvit.errors import ConfigError
 
 _MAX_TOKENS = 1 << 16
@@ -36,8 +35,7 @@ class OnnxEngine(Engine):
         """See `Engine.work`; exports now, unless it did so at another number of tokens."""
         sessions = self._shared(modules, inputs) if any_num_tokens else self._new(modules, inputs)
         arrays = [x.numpy() for x in inputs]
-        turns = cycle([_call(session, arrays) for session in sessions])
-        return lambda: next(turns)()
+        return in_turn([_call(session, arrays) for session in sessions])
 
     def model(self, model: nn.Module, example: Tensor) -> Model:
         """See `Engine.model`; exports now."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ class Parts:
     Every call runs on real tokens of a random image and returns what it computed; none changes its input.
     """
 
+    @torch.inference_mode(mode=False)  # tensors made in inference mode cannot be exported
     def __init__(
         self,
         backbone: nn.Module,
@@ -55,11 +57,12 @@ class Parts:
         self._cut = cut_of(self._backbone)
         self._selector = selector
         self._images = self._random_images(batch_size)
-        with torch.inference_mode():
+        with torch.no_grad():
             self._tokens = self._cut.tokens_of_levels(self._images)
         self._engine = engine or EagerEngine()
         self._engine.adopt(self._backbone)
         self._blocks = [self._cut.blocks_of(level) for level in range(len(self._tokens))]
+        self._last_block = [LastBlock(self._cut.blocks[-1], self._cut.geometry.num_prefix_tokens)]
 
     def stem(self) -> Work:
         """Patch embedding, prefix tokens and positions."""
@@ -88,16 +91,15 @@ class Parts:
         """The last block of a pruned model on so many tokens; None where it computes more than its prefix tokens."""
         if not self._cut.last_block_can_skip_patches:
             return None
-        block = LastBlock(self._cut.blocks[-1], self._cut.geometry.num_prefix_tokens)
-        return self._engine.work([block], (self._first(num_tokens, level=-1),))
+        return self._engine.work(self._last_block, (self._first(num_tokens, level=-1),), any_num_tokens=True)
 
-    def selections(self, counts: Iterable[int], kind: SelectorKind, level: int = 0) -> dict[int, Work]:
-        """Selector, gather and package token in front of a block that so many tokens would enter (prefix included).
+    def selections(self, counts: Iterable[int], kind: SelectorKind, level: int = 0) -> dict[int, Callable[[], Work]]:
+        """How to make, for each count: selector, gather and package token in front of a block that so many tokens enter.
 
         Where a pooling follows, putting the survivors back is a part: pruned models do so once for each selector.
         """
         model = self._model(_every_block(self._cut.geometry, level), kind)
-        return {num_tokens: self._selection(num_tokens, model, level) for num_tokens in counts}
+        return {num_tokens: partial(self._selection, num_tokens, model, level) for num_tokens in counts}
 
     def _selection(self, num_tokens: int, model: PrunedModel, level: int) -> Work:
         layout = self._layout(level)
@@ -130,7 +132,7 @@ class Parts:
         """A complete pruned model with selectors of random weights, on this copy's backbone."""
         return on(self._engine.model(self._model(schedule), self._images), self._images)
 
-    @torch.inference_mode(mode=False)  # weights made in inference mode cannot be exported
+    @torch.inference_mode(mode=False)
     def _model(self, schedule: PruningSchedule, kind: SelectorKind | None = None) -> PrunedModel:
         model = prune(
             self._backbone,

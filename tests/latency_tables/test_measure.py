@@ -93,7 +93,7 @@ def test_parts_do_what_the_model_does(backbone: VisionTransformer, package: Pack
     options = SelectorOptions(package=package)
     parts = Parts(backbone, batch_size=2, dtype=DType.FLOAT32, device="cpu", selector=options)
     with torch.inference_mode():
-        kept = parts.selections([11], kind)[11]().tokens  # type: ignore[attr-defined]
+        kept = parts.selections([11], kind)[11]()().tokens  # type: ignore[attr-defined]
         assert kept.shape == (2, 1 + 7 + (package is not PackageMode.NONE), 48)
         assert parts.block(5)().shape == (2, 5, 48)  # type: ignore[attr-defined]
         assert parts.head()().shape == parts.dense()().shape == (2, 5)  # type: ignore[attr-defined]
