@@ -16,7 +16,7 @@ from latency_tables.ratio import RatioEstimate
 _TILE = 16
 _MAX_TILES = 20
 _GPU_TILE = 8
-_MAX_GPU_TILES = 64
+_MAX_GPU_TILES = 96
 _MAX_GPU_TILES_WITH_BOTH_SIDES = 32
 _NUM_SELECTION_COUNTS = 4
 _MAX_SMOOTH_COUNTS = 16

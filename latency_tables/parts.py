@@ -94,9 +94,9 @@ class Parts:
         return self._engine.work(self._last_block, (self._first(num_tokens, level=-1),), any_num_tokens=True)
 
     def selections(self, counts: Iterable[int], kind: SelectorKind, level: int = 0) -> dict[int, Callable[[], Work]]:
-        """How to make, for each count: selector, gather and package token in front of a block that so many tokens enter.
+        """How to make, for each count, a selection in front of a block that so many tokens (prefix included) enter.
 
-        Where a pooling follows, putting the survivors back is a part: pruned models do so once for each selector.
+        It is selector, gather and package token. Where a pooling follows, putting the survivors back is a part: pruned models do so once for each selector.
         """
         model = self._model(_every_block(self._cut.geometry, level), kind)
         return {num_tokens: partial(self._selection, num_tokens, model, level) for num_tokens in counts}

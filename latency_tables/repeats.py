@@ -63,7 +63,7 @@ def repeat(
         if not _run(rounds, open_rows, goal, allowance):
             break
         open_rows = _open(rounds, goal)
-        if not any(rounds.num_samples(name) < min(FEWEST_TO_JUDGE, goal.max_rounds) for name in rounds.names):
+        if all(rounds.num_samples(name) >= FEWEST_TO_JUDGE for name in rounds.names):
             added = more(rounds)
             rounds.add(added)
             open_rows += added
