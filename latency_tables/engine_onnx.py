@@ -102,7 +102,7 @@ def _exported(module: nn.Module, inputs: Inputs, *, free_axis: bool = False) -> 
         except torch.onnx.OnnxExporterError as error:
             raise ConfigError(
                 f'latency.runtime = "onnxruntime" was set, but {type(module).__name__} cannot be exported to ONNX: '
-                f'{str(error).strip().splitlines()[0]}. Set latency.runtime = "eager".'
+                f'{str(error.__cause__ or error).strip().splitlines()[0]}. Set latency.runtime = "eager".'
             ) from error
     content: bytes = program.model_proto.SerializeToString()  # type: ignore[union-attr]
     return content

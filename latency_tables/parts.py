@@ -96,7 +96,8 @@ class Parts:
     def selections(self, counts: Iterable[int], kind: SelectorKind, level: int = 0) -> dict[int, Callable[[], Work]]:
         """How to make, for each count, a selection in front of a block that so many tokens (prefix included) enter.
 
-        It is selector, gather and package token. Where a pooling follows, putting the survivors back is a part: pruned models do so once for each selector.
+        It is selector, gather and package token. Where a pooling follows, putting the survivors back is a part: pruned
+        models do so once for each selector.
         """
         model = self._model(_every_block(self._cut.geometry, level), kind)
         return {num_tokens: partial(self._selection, num_tokens, model, level) for num_tokens in counts}
