@@ -100,8 +100,9 @@ def test_more_threads_than_cores_are_refused(backbone: VisionTransformer) -> Non
 
 def test_cores_that_it_was_pinned_to_are_in_the_table(backbone: VisionTransformer) -> None:
     core = min(os.sched_getaffinity(0))
-    effort = Effort(num_part_rounds=1, num_model_rounds=1, num_models=2)
-    assert measure_table(backbone, name=NAME, cores={core}, effort=effort).conditions.pinned_cores == (core,)
+    effort = Effort(num_part_rounds=7, num_model_rounds=1, num_models=2)
+    table = measure_table(backbone, name=NAME, batch_size=16, cores={core}, effort=effort)
+    assert table.conditions.pinned_cores == (core,)
 
 
 def test_measuring_leaves_the_model_as_it_was(backbone: VisionTransformer) -> None:
