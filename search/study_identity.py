@@ -12,6 +12,8 @@ CHANGEABLE = frozenset(
         "study.directory",
         "study.storage",
         "latency.table",
+        "latency.time_limit_s",
+        "latency.precision_percent",
         "search.num_trials",
         "search.num_concurrent",
         "search.cpus_per_trial",
