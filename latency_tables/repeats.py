@@ -70,7 +70,7 @@ def repeat(
         share = (allowance.spent_s - start_s) / max(goal.until_s - start_s, 1e-9)
         on_look(min(1.0, share), len(rounds.names) - len(open_rows), len(rounds.names))
     _complete(rounds, min(FEWEST_ROUNDS, goal.max_rounds))
-    on_look(1.0, len(rounds.names), len(rounds.names))
+    on_look(1.0, len(rounds.names) - len(_open(rounds, goal)), len(rounds.names))
 
 
 def _run(rounds: Rounds, names: list[str], goal: Goal, allowance: Allowance) -> bool:
