@@ -10,7 +10,7 @@ from latency_tables.csv_assumed import Completed, complete
 from latency_tables.csv_parts import CsvParts, parts_of
 from latency_tables.csv_rows import UNKNOWN_SPREAD, CsvForm, read_rows
 from latency_tables.device import DeviceFingerprint
-from latency_tables.key import BackboneShape, DType, SelectorOptions, TableKey
+from latency_tables.key import BackboneShape, DType, Runtime, SelectorOptions, TableKey
 from latency_tables.measurement import Measurement
 from latency_tables.provenance import Provenance
 from latency_tables.table import Conditions, EndToEndCheck, LatencyTable
@@ -33,6 +33,7 @@ class ImportTarget:
     batch_size: int
     selector: SelectorOptions
     dtype: DType = DType.FLOAT32
+    runtime: Runtime = Runtime.EAGER
     num_threads: int = 1
 
     def __post_init__(self) -> None:
@@ -101,6 +102,7 @@ def _key(target: ImportTarget, device: DeviceFingerprint) -> TableKey:
         shape=target.shape,
         batch_size=target.batch_size,
         dtype=target.dtype,
+        runtime=target.runtime,
         num_threads=target.num_threads,
     )
 

@@ -56,7 +56,7 @@ class DeviceFingerprint:
             cpu_model=_cpu_model(),
             isa_flags=_isa_flags(),
             logical_cores=os.cpu_count() or 1,
-            usable_cores=_usable_cores(),
+            usable_cores=usable_cores(),
             gpu_name=_gpu_name(device) if on_gpu else "",
             gpu_driver=_gpu_driver() if on_gpu else "",
             torch_version=metadata.version("torch"),
@@ -123,7 +123,8 @@ def _isa_flags() -> tuple[str, ...]:
     return tuple(sorted(_RELEVANT_FLAGS & set(_cpu_info("flags", "Features").split())))
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

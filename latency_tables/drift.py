@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from latency_tables.clock import clock_for
+from latency_tables.engine import engine_for
 from latency_tables.parts import Parts
 from latency_tables.quiet import steady_process
 from latency_tables.ratio import RatioEstimate, estimate_ratio
@@ -51,7 +52,14 @@ def sentinel(
         time_limit_s: wall time to aim at.
     """
     key, counts = table.key, _three(table)
-    parts = Parts(backbone, batch_size=key.batch_size, dtype=key.dtype, device=device, selector=table.selector)
+    parts = Parts(
+        backbone,
+        batch_size=key.batch_size,
+        dtype=key.dtype,
+        device=device,
+        selector=table.selector,
+        engine=engine_for(key.runtime, num_threads=key.num_threads),
+    )
     with steady_process(key.num_threads):
         timed = interleave(
             {str(count): parts.block(count) for count in counts},

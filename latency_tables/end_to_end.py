@@ -39,7 +39,7 @@ def _random_schedule(geometry: TokenGeometry, draw: random.Random) -> PruningSch
 
 
 def check_predictions(predicted_ms: Sequence[float], measured_ms: Sequence[float]) -> EndToEndCheck:
-    """Fits one scale on every other model and states the relative errors on the rest.
+    """Fits one scale, and states the relative error of every model under the scale that the others have.
 
     Args:
         predicted_ms: sums of parts, not scaled.
@@ -50,14 +50,14 @@ def check_predictions(predicted_ms: Sequence[float], measured_ms: Sequence[float
     """
     if len(predicted_ms) != len(measured_ms) or len(predicted_ms) < 2:
         raise ValueError(f"At least two models are needed, but got {len(predicted_ms)} and {len(measured_ms)} times.")
-    predicted, measured = np.asarray(predicted_ms, dtype=np.float64), np.asarray(measured_ms, dtype=np.float64)
-    scale = float(np.median(measured[::2] / predicted[::2]))
-    errors = 100.0 * np.abs(scale * predicted[1::2] / measured[1::2] - 1.0)
+    ratios = np.asarray(measured_ms, dtype=np.float64) / np.asarray(predicted_ms, dtype=np.float64)
+    scales = np.array([np.median(np.delete(ratios, number)) for number in range(len(ratios))])
+    errors = 100.0 * np.abs(scales / ratios - 1.0)
     median, p90, largest = (float(bound) for bound in np.quantile(errors, [0.5, 0.9, 1.0]))
     return EndToEndCheck(
-        scale=scale,
-        num_fitted=len(predicted[::2]),
-        num_checked=len(errors),
+        scale=float(np.median(ratios)),
+        num_fitted=len(ratios),
+        num_checked=len(ratios),
         median_error_percent=median,
         p90_error_percent=p90,
         max_error_percent=largest,

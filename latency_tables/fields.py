@@ -39,9 +39,20 @@ class Fields:
     def integer(self, column: str) -> int:
         """A whole number of at least 0."""
         value = self._get(column)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        if not _is_count(value):
             raise self._wrong(column, "a whole number of at least 0", value)
-        return value
+        return int(value)
+
+    def optional_integer(self, column: str) -> int | None:
+        """A whole number of at least 0, or null."""
+        return None if self._get(column) is None else self.integer(column)
+
+    def integers(self, column: str) -> tuple[int, ...]:
+        """A list of whole numbers of at least 0."""
+        value = self._get(column)
+        if not isinstance(value, list) or not all(_is_count(item) for item in value):
+            raise self._wrong(column, "a list of whole numbers of at least 0", value)
+        return tuple(value)
 
     def text(self, column: str) -> str:
         """A string, maybe empty."""
@@ -90,6 +101,10 @@ class Fields:
 
     def _wrong(self, column: str, required: str, value: object) -> LatencyTableError:
         return LatencyTableError(f"{self.place}, column {column}: must be {required}, but is {_shown(value)}.")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _is_finite(value: float) -> bool:

@@ -12,11 +12,12 @@ from spvit.schedule import Level, PackageMode, TokenGeometry
 
 
 class Runtime(StrEnum):
-    """What executes the model. Only EAGER is measured by this version."""
+    """What executes the model: see `engine` and its neighbours."""
 
     EAGER = "eager"
     COMPILED = "compiled"
     ONNXRUNTIME = "onnxruntime"
+    CUDA_GRAPH = "cuda_graph"
 
 
 class DType(StrEnum):

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from torch import nn
 
-from latency_tables.clock import Clock, clock_for
+from latency_tables.allowance import Allowance
+from latency_tables.clock import clock_for
+from latency_tables.complete_models import check_models
 from latency_tables.device import DeviceFingerprint
-from latency_tables.end_to_end import check_predictions, random_schedules
-from latency_tables.key import BackboneShape, DType, SelectorOptions, TableKey
-from latency_tables.part_rows import last_block_rows, level_rows, part_workloads, reference_row, row
+from latency_tables.end_to_end import random_schedules
+from latency_tables.engine import engine_for
+from latency_tables.key import BackboneShape, DType, Runtime, SelectorOptions, TableKey
+from latency_tables.part_rows import last_block_rows, level_rows, long_row, reference_row, row
+from latency_tables.part_timing import PartTimer, TimedParts
 from latency_tables.parts import Parts, shape_of
-from latency_tables.predict import predict_many
-from latency_tables.quiet import cpu_pressure_percent, load_average, steady_process
+from latency_tables.quiet import Business, business, check_threads, pinned_cores, steady_process
 from latency_tables.ratio import spread_percent
+from latency_tables.repeats import Goal
+from latency_tables.stages import Progress, Stages
 from latency_tables.table import Conditions, EndToEndCheck, LatencyTable
-from latency_tables.timing import Interleaved, RoundDone, interleave
 from spvit.errors import LatencyTableError
 from spvit.options import SelectorKind
 from spvit.schedule import PruningSchedule
 
-Progress = Callable[[float, str], None]
-"""Told the finished fraction (0 to 1) and what is going on."""
-
-_NUM_COMPLETE_MODELS = 14
 _SHARE_FOR_PARTS = 0.4
 _UNSCALED = EndToEndCheck(
     scale=1.0, num_fitted=1, num_checked=1, median_error_percent=0.0, p90_error_percent=0.0, max_error_percent=0.0
@@ -35,16 +35,31 @@ _UNSCALED = EndToEndCheck(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Effort:
-    """How long a table is measured. Rounds stop at about `time_limit_s`, at the cost of wider intervals."""
+    """How well a table is measured.
 
-    num_part_rounds: int = 24
-    num_model_rounds: int = 10
-    time_limit_s: float = 60.0
+    Attributes:
+        precision: half of each row's 90 % interval, as a share of its median, at which it is repeated no more.
+        time_limit_s: wall time of measuring, at the cost of wider intervals. Compiling and exporting comes on top.
+        num_part_rounds: samples of a part at most.
+        num_model_rounds: samples of a complete model at most.
+        num_models: complete models that the table is checked against.
+        seed: of the order, and of the complete models.
+    """
+
+    precision: float = 0.01
+    time_limit_s: float = 50.0
+    num_part_rounds: int = 400
+    num_model_rounds: int = 100
+    num_models: int = 14
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.num_part_rounds < 1 or self.num_model_rounds < 1 or self.time_limit_s <= 0.0:
             raise ValueError(f"Rounds and time must be above 0, but got {self}.")
+        if not 0.0 < self.precision < 1.0:
+            raise ValueError(f"The precision must be a share between 0 and 1, but got {self}.")
+        if self.num_models < 2:
+            raise ValueError(f"At least two complete models are needed to check one by the others, but got {self}.")
 
 
 def measure_table(
@@ -55,9 +70,9 @@ def measure_table(
     dtype: DType | str = DType.FLOAT32,
     num_threads: int = 1,
     device: str = "cpu",
+    runtime: Runtime | str = Runtime.EAGER,
     selector: SelectorOptions | None = None,
     other_selectors: Sequence[SelectorKind] = (),
-    time_limit_s: float = 60.0,
     progress: Progress = lambda _fraction, _text: None,
     cores: Set[int] | None = None,
     effort: Effort | None = None,
@@ -65,8 +80,8 @@ def measure_table(
     """Measures what every part of a backbone costs on this machine.
 
     Each sample is the ratio to a dense block that runs just before and after it; parts take turns in an order drawn
-    anew each round; blocks rotate through the model's own weights as in a forward pass. With one CPU thread CPU time
-    is counted, with more wall time, on a GPU the time between events.
+    anew each round, until their intervals are narrow enough; blocks rotate through the model's own weights as in a
+    forward pass. With one CPU thread CPU time is counted, with more wall time, on a GPU the time between events.
 
     Args:
         backbone: the model; it is copied, not touched.
@@ -75,133 +90,156 @@ def measure_table(
         dtype: number format of weights and activations.
         num_threads: CPU threads.
         device: torch device.
+        runtime: what executes the model.
         selector: the selector to price; the default one if absent.
         other_selectors: further kinds to price, weighted and packaged alike.
-        time_limit_s: wall time to aim at; ignored where `effort` is given.
         progress: see `Progress`.
         cores: pin to these cores meanwhile.
-        effort: numbers of rounds, for a rougher or a finer table.
+        effort: how well.
 
     Raises:
+        ConfigError: this machine has fewer cores than `num_threads`, or cannot run this runtime.
         LatencyTableError: the machine was so disturbed that the curves cannot be true, or the model has too few
             patches to be pruned.
     """
-    effort, selector = effort or Effort(time_limit_s=time_limit_s), selector or SelectorOptions()
-    fingerprint, shape, clock = DeviceFingerprint.detect(device), shape_of(backbone), clock_for(device, num_threads)
+    check_threads(num_threads)
+    fingerprint = DeviceFingerprint.detect(device, runtime=runtime)
     key = TableKey(
         device_id=fingerprint.id,
         backbone=name,
-        shape=shape,
+        shape=shape_of(backbone),
         batch_size=batch_size,
         dtype=DType(dtype),
+        runtime=Runtime(runtime),
         num_threads=num_threads,
     )
-    schedules = _complete_models(key, selector, effort)
-    parts = Parts(backbone, batch_size=batch_size, dtype=key.dtype, device=device, selector=selector)
-    kinds = tuple(dict.fromkeys((selector.kind, *other_selectors)))
-    with steady_process(num_threads, cores):
-        on_part = _stage_of(progress, 0.0, _SHARE_FOR_PARTS, "measuring parts")
-        timed = _time_parts(parts, shape, kinds, clock=clock, effort=effort, on_round=on_part)
-        draft = _draft(key, fingerprint, selector, kinds, timed)
-        on_round = _stage_of(progress, _SHARE_FOR_PARTS, 1.0, "checking complete models")
-        return replace(
-            draft, end_to_end=_check_models(draft, parts, schedules, clock=clock, effort=effort, on_round=on_round)
+    measuring = _Measuring(
+        key=key,
+        fingerprint=fingerprint,
+        device=device,
+        selector=selector or SelectorOptions(),
+        other_selectors=tuple(other_selectors),
+        effort=effort or Effort(),
+        cores=cores,
+        stages=Stages(progress, key.runtime),
+    )
+    return measuring.run(backbone)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measuring:
+    """All that one table's measurement depends on."""
+
+    key: TableKey
+    fingerprint: DeviceFingerprint
+    device: str
+    selector: SelectorOptions
+    other_selectors: tuple[SelectorKind, ...]
+    effort: Effort
+    cores: Set[int] | None
+    stages: Stages
+
+    @property
+    def kinds(self) -> tuple[SelectorKind, ...]:
+        """The kinds of selectors to price, the table's own first."""
+        return tuple(dict.fromkeys((self.selector.kind, *self.other_selectors)))
+
+    def run(self, backbone: nn.Module) -> LatencyTable:
+        """Measure parts, then complete models."""
+        schedules, before = self._complete_models(), business()
+        with steady_process(self.key.num_threads, self.cores):
+            allowance = Allowance(self.effort.time_limit_s)
+            with allowance.preparing():
+                parts = self._parts(backbone)
+            measured = self._time_parts(parts, allowance)
+            draft = self._draft(measured)
+            check = check_models(
+                draft,
+                parts,
+                schedules,
+                clock=clock_for(self.device, self.key.num_threads),
+                goal=self._goal(self.effort.num_model_rounds, 1.0),
+                seed=self.effort.seed,
+                allowance=allowance,
+                say=self.stages.prepare,
+                on_look=self.stages.measuring(_SHARE_FOR_PARTS, 1.0, "checking complete models"),
+            )
+        return replace(draft, end_to_end=check, conditions=self._conditions(measured, before, allowance))
+
+    def _parts(self, backbone: nn.Module) -> Parts:
+        return Parts(
+            backbone,
+            batch_size=self.key.batch_size,
+            dtype=self.key.dtype,
+            device=self.device,
+            selector=self.selector,
+            engine=engine_for(self.key.runtime, num_threads=self.key.num_threads),
         )
 
-
-def _time_parts(
-    parts: Parts,
-    shape: BackboneShape,
-    kinds: Sequence[SelectorKind],
-    *,
-    clock: Clock,
-    effort: Effort,
-    on_round: RoundDone,
-) -> Interleaved:
-    return interleave(
-        part_workloads(parts, shape, kinds),
-        parts.block(shape.geometry.num_tokens),
-        clock=clock,
-        num_rounds=effort.num_part_rounds,
-        time_limit_s=_SHARE_FOR_PARTS * effort.time_limit_s,
-        seed=effort.seed,
-        on_round=on_round,
-    )
-
-
-def _draft(
-    key: TableKey,
-    fingerprint: DeviceFingerprint,
-    selector: SelectorOptions,
-    kinds: Sequence[SelectorKind],
-    timed: Interleaved,
-) -> LatencyTable:
-    """The table before it was checked against complete models."""
-    first, *deeper = level_rows(timed, key.shape, kinds)
-    try:
-        return LatencyTable(
-            key=key,
-            device=fingerprint,
-            selector=selector,
-            stem=row(timed, "stem"),
-            head=row(timed, "head"),
-            dense=row(timed, "dense"),
-            reference=reference_row(timed),
-            blocks=first.blocks,
-            last_blocks=last_block_rows(timed, key.shape),
-            selections=first.selections,
-            other_selections=first.other_selections,
-            pooling=row(timed, "pooling") if deeper else None,
-            deeper_levels=tuple(deeper),
-            end_to_end=_UNSCALED,
-            conditions=Conditions(
-                created_at=datetime.now(UTC),
-                load_average=load_average(),
-                cpu_pressure_percent=cpu_pressure_percent(),
-                reference_spread_percent=spread_percent(timed.reference_seconds),
-            ),
+    def _time_parts(self, parts: Parts, allowance: Allowance) -> TimedParts:
+        timer = PartTimer(parts, self.key.shape, self.kinds, allowance=allowance, say=self.stages.prepare)
+        return timer.run(
+            clock=clock_for(self.device, self.key.num_threads),
+            goal=self._goal(self.effort.num_part_rounds, _SHARE_FOR_PARTS),
+            seed=self.effort.seed,
+            on_gpu=self.device.startswith("cuda"),
+            on_look=self.stages.measuring(0.0, _SHARE_FOR_PARTS, "measuring parts"),
         )
-    except LatencyTableError as error:
-        raise LatencyTableError(f"The measurement failed: {error} Close other programs and measure again.") from error
 
+    def _goal(self, max_rounds: int, share_of_time: float) -> Goal:
+        until_s = share_of_time * self.effort.time_limit_s
+        return Goal(precision=self.effort.precision, max_rounds=max_rounds, until_s=until_s)
 
-def _complete_models(key: TableKey, selector: SelectorOptions, effort: Effort) -> list[PruningSchedule]:
-    """The models to check the table against, drawn first: what cannot be pruned is refused before it is timed."""
-    schedules = random_schedules(
-        key.shape.geometry, selector.package, num_schedules=_NUM_COMPLETE_MODELS, seed=effort.seed
-    )
-    if len(schedules) < 2:
-        raise LatencyTableError(
-            f"{key.backbone} has {key.shape.num_patches} patches in {key.shape.depth} blocks, too few to prune in two "
-            "different ways; choose a larger image or smaller patches."
+    def _draft(self, measured: TimedParts) -> LatencyTable:
+        """The table before it was checked against complete models."""
+        timed, shape = measured.timed, self.key.shape
+        first, *deeper = level_rows(timed, shape, self.kinds, measured.block_counts)
+        try:
+            return LatencyTable(
+                key=self.key,
+                device=self.fingerprint,
+                selector=self.selector,
+                stem=row(timed, "stem"),
+                head=row(timed, "head"),
+                dense=long_row(timed, "dense"),
+                reference=reference_row(timed),
+                blocks=first.blocks,
+                last_blocks=last_block_rows(timed, shape),
+                selections=first.selections,
+                other_selections=first.other_selections,
+                pooling=row(timed, "pooling") if deeper else None,
+                deeper_levels=tuple(deeper),
+                end_to_end=_UNSCALED,
+                conditions=self._conditions(measured, business(), None),
+            )
+        except LatencyTableError as error:
+            raise LatencyTableError(
+                f"The measurement failed: {error} Close other programs and measure again."
+            ) from error
+
+    def _conditions(self, measured: TimedParts, before: Business, allowance: Allowance | None) -> Conditions:
+        after = business()
+        return Conditions(
+            created_at=datetime.now(UTC),
+            load_average=before.load_average,
+            cpu_pressure_percent=before.cpu_pressure_percent,
+            reference_spread_percent=spread_percent(measured.timed.reference_seconds),
+            load_average_after=after.load_average,
+            cpu_pressure_percent_after=after.cpu_pressure_percent,
+            usable_cores=self.fingerprint.usable_cores,
+            pinned_cores=pinned_cores(self.cores),
+            preparation_s=0.0 if allowance is None else allowance.preparation_s,
         )
-    return schedules
 
-
-def _check_models(
-    draft: LatencyTable,
-    parts: Parts,
-    schedules: Sequence[PruningSchedule],
-    *,
-    clock: Clock,
-    effort: Effort,
-    on_round: RoundDone,
-) -> EndToEndCheck:
-    """Times complete pruned models between dense ones and compares them with the sums of their parts."""
-    timed = interleave(
-        {str(number): parts.pruned(schedule) for number, schedule in enumerate(schedules)},
-        parts.dense(),
-        clock=clock,
-        num_rounds=effort.num_model_rounds,
-        time_limit_s=(1.0 - _SHARE_FOR_PARTS) * effort.time_limit_s,
-        seed=effort.seed,
-        on_round=on_round,
-    )
-    plans = [schedule.plan(draft.geometry, draft.selector.package) for schedule in schedules]
-    measured_ms = [timed.ratio(str(number)).median * draft.dense.median_ms for number in range(len(schedules))]
-    return check_predictions([estimate.mean_ms for estimate in predict_many(draft, plans)], measured_ms)
-
-
-def _stage_of(progress: Progress, start: float, end: float, text: str) -> RoundDone:
-    """Progress of one stage as a part of the whole."""
-    return lambda fraction: progress(start + fraction * (end - start), text)
+    def _complete_models(self) -> list[PruningSchedule]:
+        """The models to check the table against, drawn first: what cannot be pruned is refused before it is timed."""
+        shape: BackboneShape = self.key.shape
+        schedules = random_schedules(
+            shape.geometry, self.selector.package, num_schedules=self.effort.num_models, seed=self.effort.seed
+        )
+        if len(schedules) < 2:
+            raise LatencyTableError(
+                f"{self.key.backbone} has {shape.num_patches} patches in {shape.depth} blocks, too few to prune in two "
+                "different ways; choose a larger image or smaller patches."
+            )
+        return schedules

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
-from itertools import cycle
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,16 +12,14 @@ from torch import Tensor, nn
 
 from latency_tables.clock import Work
 from latency_tables.cuts import cut_of
+from latency_tables.engine import EagerEngine, Engine, on
 from latency_tables.key import BackboneShape, DType, SelectorOptions
-from spvit.last_block import prefix_after
+from latency_tables.part_modules import Head, LastBlock, Pooling, Select, Stem
 from spvit.options import SelectorKind
-from spvit.packaging import no_packages
-from spvit.places import Places, put_back
 from spvit.pruned_model import PrunedModel
 from spvit.pruning import prune
 from spvit.schedule import PackageMode, PruningSchedule, Selection, TokenGeometry
-from spvit.selection import Layout, select_gathered
-from spvit.selector import TokenSelector
+from spvit.selection import Layout
 
 SELECTION_KEEP_RATE = 0.7
 """Of the tokens that reach the selector; what it keeps decides only the gather, a small part of its cost."""
@@ -33,26 +31,42 @@ def shape_of(backbone: nn.Module) -> BackboneShape:
 
 
 class Parts:
-    """A copy of a backbone on the device and in the number format to be timed, cut into calls.
+    """A copy of a backbone on the device and in the number format to be timed, cut into calls of an engine.
 
     Every call runs on real tokens of a random image and returns what it computed; none changes its input.
     """
 
+    @torch.inference_mode(mode=False)  # tensors made in inference mode cannot be exported
     def __init__(
-        self, backbone: nn.Module, *, batch_size: int, dtype: DType, device: str, selector: SelectorOptions
+        self,
+        backbone: nn.Module,
+        *,
+        batch_size: int,
+        dtype: DType,
+        device: str,
+        selector: SelectorOptions,
+        engine: Engine | None = None,
     ) -> None:
-        """Copies the backbone; `dtype` and `device` are those of the copy."""
+        """Copies the backbone; `dtype` and `device` are those of the copy.
+
+        Raises:
+            ConfigError: the engine cannot run here.
+        """
         self._to: dict[str, Any] = {"device": torch.device(device), "dtype": getattr(torch, dtype)}
         self._backbone: Any = copy.deepcopy(backbone).to(**self._to).eval()
         self._cut = cut_of(self._backbone)
         self._selector = selector
         self._images = self._random_images(batch_size)
-        with torch.inference_mode():
+        with torch.no_grad():
             self._tokens = self._cut.tokens_of_levels(self._images)
+        self._engine = engine or EagerEngine()
+        self._engine.adopt(self._backbone)
+        self._blocks = [self._cut.blocks_of(level) for level in range(len(self._tokens))]
+        self._last_block = [LastBlock(self._cut.blocks[-1], self._cut.geometry.num_prefix_tokens)]
 
     def stem(self) -> Work:
         """Patch embedding, prefix tokens and positions."""
-        return lambda: self._cut.stem(self._images)
+        return self._engine.work([Stem(self._cut)], (self._images,))
 
     def head(self) -> Work:
         """Final norm and classifier, on the prefix tokens alone, as a pruned model runs them.
@@ -62,50 +76,46 @@ class Parts:
         geometry = self._cut.geometry
         num_patches = max(1, geometry.levels[-1].num_patches // 2) if self._cut.head_reads_patches else 0
         tokens = self._first(geometry.num_prefix_tokens + num_patches, level=-1)
-        return lambda: self._backbone.forward_head(self._backbone.norm(tokens))
+        return self._engine.work([Head(self._backbone)], (tokens,))
 
     def pooling(self) -> Work | None:
         """All that leads from level to level; None where there is but one."""
-        tokens = self._tokens[:-1]
-        if not tokens:
-            return None
-        return lambda: [self._cut.pool(level, x) for level, x in enumerate(tokens)]
+        tokens = tuple(self._tokens[:-1])
+        return self._engine.work([Pooling(self._cut)], tokens) if tokens else None
 
     def block(self, num_tokens: int, level: int = 0) -> Work:
         """One block on so many tokens; each call takes the weights of the level's next one, as a forward pass does."""
-        blocks, tokens = cycle(self._cut.blocks_of(level)), self._first(num_tokens, level)
-        return lambda: next(blocks)(tokens)
+        return self._engine.work(self._blocks[level], (self._first(num_tokens, level),), any_num_tokens=True)
 
     def last_block(self, num_tokens: int) -> Work | None:
         """The last block of a pruned model on so many tokens; None where it computes more than its prefix tokens."""
         if not self._cut.last_block_can_skip_patches:
             return None
-        block = self._cut.blocks[-1]
-        tokens, num_prefix = self._first(num_tokens, level=-1), self._cut.geometry.num_prefix_tokens
-        return lambda: prefix_after(block, tokens, num_prefix)
+        return self._engine.work(self._last_block, (self._first(num_tokens, level=-1),), any_num_tokens=True)
 
-    def selections(self, counts: Iterable[int], kind: SelectorKind, level: int = 0) -> dict[int, Work]:
-        """Selector, gather and package token in front of a block that so many tokens would enter (prefix included).
+    def selections(self, counts: Iterable[int], kind: SelectorKind, level: int = 0) -> dict[int, Callable[[], Work]]:
+        """How to make, for each count, a selection in front of a block that so many tokens (prefix included) enter.
 
-        Where a pooling follows, putting the survivors back is a part: pruned models do so once for each selector.
+        It is selector, gather and package token. Where a pooling follows, putting the survivors back is a part: pruned
+        models do so once for each selector.
         """
         model = self._model(_every_block(self._cut.geometry, level), kind)
-        selectors = [(model.selector(s.block), self._cut.blocks[s.block]) for s in model.plan.selections]
-        return {num_tokens: self._selection(num_tokens, cycle(selectors), level) for num_tokens in counts}
+        return {num_tokens: partial(self._selection, num_tokens, model, level) for num_tokens in counts}
 
-    def _selection(self, num_tokens: int, selectors: Iterator[tuple[TokenSelector, nn.Module]], level: int) -> Work:
-        layout, tokens = self._layout(level), self._first(num_tokens, level)
-        selection = _selection_of(num_tokens - layout.num_prefix, self._selector.package)
-        mass, is_pooled = no_packages(tokens).mass, level < len(self._tokens) - 1
-        start = layout.num_prefix
-        patches, survivors = self._tokens[level][:, start:], slice(start, start + selection.num_kept)
-
-        def select() -> object:
-            selector, block = next(selectors)
-            step = select_gathered(tokens, mass, selector=selector, block=block, selection=selection, layout=layout)
-            return (step, put_back(Places(patches, step.kept), step.tokens[:, survivors])) if is_pooled else step
-
-        return select
+    def _selection(self, num_tokens: int, model: PrunedModel, level: int) -> Work:
+        layout = self._layout(level)
+        is_pooled = level < len(self._tokens) - 1
+        selects = [
+            Select(
+                model.selector(selection.block),
+                self._cut.blocks[selection.block],
+                selection=_selection_of(num_tokens - layout.num_prefix, self._selector.package),
+                layout=layout,
+                pooled_patches=self._tokens[level][:, layout.num_prefix :] if is_pooled else None,
+            )
+            for selection in model.plan.selections
+        ]
+        return self._engine.work(selects, (self._first(num_tokens, level),))
 
     def _layout(self, level: int) -> Layout:
         geometry = self._cut.geometry
@@ -117,13 +127,13 @@ class Parts:
 
     def dense(self) -> Work:
         """The unpruned model."""
-        return lambda: self._backbone(self._images)
+        return on(self._engine.model(self._backbone, self._images), self._images)
 
     def pruned(self, schedule: PruningSchedule) -> Work:
         """A complete pruned model with selectors of random weights, on this copy's backbone."""
-        model = self._model(schedule)
-        return lambda: model(self._images)
+        return on(self._engine.model(self._model(schedule), self._images), self._images)
 
+    @torch.inference_mode(mode=False)
     def _model(self, schedule: PruningSchedule, kind: SelectorKind | None = None) -> PrunedModel:
         model = prune(
             self._backbone,

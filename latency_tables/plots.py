@@ -30,7 +30,8 @@ def save_plot(table: LatencyTable, path: Path) -> None:
         where = f", level {number}" if table.deeper_levels else ""
         _draw_curve(axes, level.blocks, f"one block{where}")
         _draw_curve(axes, level.selections, f"selector, gather and package token{where}")
-    axes.set_title(f"{table.key.backbone}, batch {table.key.batch_size}, {table.key.dtype}\n{table.key.device_id}")
+    key = table.key
+    axes.set_title(f"{key.backbone}, batch {key.batch_size}, {key.dtype}, {key.runtime}\n{key.device_id}")
     axes.set_xlabel("tokens")
     axes.set_ylabel("latency (ms)")
     axes.set_ylim(bottom=0.0)

@@ -7,7 +7,11 @@ import gc
 import os
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+from latency_tables.device import usable_cores
+from spvit.errors import ConfigError
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 # Never trim, grow in large steps, and never map a large block by itself (it would be unmapped when freed).
@@ -66,6 +70,37 @@ def pinned(cores: Set[int] | None) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def pinned_cores(cores: Set[int] | None) -> tuple[int, ...]:
+    """The cores that `pinned` pins to: none where it is told none, or where the system cannot do so."""
+    return tuple(sorted(cores)) if cores is not None and hasattr(os, "sched_setaffinity") else ()
+
+
+def check_threads(num_threads: int) -> None:
+    """Refuses more threads than there are cores: they would be timed waiting for each other.
+
+    Raises:
+        ConfigError: says how many cores are usable.
+    """
+    if num_threads > usable_cores():
+        raise ConfigError(
+            f"latency.num_threads = {num_threads} was set, but this process may use {usable_cores()} core(s). Set "
+            "latency.num_threads to at most that, or measure on a machine (or with an affinity mask) of more cores."
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Business:
+    """How busy the machine is."""
+
+    load_average: float
+    cpu_pressure_percent: float | None
+
+
+def business() -> Business:
+    """How busy the machine is now."""
+    return Business(load_average=load_average(), cpu_pressure_percent=cpu_pressure_percent())
 
 
 def load_average() -> float:

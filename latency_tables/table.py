@@ -21,7 +21,7 @@ from spvit.schedule import TokenGeometry
 SCHEMA_VERSION = 3
 """Raised when the file's layout changes; another version is refused."""
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Raised when the way of measuring changes, so that times of two protocols are never compared."""
 
 
@@ -29,9 +29,9 @@ PROTOCOL_VERSION = 1
 class EndToEndCheck:
     """How well the sum of the parts tells the latency of complete pruned models.
 
-    `scale` was fitted on `num_fitted` models; the errors are those on `num_checked` others, in percent of the measured
-    latency, and hold the measurement noise of those models as well. Where no model was measured both are 0, and the
-    errors are assumed.
+    `scale` was fitted on `num_fitted` models. The errors are those of `num_checked` models, each under a scale fitted
+    without it, in percent of the measured latency; they hold the measurement noise of those models as well. Where no
+    model was measured both numbers are 0, and the errors are assumed.
     """
 
     scale: float
@@ -60,21 +60,57 @@ class EndToEndCheck:
 class Conditions:
     """How busy the machine was: the first thing to look at when two tables differ.
 
-    `cpu_pressure_percent` is the share of time that a runnable task waited for a CPU (Linux PSI, 10 s average), absent
-    where the kernel does not tell. `reference_spread_percent` is (p95 - p5) / median of the reference's samples.
+    Attributes:
+        created_at: when it was measured.
+        load_average: runnable tasks of the last minute before measuring.
+        cpu_pressure_percent: share of time that a runnable task waited for a CPU before measuring (Linux PSI, 10 s
+            average), absent where the kernel does not tell.
+        reference_spread_percent: (p95 - p5) / median of the reference's samples.
+        load_average_after: the same as `load_average` at the end; the measurement itself is one of the tasks.
+        cpu_pressure_percent_after: the same as `cpu_pressure_percent` at the end.
+        usable_cores: cores that the process was allowed to run on; absent in imported tables.
+        pinned_cores: the cores that it was pinned to; none where it was free to move among the usable ones.
+        preparation_s: seconds of compiling and exporting, which no limit on measuring counts.
     """
 
     created_at: datetime
     load_average: float
     cpu_pressure_percent: float | None
     reference_spread_percent: float
+    load_average_after: float | None = None
+    cpu_pressure_percent_after: float | None = None
+    usable_cores: int | None = None
+    pinned_cores: tuple[int, ...] = ()
+    preparation_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.created_at.utcoffset() is None:
             raise ValueError(f"created_at needs a time zone, but got {self.created_at}.")
-        numbers = (self.load_average, self.cpu_pressure_percent or 0.0, self.reference_spread_percent)
+        numbers = (
+            self.load_average,
+            self.cpu_pressure_percent or 0.0,
+            self.reference_spread_percent,
+            self.load_average_after or 0.0,
+            self.cpu_pressure_percent_after or 0.0,
+            self.preparation_s,
+        )
         if not all(math.isfinite(number) and number >= 0.0 for number in numbers):
-            raise ValueError(f"Load, pressure and spread must be finite and at least 0, but got {numbers}.")
+            raise ValueError(f"Load, pressure, spread and time must be finite and at least 0, but got {numbers}.")
+        if self.usable_cores is not None and self.usable_cores < 1:
+            raise ValueError(f"At least one core must be usable, but got {self.usable_cores}.")
+
+    def warnings(self, num_threads: int) -> tuple[str, ...]:
+        """Sentences about conditions under which so many threads cannot be timed well."""
+        if self.usable_cores is None:
+            return ()
+        num_free = max(0, self.usable_cores - round(self.load_average))
+        if num_threads <= num_free:
+            return ()
+        warning = (
+            f"{num_threads} thread(s) were timed while other programs (load average {self.load_average:.1f}) left "
+            f"about {num_free} of {self.usable_cores} usable core(s) free; measure again while less else is running."
+        )
+        return (warning,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -32,6 +32,7 @@ def to_document(table: LatencyTable) -> dict[str, Any]:
     _write_levels(document, table)
     _write_optional(document, table)
     document["conditions"]["created_at"] = table.conditions.created_at.isoformat()
+    document["conditions"]["pinned_cores"] = list(table.conditions.pinned_cores)
     document["device"]["isa_flags"] = list(table.device.isa_flags)
     return {"schema_version": SCHEMA_VERSION, "unit": "ms", **document}
 
@@ -260,4 +261,9 @@ def _conditions(fields: Fields) -> Conditions:
         load_average=fields.number("load_average"),
         cpu_pressure_percent=fields.optional_number("cpu_pressure_percent"),
         reference_spread_percent=fields.number("reference_spread_percent"),
+        load_average_after=fields.optional_number("load_average_after"),
+        cpu_pressure_percent_after=fields.optional_number("cpu_pressure_percent_after"),
+        usable_cores=fields.optional_integer("usable_cores"),
+        pinned_cores=fields.integers("pinned_cores"),
+        preparation_s=fields.number("preparation_s"),
     )

@@ -1,8 +1,7 @@
-"""The one timing primitive: work that is timed in shuffled rounds, each sample between two runs of a reference."""
+"""Work timed side by side for a number of rounds, and complete models compared so."""
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
@@ -13,44 +12,18 @@ import numpy as np
 
 from latency_tables.clock import Clock, Work, clock_for
 from latency_tables.quiet import steady_process
-from latency_tables.ratio import RatioEstimate, estimate_ratio, sandwiched
+from latency_tables.ratio import RatioEstimate, estimate_ratio
+from latency_tables.rounds import MAX_CALLS, Rounds
+from latency_tables.samples import Interleaved, Samples, reference_samples
+
+__all__ = ["MIN_ROUNDS", "Comparison", "Interleaved", "Samples", "compare_models", "interleave"]
 
 MIN_ROUNDS = 3
 """Rounds that are run even when the time is up: fewer samples have no interval worth the name."""
 
 T = TypeVar("T")
 
-_NUM_WARM_UPS = 2
-_MIN_REFERENCE_S = 0.001
-# Calling one small part too often in a row would time it with its weights in the innermost cache.
-_MAX_CALLS = 16
-
 RoundDone = Callable[[float], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """Seconds per call of one workload and of the reference around it, and their ratios; all of one length."""
-
-    seconds: tuple[float, ...]
-    ratios: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Interleaved:
-    """All samples of a timing: by workload, and of the reference."""
-
-    workloads: Mapping[str, Samples]
-    reference_seconds: tuple[float, ...]
-
-    def ratio(self, name: str) -> RatioEstimate:
-        """The workload's time as a multiple of the reference's."""
-        return estimate_ratio(self.workloads[name].ratios)
-
-    @property
-    def reference_ms(self) -> float:
-        """The reference's median time."""
-        return float(np.median(self.reference_seconds)) * 1000.0
 
 
 def interleave(
@@ -61,7 +34,7 @@ def interleave(
     num_rounds: int,
     time_limit_s: float = float("inf"),
     seed: int = 0,
-    max_calls: int = _MAX_CALLS,
+    max_calls: int = MAX_CALLS,
     on_round: RoundDone = lambda _: None,
 ) -> Interleaved:
     """Times every workload once per round, in an order drawn anew: reference, a, reference, b, reference, ...
@@ -78,40 +51,15 @@ def interleave(
         on_round: told the finished fraction after every round.
     """
     started = time.perf_counter()
-    calls, reference_calls = _calls(workloads, reference, clock, max_calls)
-    seconds: dict[str, list[float]] = {name: [] for name in workloads}
-    ratios: dict[str, list[float]] = {name: [] for name in workloads}
-    references = [clock.seconds(reference, reference_calls) / reference_calls]
-    order, names = random.Random(seed), list(workloads)  # noqa: S311 - an order of measurements, no secret
+    rounds = Rounds(reference, clock=clock, seed=seed, max_calls=max_calls)
+    rounds.add(workloads)
     for round_number in range(num_rounds):
         spent = time.perf_counter() - started
         if round_number >= MIN_ROUNDS and spent > time_limit_s:
             break
-        for name in order.sample(names, len(names)):
-            seconds[name].append(clock.seconds(workloads[name], calls[name]) / calls[name])
-            references.append(clock.seconds(reference, reference_calls) / reference_calls)
-            ratios[name].append(sandwiched(seconds[name][-1], references[-2], references[-1]))
+        rounds.run(workloads)
         on_round(min(1.0, max((round_number + 1) / num_rounds, spent / time_limit_s)))
-    samples = {name: Samples(seconds=tuple(seconds[name]), ratios=tuple(ratios[name])) for name in names}
-    return Interleaved(workloads=samples, reference_seconds=tuple(references))
-
-
-def _calls(workloads: Mapping[str, Work], reference: Work, clock: Clock, max_calls: int) -> tuple[dict[str, int], int]:
-    """Calls per sample that make every sample about as long as one of the reference, after warming all up."""
-    reference_s = _warm_seconds(reference, clock)
-    reference_calls = _clamped(_MIN_REFERENCE_S / reference_s, max_calls)
-    sample_s = reference_s * reference_calls
-    calls = {name: _clamped(sample_s / _warm_seconds(work, clock), max_calls) for name, work in workloads.items()}
-    return calls, reference_calls
-
-
-def _warm_seconds(work: Work, clock: Clock) -> float:
-    clock.seconds(work, _NUM_WARM_UPS)
-    return max(clock.seconds(work, 1), 1e-9)
-
-
-def _clamped(calls: float, most: int) -> int:
-    return max(1, min(most, round(calls)))
+    return rounds.result()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,15 +124,8 @@ def compare_models(
             seed=seed,
             on_round=on_round,
         )
-    samples = {dense: _reference_samples(timed.reference_seconds)} | dict(timed.workloads)
+    samples = {dense: reference_samples(timed.reference_seconds)} | dict(timed.workloads)
     return {name: _comparison(samples[name]) for name in models}
-
-
-def _reference_samples(seconds: tuple[float, ...]) -> Samples:
-    """The reference's own runs, each but the first and last as a ratio to the two around it."""
-    neighbours = zip(seconds, seconds[1:], seconds[2:], strict=False)
-    ratios = tuple(sandwiched(middle, before, after) for before, middle, after in neighbours)
-    return Samples(seconds=seconds[1:-1], ratios=ratios)
 
 
 def _comparison(samples: Samples) -> Comparison:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from latency_tables.key import Runtime
 from search.config import LatencyConfig
+from spvit.errors import ConfigError
 from spvit.options import TokenForm
 from trainers.config import DataConfig, DataFormat
 from trainers.data import Loading, Split, open_split
@@ -82,7 +84,7 @@ def certify(
         trained: names of those whose accuracy means something.
         data: where the validation split is, and perhaps a test split.
         preprocessing: how the models want their images.
-        latency: device, threads, batch size and number format to time with.
+        latency: device, runtime, threads, batch size and number format to time with.
         time_limit_s: bound on the timing.
         progress: told the finished share and what is being done.
 
@@ -139,28 +141,39 @@ def time_side_by_side(
     time_limit_s: float = 60.0,
     on_round: Callable[[float], None] = lambda _share: None,
 ) -> Mapping[str, Comparison]:
-    """Time copies of the models in evaluation mode, on the device and in the number format that the latency is for.
+    """Time copies of the models in evaluation mode, on the device, in the runtime and format that the latency is for.
 
     Args:
         models: by name; the unpruned one is called `dense`.
         preprocessing: the shape of their images.
-        latency: device, threads, batch size and number format.
+        latency: device, runtime, threads, batch size and number format.
         images: real ones, for models whose time depends on them, of which whole batches are taken; one batch of noise
             where absent.
         time_limit_s: bound on the timing.
         on_round: told the finished share after every round.
+
+    Raises:
+        ConfigError: the runtime is missing here, or takes no models whose token counts depend on the image.
     """
     import torch
 
+    from latency_tables.engine import engine_for
     from latency_tables.stream import compare_on_batches
 
+    if images is not None and Runtime(latency.runtime) is not Runtime.EAGER:
+        raise ConfigError(
+            "Models whose token counts depend on the image run eagerly only, but latency.runtime = "
+            f'"{latency.runtime}" was set. Evaluate with --form gathered, or with --set latency.runtime=eager.'
+        )
     dtype = getattr(torch, latency.dtype)
     copies = {name: copy.deepcopy(model).to(latency.device, dtype).eval() for name, model in models.items()}
     inputs = _noise(preprocessing, latency.batch_size) if images is None else images.stacked()
+    batches = torch.split(inputs.to(latency.device, dtype), latency.batch_size)
+    engine = engine_for(latency.runtime, num_threads=latency.num_threads)
     with torch.inference_mode():
         return compare_on_batches(
-            copies,
-            torch.split(inputs.to(latency.device, dtype), latency.batch_size),
+            {name: engine.model(model, batches[0]) for name, model in copies.items()},
+            batches,
             dense=DENSE,
             num_rounds=NUM_ROUNDS,
             num_threads=latency.num_threads,

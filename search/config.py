@@ -91,6 +91,15 @@ class LatencyConfig(FrozenConfig):
     num_threads: int = Field(default=1, ge=1)
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16"] = "float32"
+    runtime: Literal["eager", "compiled", "onnxruntime", "cuda_graph"] = Field(
+        default="eager", description="What executes the model: when profiling, exporting and evaluating."
+    )
+    time_limit_s: Positive = Field(
+        default=50.0, description="Wall time of profiling; compiling and exporting comes on top."
+    )
+    precision_percent: Annotated[float, Field(gt=0.0, lt=100.0)] = Field(
+        default=1.0, description="Half of a row's 90 % interval at which it is repeated no more."
+    )
     max_latency_ms: Positive | None = None
     max_latency_share: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
         default=None, description="Budget as a share of the dense model's latency."
@@ -111,6 +120,20 @@ class LatencyConfig(FrozenConfig):
     def _one_budget(self) -> Self:
         if self.max_latency_ms is not None and self.max_latency_share is not None:
             raise ValueError("give max_latency_ms or max_latency_share, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _runtime_fits(self) -> Self:
+        on_gpu = self.device.startswith("cuda")
+        if self.runtime == "onnxruntime" and self.dtype != "float32":
+            raise ValueError(
+                f'runtime = "onnxruntime" runs in dtype = "float32" only (it has no bfloat16 kernels for CPUs), '
+                f'but got dtype = "{self.dtype}"; runtime = "eager" or "compiled" run it'
+            )
+        if self.runtime == "onnxruntime" and on_gpu:
+            raise ValueError(f'runtime = "onnxruntime" runs on device = "cpu" only, but got device = "{self.device}"')
+        if self.runtime == "cuda_graph" and not on_gpu:
+            raise ValueError(f'runtime = "cuda_graph" needs a GPU, device = "cuda", but got device = "{self.device}"')
         return self
 
 

@@ -65,7 +65,8 @@ def known_differences(table: LatencyTable, experiment: ExperimentConfig) -> tupl
     """Sentences about what changed on this device since the table was measured; none of another device."""
     if experiment.latency.target is TargetDevice.OTHER_DEVICE:
         return ()
-    return device_warnings(table, DeviceFingerprint.detect(experiment.latency.device))
+    latency = experiment.latency
+    return device_warnings(table, DeviceFingerprint.detect(latency.device, runtime=latency.runtime))
 
 
 def why_not_measured(table: LatencyTable, experiment: ExperimentConfig) -> str | None:
@@ -75,8 +76,8 @@ def why_not_measured(table: LatencyTable, experiment: ExperimentConfig) -> str |
             f"Latencies are those of {table.device.id}, not of this machine (latency.target = "
             f'"{TargetDevice.OTHER_DEVICE}"); whether they still hold there was not checked.'
         )
-    if table.key.runtime is not Runtime.EAGER:
-        return f"Whether the latency table still holds was not checked: its runtime is {table.key.runtime}."
+    if table.key.runtime is Runtime.COMPILED:
+        return "Whether the latency table still holds was not checked: compiling takes longer than measuring anew."
     return None
 
 

@@ -130,7 +130,7 @@ def _report(job: _Job, staging: Path, models: Mapping[str, Certificate]) -> Expo
     from spvit.exported import load_exported, read_description
 
     latency = validate(dict(job.study.experiment), source=f"study {job.study.name}").latency
-    here = DeviceFingerprint.detect(latency.device)
+    here = DeviceFingerprint.detect(latency.device, runtime=latency.runtime)
     # The table's dense time is steadier than one measured now, beside whatever else is running.
     dense_ms = job.study.dense_latency.mean_ms
     return ExportReport(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from latency_tables.key import BackboneShape
 
 PLOT_FILE = "latency_table.png"
+PAGE_FILE = "latency_table.html"
 WEIGHTED = frozenset({SelectorKind.MULTI_HEAD, SelectorKind.PER_HEAD})
 """The selectors that have heads to weigh; `pruning.head_weighting` changes no other's cost."""
 
@@ -56,6 +57,7 @@ def check_experiment_table(table: LatencyTable, experiment: ExperimentConfig) ->
         backbone=experiment.model.name,
         batch_size=latency.batch_size,
         dtype=latency.dtype,
+        runtime=latency.runtime,
         num_threads=latency.num_threads,
         shape=experiment_shape(experiment),
     )
@@ -66,7 +68,9 @@ def check_experiment_table(table: LatencyTable, experiment: ExperimentConfig) ->
 
 def _fingerprint(latency: LatencyConfig) -> DeviceFingerprint | None:
     """This device; None where latencies are another one's on purpose."""
-    return None if latency.target is TargetDevice.OTHER_DEVICE else DeviceFingerprint.detect(latency.device)
+    if latency.target is TargetDevice.OTHER_DEVICE:
+        return None
+    return DeviceFingerprint.detect(latency.device, runtime=latency.runtime)
 
 
 def check_head_weighting(table: LatencyTable, experiment: ExperimentConfig) -> None:
@@ -85,12 +89,12 @@ def check_head_weighting(table: LatencyTable, experiment: ExperimentConfig) -> N
 
 
 def measure_study_table(experiment: ExperimentConfig, folder: Path, *, progress: Progress) -> LatencyTable:
-    """Measures the experiment's backbone on this device; writes the table and its picture to the study's folder.
+    """Measures the experiment's backbone on this device; writes the table, its picture and its page to the folder.
 
     Raises:
         UsageError: the folder's study has trials that were priced with the table that is there, or latencies are to
             be another device's.
-        ConfigError: the backbone cannot be made.
+        ConfigError: the backbone cannot be made, or this machine cannot run it as `[latency]` says.
         StorageError: the folder cannot be written.
     """
     if experiment.latency.target is TargetDevice.OTHER_DEVICE:
@@ -105,7 +109,8 @@ def measure_study_table(experiment: ExperimentConfig, folder: Path, *, progress:
             "Give the new study another name: --set study.name=NAME."
         )
     from latency_tables.key import DType, SelectorOptions
-    from latency_tables.measure import measure_table
+    from latency_tables.measure import Effort, measure_table
+    from latency_tables.page import save_page
     from latency_tables.plots import save_plot
     from spvit.factory import create_backbone
 
@@ -118,6 +123,7 @@ def measure_study_table(experiment: ExperimentConfig, folder: Path, *, progress:
         dtype=DType(latency.dtype),
         num_threads=latency.num_threads,
         device=latency.device,
+        runtime=latency.runtime,
         selector=SelectorOptions(
             kind=experiment.pruning.selector,
             head_weighting=experiment.pruning.head_weighting,
@@ -125,9 +131,11 @@ def measure_study_table(experiment: ExperimentConfig, folder: Path, *, progress:
         ),
         other_selectors=experiment.selector_kinds,
         progress=progress,
+        effort=Effort(precision=latency.precision_percent / 100.0, time_limit_s=latency.time_limit_s),
     )
     table.save(folder / TABLE_FILE)
     save_plot(table, folder / PLOT_FILE)
+    save_page(table, folder / PAGE_FILE)
     return table
 
 

@@ -106,6 +106,7 @@ def experiment_on(experiment: ExperimentConfig, file: TableFile, budget: Latency
             "num_threads": key.num_threads,
             "device": "cuda:0" if file.table.device.gpu_name else "cpu",
             "dtype": str(key.dtype),
+            "runtime": str(key.runtime),
             "max_latency_ms": budget.max_ms,
             "max_latency_share": None,
         }

@@ -14,6 +14,8 @@ CHANGEABLE = frozenset(
         "latency.table",
         "latency.on_drift",
         "latency.drift_tolerance",
+        "latency.time_limit_s",
+        "latency.precision_percent",
         "search.num_trials",
         "search.num_concurrent",
         "search.cpus_per_trial",

@@ -21,7 +21,7 @@ def import_for(
         LatencyTableError: the file cannot be; names the line and the column.
     """
     from latency_tables.csv_import import ImportTarget, import_table
-    from latency_tables.key import DType, SelectorOptions
+    from latency_tables.key import DType, Runtime, SelectorOptions
     from latency_tables.parts import shape_of
     from spvit.factory import create_backbone
 
@@ -34,6 +34,7 @@ def import_for(
         shape=shape_of(create_backbone(experiment.model.name, args=experiment.model.args)),
         batch_size=latency.batch_size,
         dtype=DType(latency.dtype),
+        runtime=Runtime(latency.runtime),
         num_threads=latency.num_threads,
         selector=SelectorOptions(kind=pruning.selector, head_weighting=pruning.head_weighting, package=pruning.package),
     )

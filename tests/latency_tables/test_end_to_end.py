@@ -41,15 +41,16 @@ def test_a_common_factor_is_no_error() -> None:
     check = check_predictions(predicted, [1.05 * ms for ms in predicted])
     assert check.scale == pytest.approx(1.05)
     assert check.max_error_percent == pytest.approx(0.0, abs=1e-9)
-    assert (check.num_fitted, check.num_checked) == (3, 2)
+    assert (check.num_fitted, check.num_checked) == (5, 5)
 
 
-def test_errors_are_those_of_models_that_were_not_fitted() -> None:
-    check = check_predictions([1.0] * 6, [1.0, 1.0, 1.0, 1.25, 1.0, 2.0])
-    assert check.scale == 1.0
-    assert check.median_error_percent == pytest.approx(20.0)
-    assert check.max_error_percent == pytest.approx(50.0)
-    assert check.p90_error_percent == pytest.approx(np.quantile([0.0, 20.0, 50.0], 0.9))
+def test_no_model_takes_part_in_the_scale_that_it_is_judged_by() -> None:
+    check = check_predictions([1.0, 1.0, 1.0], [1.0, 1.25, 2.0])
+    errors = [abs(1.625 / 1.0 - 1.0), abs(1.5 / 1.25 - 1.0), abs(1.125 / 2.0 - 1.0)]
+    assert check.scale == 1.25
+    assert check.median_error_percent == pytest.approx(100.0 * sorted(errors)[1])
+    assert check.max_error_percent == pytest.approx(100.0 * max(errors))
+    assert check.p90_error_percent == pytest.approx(100.0 * np.quantile(errors, 0.9))
 
 
 @pytest.mark.parametrize(("predicted", "measured"), [([1.0], [1.0]), ([1.0, 2.0], [1.0])])

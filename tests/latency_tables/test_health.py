@@ -59,7 +59,7 @@ def test_other_levels_under_the_same_name_are_refused(leveled: LatencyTable) -> 
 
 
 def test_a_table_of_an_older_protocol_is_refused(make_table: Callable[..., LatencyTable]) -> None:
-    with pytest.raises(LatencyTableError, match="protocol_version is 0 in the table but 1 here"):
+    with pytest.raises(LatencyTableError, match="protocol_version is 0 in the table but 2 here"):
         check(make_table(protocol_version=0))
 
 

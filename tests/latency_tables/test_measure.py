@@ -1,10 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from latency_tables.counts import block_counts, last_block_counts, selection_counts
+from latency_tables.counts import first_counts, last_block_counts, selection_counts
 from latency_tables.device import DeviceFingerprint
 from latency_tables.drift import drift_of, sentinel
 from latency_tables.health import check_table
@@ -14,7 +15,7 @@ from latency_tables.parts import Parts, shape_of
 from latency_tables.predict import predict, predict_dense
 from latency_tables.table import LatencyTable
 from latency_tables.timing import Interleaved, Samples
-from spvit.errors import LatencyTableError
+from spvit.errors import ConfigError, LatencyTableError
 from spvit.factory import create_backbone
 from spvit.options import SelectorKind
 from spvit.schedule import PackageMode, PruningSchedule
@@ -50,14 +51,14 @@ def test_a_table_holds_every_part(measured: LatencyTable, backbone: VisionTransf
     shape = shape_of(backbone)
     assert measured.shape == shape
     assert (shape.depth, shape.num_patches, shape.embed_dim, shape.num_patch_inputs) == (6, 36, 48, 192)
-    assert tuple(measured.blocks) == block_counts(shape)
+    assert tuple(measured.blocks) == first_counts(shape)
     assert tuple(measured.selections) == selection_counts(shape)
     assert tuple(measured.last_blocks) == last_block_counts(shape)
     assert measured.last_blocks[37].median_ms < measured.blocks[37].median_ms
     assert measured.selector_kinds == (SelectorKind.MULTI_HEAD, SelectorKind.LIGHT)
     assert tuple(measured.other_selections[SelectorKind.LIGHT]) == selection_counts(shape)
     assert measured.blocks[2].num_samples == 3
-    assert (measured.end_to_end.num_fitted, measured.end_to_end.num_checked) == (7, 7)
+    assert (measured.end_to_end.num_fitted, measured.end_to_end.num_checked) == (14, 14)
 
 
 def test_a_measured_table_can_be_stored_and_is_accepted_here(measured: LatencyTable, tmp_path: Path) -> None:
@@ -77,7 +78,31 @@ def test_progress_rises_to_the_end(measured: LatencyTable, reports: list[tuple[f
     fractions = [fraction for fraction, _ in reports]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
-    assert len({text for _, text in reports}) == 2
+    texts = [text for _, text in reports]
+    assert "preparing level 1 block, 37 tokens" in texts
+    assert "preparing complete model 14 of 14" in texts
+    assert texts[-1] == "checking complete models: 14 of 14 rows are precise enough"
+
+
+def test_conditions_are_recorded(measured: LatencyTable) -> None:
+    conditions = measured.conditions
+    assert conditions.usable_cores == len(os.sched_getaffinity(0))
+    assert conditions.load_average_after is not None
+    assert conditions.pinned_cores == ()
+    assert 0.0 < conditions.preparation_s < 60.0
+
+
+def test_more_threads_than_cores_are_refused(backbone: VisionTransformer) -> None:
+    num_cores = len(os.sched_getaffinity(0))
+    with pytest.raises(ConfigError, match=rf"num_threads = {num_cores + 1} was set, but .* may use {num_cores} core"):
+        measure_table(backbone, name=NAME, num_threads=num_cores + 1, effort=ROUGH)
+
+
+def test_cores_that_it_was_pinned_to_are_in_the_table(backbone: VisionTransformer) -> None:
+    core = min(os.sched_getaffinity(0))
+    effort = Effort(num_part_rounds=7, num_model_rounds=1, num_models=2)
+    table = measure_table(backbone, name=NAME, batch_size=16, cores={core}, effort=effort)
+    assert table.conditions.pinned_cores == (core,)
 
 
 def test_measuring_leaves_the_model_as_it_was(backbone: VisionTransformer) -> None:
@@ -93,7 +118,7 @@ def test_parts_do_what_the_model_does(backbone: VisionTransformer, package: Pack
     options = SelectorOptions(package=package)
     parts = Parts(backbone, batch_size=2, dtype=DType.FLOAT32, device="cpu", selector=options)
     with torch.inference_mode():
-        kept = parts.selections([11], kind)[11]().tokens  # type: ignore[attr-defined]
+        kept = parts.selections([11], kind)[11]()().tokens  # type: ignore[attr-defined]
         assert kept.shape == (2, 1 + 7 + (package is not PackageMode.NONE), 48)
         assert parts.block(5)().shape == (2, 5, 48)  # type: ignore[attr-defined]
         assert parts.head()().shape == parts.dense()().shape == (2, 5)  # type: ignore[attr-defined]
@@ -144,7 +169,7 @@ def test_a_pits_table_has_rows_for_every_level(pit_table: LatencyTable) -> None:
     shape = pit_table.shape
     assert [level.num_patches for level in shape.levels] == [25, 9, 4]
     for number, rows in enumerate(pit_table.levels):
-        assert tuple(rows.blocks) == block_counts(shape, number)
+        assert tuple(rows.blocks) == first_counts(shape, number)
         assert tuple(rows.selections) == selection_counts(shape, number)
         assert tuple(rows.other_selections[SelectorKind.LIGHT]) == selection_counts(shape, number)
     assert pit_table.pooling is not None

@@ -71,7 +71,7 @@ def test_a_selection_is_what_the_model_does_at_its_levels_first_block(
     parts = parts_of(pit, package)
     num_prefix = pit.num_tokens
     with torch.inference_mode():
-        step, whole = parts.selections([num_prefix + 16], kind, level=1)[num_prefix + 16]()  # type: ignore[misc]
+        step, whole = parts.selections([num_prefix + 16], kind, level=1)[num_prefix + 16]()()  # type: ignore[misc]
         patches = parts._tokens[1][:, num_prefix:]
         expected = put_back(narrow(None, patches, step.kept), step.tokens[:, num_prefix : num_prefix + 11])
     assert step.tokens.shape == (2, num_prefix + 11 + (package is not PackageMode.NONE), 32)
@@ -82,7 +82,7 @@ def test_a_selection_is_what_the_model_does_at_its_levels_first_block(
 def test_the_last_levels_selection_puts_nothing_back(pit: Any) -> None:
     count = pit.num_tokens + 4
     with torch.inference_mode():
-        step: Any = parts_of(pit).selections([count], SelectorKind.MULTI_HEAD, level=2)[count]()
+        step: Any = parts_of(pit).selections([count], SelectorKind.MULTI_HEAD, level=2)[count]()()
     assert step.tokens.shape == (2, pit.num_tokens + 3 + 1, 64)
 
 

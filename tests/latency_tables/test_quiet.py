@@ -8,7 +8,9 @@ import sys
 import pytest
 import torch
 
-from latency_tables.quiet import keep_heap, pinned, steady_process
+from latency_tables.device import usable_cores
+from latency_tables.quiet import check_threads, keep_heap, pinned, pinned_cores, steady_process
+from spvit.errors import ConfigError
 
 FAULTS = """
 import resource, sys, torch
@@ -57,3 +59,20 @@ def test_cores_are_put_back() -> None:
 def test_setting_the_heap_twice_is_harmless() -> None:
     assert keep_heap() == keep_heap()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
+
+
+def test_as_many_threads_as_cores_are_taken_and_more_are_refused() -> None:
+    check_threads(usable_cores())
+    with pytest.raises(ConfigError, match=r"latency.num_threads = \d+ was set, but this process may use \d+ core"):
+        check_threads(usable_cores() + 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin a thread")
+def test_a_narrower_affinity_allows_fewer_threads() -> None:
+    with pinned({min(os.sched_getaffinity(0))}), pytest.raises(ConfigError, match=r"may use 1 core"):
+        check_threads(2)
+
+
+def test_pinned_cores_are_told_in_order() -> None:
+    assert pinned_cores(None) == ()
+    assert pinned_cores({3, 1}) in {(1, 3), ()}

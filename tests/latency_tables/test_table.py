@@ -1,5 +1,7 @@
 import pickle
+import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -57,3 +59,27 @@ def test_tables_travel_between_processes(table: LatencyTable) -> None:
 def test_the_hash_tells_contents_apart(make_table: Callable[..., LatencyTable], table: LatencyTable) -> None:
     assert make_table().sha256 == table.sha256
     assert make_table(scale=1.03).sha256 != table.sha256
+
+
+@pytest.mark.parametrize(
+    ("load", "num_threads", "warning"),
+    [
+        (0.2, 2, None),
+        (1.2, 1, None),
+        (1.2, 2, "2 thread.s. were timed while other programs .load average 1.2. left about 1 of 2 usable core"),
+        (9.0, 1, "left about 0 of 2"),
+    ],
+)
+def test_threads_without_free_cores_are_warned_of(
+    table: LatencyTable, load: float, num_threads: int, warning: str | None
+) -> None:
+    warnings = replace(table.conditions, usable_cores=2, load_average=load).warnings(num_threads)
+    if warning is None:
+        assert warnings == ()
+    else:
+        assert re.search(warning, warnings[0])
+
+
+def test_nothing_is_said_where_the_cores_are_unknown(table: LatencyTable) -> None:
+    assert table.conditions.usable_cores is None
+    assert table.conditions.warnings(64) == ()

@@ -84,6 +84,9 @@ CHANGES: list[tuple[str, Callable[[Document], object]]] = [
     (r"schema_version must be 3, but is 4", lambda d: d.update(schema_version=4)),
     (r"key: 'float8' is not a valid DType", put("key", dtype="float8")),
     (r"conditions: Invalid isoformat string", put("conditions", created_at="yesterday")),
+    (r"conditions, column pinned_cores: must be a list of whole", put("conditions", pinned_cores=[True])),
+    (r"conditions: At least one core must be usable", put("conditions", usable_cores=0)),
+    (r"conditions: Load, pressure, spread and time must be", put("conditions", preparation_s=-1.0)),
     (r"end_to_end, column scale: must be above 0", put("end_to_end", scale=0)),
     (r"device lacks the column cpu_model", lambda d: d["device"].pop("cpu_model")),
 ]

@@ -100,6 +100,22 @@ def test_the_report_never_exceeds_ten_lines(write):
 
 
 @pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ({"runtime": "onnxruntime", "dtype": "bfloat16"}, 'runs in dtype = "float32" only .* got dtype = "bfloat16"'),
+        ({"runtime": "onnxruntime", "device": "cuda"}, 'on device = "cpu" only, but got device = "cuda"'),
+        ({"runtime": "cuda_graph"}, 'needs a GPU, device = "cuda", but got device = "cpu"'),
+        ({"runtime": "tensorrt"}, "'eager', 'compiled', 'onnxruntime' or 'cuda_graph' was required"),
+        ({"precision_percent": 0}, "precision_percent"),
+        ({"time_limit_s": -1}, "time_limit_s"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(keys, text):
+    with pytest.raises(ConfigError, match=text):
+        load_experiment(DEMO, [f"latency.{key}={value}" for key, value in keys.items()])
+
+
+@pytest.mark.parametrize(
     ("content", "text"),
     [
         ("[study\n", r"not valid TOML: .*line 1, column 7"),

@@ -1,0 +1,72 @@
+"""`torch.compile` as an engine: every transformer block by itself, once for all numbers of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from latency_tables.clock import Work
+from latency_tables.engine import EagerEngine, Inputs, Model
+from spvit.errors import ConfigError
+
+# Beyond torch's own limit of 8 translations of one function a block would silently run uncompiled: levels of different
+# widths, with and without a batch of one, each take one or two.
+_MAX_TRANSLATIONS = 64
+
+
+class CompiledEngine(EagerEngine):
+    """Blocks are compiled in place; what is between them (stem, selectors, head) runs as it is.
+
+    So does the last block of a pruned model, which computes its prefix tokens alone (`spvit.last_block`).
+    """
+
+    def adopt(self, backbone: nn.Module) -> None:
+        """Have every block compiled at its first call.
+
+        Raises:
+            ConfigError: torch cannot compile here.
+        """
+        check_compiler(next(backbone.parameters()).device)
+        for block in blocks_within(backbone):
+            if block._compiled_call_impl is None:  # else another model that has this block had it compiled
+                block.compile(dynamic=True, recompile_limit=_MAX_TRANSLATIONS)
+
+    def work(self, modules: Sequence[nn.Module], inputs: Inputs, *, any_num_tokens: bool = False) -> Work:
+        """See `Engine.work`; compiles now."""
+        work = super().work(modules, inputs, any_num_tokens=any_num_tokens)
+        for _ in modules:
+            work()
+        return work
+
+    def model(self, model: nn.Module, example: Tensor) -> Model:
+        """See `Engine.model`; compiles now, in place."""
+        self.adopt(model)
+        model(example)
+        return model
+
+
+def blocks_within(module: nn.Module) -> Iterator[nn.Module]:
+    """The transformer blocks within a model, its own lists of which are called `blocks`."""
+    return (child for name, child in module.named_modules() if name.rpartition(".")[0].endswith("blocks"))
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compile and run the smallest function there is.
+
+    Raises:
+        ConfigError: that failed.
+    """
+    try:
+        torch.compile(_plus_one, fullgraph=True)(torch.zeros(2, device=device))
+    except Exception as error:  # torch raises classes of its own, Triton and the C++ compiler others
+        raise ConfigError(
+            f'latency.runtime = "compiled" was set, but torch cannot compile for {device.type} here: '
+            f"{str(error).strip().splitlines()[0]}. Install a C++ compiler (CPU) or Triton (GPU), "
+            f'or set latency.runtime = "eager".'
+        ) from error
+
+
+def _plus_one(x: torch.Tensor) -> torch.Tensor:
+    return x + 1
