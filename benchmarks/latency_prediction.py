@@ -28,7 +28,7 @@ from bars import Bar, finish, parser
 
 from latency_tables.agreement import row_pairs
 from latency_tables.end_to_end import random_schedules
-from latency_tables.measure import measure_table
+from latency_tables.measure import Effort, measure_table
 from latency_tables.predictor import Predictor
 from latency_tables.table import LatencyTable
 from latency_tables.timing import compare_models
@@ -146,7 +146,8 @@ def errors_percent(share: Share, measured: Measured) -> np.ndarray:
 def run(case: Case) -> tuple[list[dict[str, Any]], Measured]:
     torch.manual_seed(0)
     backbone = create_backbone(case.model).eval()
-    table = measure_table(backbone, name=case.model, batch_size=case.batch_size, time_limit_s=case.table_s)
+    effort = Effort(time_limit_s=case.table_s)
+    table = measure_table(backbone, name=case.model, batch_size=case.batch_size, effort=effort)
     measured = measure_models(case, backbone, table)
     rows = []
     for name, share in predictions(backbone, table).items():
@@ -190,7 +191,7 @@ def repeat(model: str, seconds: float, *, is_loaded: bool) -> dict[str, Any]:
     tables = []
     for number in range(2):
         with loaded_core() if is_loaded and number else contextmanager(lambda: iter([None]))():
-            tables.append(measure_table(backbone, name=model, time_limit_s=seconds))
+            tables.append(measure_table(backbone, name=model, effort=Effort(time_limit_s=seconds)))
     pairs = row_pairs(*tables)
     return {
         "model": model,
