@@ -56,7 +56,8 @@ selector_warmup_steps = 5
 num_threads = 1
 [latency]
 batch_size = 32
-max_latency_share = 0.8
+max_latency_share = 0.6
+time_limit_s = 8
 [search]
 num_trials = 8
 num_concurrent = 2

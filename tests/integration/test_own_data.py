@@ -38,6 +38,7 @@ num_threads = 1
 mixup = 0.8
 [latency]
 batch_size = 4
+time_limit_s = 8
 max_latency_ms = 1000.0             # a model this small is not faster for being pruned
 [search]
 num_trials = 2

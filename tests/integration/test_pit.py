@@ -43,6 +43,7 @@ num_threads = 1
 [latency]
 batch_size = 16
 max_latency_ms = 1000
+time_limit_s = 8
 [search]
 num_trials = 2
 grace_epochs = 2
