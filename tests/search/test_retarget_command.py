@@ -209,6 +209,9 @@ def test_a_table_that_does_not_fit_is_refused_by_name(runs, tables, capsys, name
     [
         (["--max-latency-ms", "3", "--max-latency-share", "0.5"], "--max-latency-ms and --max-latency-share"),
         (["--max-latency-share", "1.5"], "1.5 is not in the range"),
+        (["--max-latency-share", "nan"], "nan is not a finite number"),
+        (["--max-latency-ms", "nan"], "nan is not a finite number"),
+        (["--max-latency-ms", "inf"], "inf is not a finite number"),
         (["--suggest", "-1"], "-1 is not in the range"),
         (["--output", "."], "is no empty folder"),
     ],
