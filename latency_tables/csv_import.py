@@ -54,7 +54,7 @@ def import_table(path: Path, target: ImportTarget, *, dense_ms: float | None = N
     """
     try:
         return _table(path, target, dense_ms)
-    except LatencyTableError as error:
+    except (LatencyTableError, ValueError) as error:  # times near the ends of what floats hold
         raise LatencyTableError(f"{path}: {error} {_REMEDY}") from error
 
 

@@ -96,16 +96,35 @@ def settle(table: LatencyTable, drift: Drift, experiment: ExperimentConfig, *, m
     Raises:
         LatencyTableError: it is to be refused.
     """
-    policy = experiment.latency.on_drift
-    warning = drift.warning(tolerance=experiment.latency.drift_tolerance)
+    warning = _warning(drift, experiment)
     if warning is None:
         return CheckedTable(table=table)
-    if policy is OnDrift.REFUSE:
-        raise LatencyTableError(f'{warning} It is refused, as latency.on_drift = "{policy}".')
-    if policy is OnDrift.WARN:
+    if experiment.latency.on_drift is OnDrift.WARN:
         return CheckedTable(table=table, notes=(warning,))
     if not may_rescale:
         return CheckedTable(table=table, notes=(f"{warning} What was priced already keeps its prices.",))
     ratio = drift.ratio.median
     note = f"{warning} Until then its times are multiplied by {ratio:.3f}, so that a budget in milliseconds is kept."
     return CheckedTable(table=table.rescaled(ratio), notes=(note,))
+
+
+def what_drift_means(drift: Drift, experiment: ExperimentConfig) -> tuple[str, ...]:
+    """What a search that begins now would do about a drift, in a sentence, for a look that prices nothing.
+
+    Raises:
+        LatencyTableError: it is to be refused.
+    """
+    warning = _warning(drift, experiment)
+    if warning is None:
+        return ()
+    if experiment.latency.on_drift is OnDrift.WARN:
+        return (warning,)
+    return (f"{warning} A search that begins now multiplies the table's times by {drift.ratio.median:.3f}.",)
+
+
+def _warning(drift: Drift, experiment: ExperimentConfig) -> str | None:
+    policy = experiment.latency.on_drift
+    warning = drift.warning(tolerance=experiment.latency.drift_tolerance)
+    if warning is not None and policy is OnDrift.REFUSE:
+        raise LatencyTableError(f'{warning} It is refused, as latency.on_drift = "{policy}".')
+    return warning

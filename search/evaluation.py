@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latency_tables.key import DType, Runtime
 from search.certificate import DENSE, time_side_by_side
 from search.config import ExperimentConfig
 from search.experiment import load_experiment
@@ -88,6 +89,8 @@ def _report(
         gmacs=mean_gmacs(model, experiment, run.plans),
         dense_gmacs=dense_gmacs(model, experiment),
         batch_size=experiment.latency.batch_size,
+        runtime=Runtime(experiment.latency.runtime),
+        dtype=DType(experiment.latency.dtype),
         latency_ms=pruned.p50_ms,
         dense_latency_ms=dense.p50_ms,
         ratio=pruned.ratio.median,

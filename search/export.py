@@ -11,10 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latency_tables.key import DType, Runtime
 from search.certificate import DENSE, Certificate, Progress, Verdict, certify
+from search.config import LatencyConfig
 from search.experiment import validate
 from search.export_files import write_model
 from search.export_report import EXPORTED, FIXED, ExportReport
+from search.latency_options import TargetDevice
 from search.model_card import model_card
 from search.records import StudyRecord, TrialRecord
 from search.selection import keep_rates
@@ -131,35 +134,38 @@ def _report(job: _Job, staging: Path, models: Mapping[str, Certificate]) -> Expo
 
     latency = validate(dict(job.study.experiment), source=f"study {job.study.name}").latency
     here = DeviceFingerprint.detect(latency.device, runtime=latency.runtime)
-    # The table's dense time is steadier than one measured now, beside whatever else is running.
-    dense_ms = job.study.dense_latency.mean_ms
     return ExportReport(
         study=job.study.name,
         trial=job.trial.number,
         directory=str(job.destination),
         models=dict(models),
         predicted=job.trial.latency,
-        dense_ms=dense_ms,
+        # The table's dense time is steadier than one measured now, beside whatever else is running.
+        dense_ms=job.study.dense_latency.mean_ms,
         max_latency_ms=job.max_latency_ms,
-        verdict=_verdict(job, models[EXPORTED], dense_ms, here),
+        verdict=_verdict(job, models[EXPORTED], latency, here),
         searched_top1=job.trial.top1,
         keep_rates=keep_rates(job.trial),
         num_parameters=sum(p.numel() for p in load_exported(staging).parameters()),
         batch_size=latency.batch_size,
         num_threads=latency.num_threads,
+        runtime=Runtime(latency.runtime),
+        dtype=DType(latency.dtype),
         device=here.id,
         table_device=job.table.device.id,
+        table_runtime=job.table.key.runtime,
         weights_sha256=str(read_description(staging)["weights_sha256"]),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         training_form=trial_config(job.trial).training.form,
     )
 
 
-def _verdict(job: _Job, measured: Certificate, dense_ms: float, here: DeviceFingerprint) -> Verdict:
-    """Against the budget, if this is the device that the budget is for."""
-    if job.table.device.differences(here):
+def _verdict(job: _Job, measured: Certificate, latency: LatencyConfig, here: DeviceFingerprint) -> Verdict:
+    """Against the budget, if this is the device that the budget is for, and what runs models there ran them here."""
+    is_elsewhere = latency.target is TargetDevice.OTHER_DEVICE or job.table.device.differences(here)
+    if is_elsewhere or job.table.key.runtime != latency.runtime:
         return Verdict.NOT_ON_TARGET
-    return measured.verdict(dense_ms=dense_ms, max_latency_ms=job.max_latency_ms)
+    return measured.verdict(dense_ms=job.study.dense_latency.mean_ms, max_latency_ms=job.max_latency_ms)
 
 
 def _publish(staging: Path, destination: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from latency_tables.key import DType, Runtime
 from search.certificate import DENSE, Certificate, Verdict
 from search.records import Latency
 from spvit.options import TokenForm
@@ -19,8 +20,8 @@ class ExportReport:
 
     `predicted` is the latency table's word for `table_device`, in milliseconds for one batch of `batch_size` images;
     `dense_ms` is the dense model's time there, which ratios are multiplied with to compare with the budget. The models
-    were measured on `device`. `training_form` is the form that the training ran; how the model ran when it was measured
-    stands in its certificate.
+    were measured on `device`, run by `runtime` in `dtype`; the table's are times of `table_runtime`. `training_form` is
+    the form that the training ran; how the model ran when it was measured stands in its certificate.
     """
 
     study: str
@@ -36,8 +37,11 @@ class ExportReport:
     num_parameters: int
     batch_size: int
     num_threads: int
+    runtime: Runtime
+    dtype: DType
     device: str
     table_device: str
+    table_runtime: Runtime
     weights_sha256: str
     created_at: str
     training_form: TokenForm = TokenForm.GATHERED
@@ -58,12 +62,25 @@ class ExportReport:
         measured, predicted = f"{self.measured.p50_ms:.3f} ms measured", f"{self.predicted.mean_ms:.3f} ms predicted"
         if self.is_on_target:
             return f"{measured}, {predicted}"
-        return f"{predicted} for {self.table_device} and not measured there; {measured} here, on {self.device}"
+        return f"{predicted} for {self.target_text} and not measured there; {measured} here, on {self.here_text}"
+
+    @property
+    def target_text(self) -> str:
+        """The device that the budget is for, and its runtime where models ran by another here."""
+        return self._with_runtime(self.table_device, self.table_runtime)
+
+    @property
+    def here_text(self) -> str:
+        """The device that was measured on, and its runtime where the budget is for another."""
+        return self._with_runtime(self.device, self.runtime)
+
+    def _with_runtime(self, device: str, runtime: Runtime) -> str:
+        return device if self.runtime is self.table_runtime else f"{device} by {runtime}"
 
     @property
     def budget_text(self) -> str:
         """The budget, and whose it is where that is not the device that was measured on."""
-        where = "" if self.is_on_target else f" on {self.table_device}"
+        where = "" if self.is_on_target else f" on {self.target_text}"
         return f"{self.max_latency_ms:.3f} ms{where}"
 
     @property
@@ -95,6 +112,7 @@ class ExportReport:
             f"time       {time}: {own.speed_up:.2f} times as fast",
             f"form       {own.form}: top-1 and time alike; trained {self.training_form}",
             f"latency    {self.latency_text}",
+            f"run by     {self.runtime} in {self.dtype}, batches of {self.batch_size}",
             f"budget     {self.budget_text}: {self.verdict}",
             f"load it    spvit.load_exported({self.directory!r}); README.md and report.json there say more",
         )

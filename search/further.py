@@ -18,6 +18,7 @@ from search.parameters import ParameterSpace
 from search.proposer import Proposal, Proposer
 from search.records import Latency, StudyRecord, TrialState
 from search.space import SearchSpace
+from search.staircase import Staircase
 from search.trained_params import comparable, trained_params
 from spvit.errors import LatencyTableError, NothingFeasibleError
 from spvit.schedule import TokenPlan
@@ -62,7 +63,14 @@ class Further:
 
 
 def further_trials(
-    study: StudyRecord, space: SearchSpace, *, price: Price, budget: LatencyBudget, search: SearchConfig, num: int
+    study: StudyRecord,
+    space: SearchSpace,
+    *,
+    price: Price,
+    budget: LatencyBudget,
+    search: SearchConfig,
+    num: int,
+    staircase: Staircase | None = None,
 ) -> Further:
     """What a search on a device would try next, as far as it is expected to pay.
 
@@ -73,6 +81,7 @@ def further_trials(
         budget: what a trial may take there.
         search: settings of the study's search; its sampler is the one that knows latency, whatever they say.
         num: of trials, at most.
+        staircase: where the device's blocks cost the same for several token counts, as a search there would go by.
     """
     price = _infinite_where_unknown(price)
     fastest = min((price(space.network_of(trial)) for trial in space.fastest()), key=lambda cost: cost.high_ms)
@@ -80,7 +89,7 @@ def further_trials(
     if num == 0 or reason:
         return Further(trials=(), note=reason, fastest=fastest)
     study = replace(study, trials=tuple(comparable(trial, space) for trial in study.trials))
-    proposer = _proposer(study, space, price=price, budget=budget, search=search)
+    proposer = _proposer(study, space, price=price, budget=budget, search=search, staircase=staircase)
     told = proposer.told
     proposals = _proposals(proposer, space, range(len(study.trials), len(study.trials) + num))
     span_ms = max(budget.max_ms - fastest.mean_ms, SHORTEST_SPAN_MS)
@@ -136,14 +145,20 @@ def _rated(proposal: Proposal, outlook: Outlook, span_ms: float) -> FurtherTrial
 
 
 def _proposer(
-    study: StudyRecord, space: SearchSpace, *, price: Price, budget: LatencyBudget, search: SearchConfig
+    study: StudyRecord,
+    space: SearchSpace,
+    *,
+    price: Price,
+    budget: LatencyBudget,
+    search: SearchConfig,
+    staircase: Staircase | None,
 ) -> Proposer:
     """A proposer that knows the study's trials, and goes by their model from the first proposal on."""
     config = search.model_copy(
         update={"sampler": SamplerName.KNOWN_LATENCY, "num_startup_trials": 1, "warm_starts": False}
     )
     seed = int(study.experiment["study"]["seed"])
-    proposer = Proposer(space, price=price, budget=budget, config=config, seed=seed)
+    proposer = Proposer(space, price=price, budget=budget, config=config, seed=seed, staircase=staircase)
     proposer.restore(study.trials, {})
     return proposer
 

@@ -25,7 +25,7 @@ schedule again: `spvit-search fine-tune config.toml`.
 * predicted by the latency table{target}: {predicted.mean_ms:.3f} ms ({predicted.low_ms:.3f} to {predicted.high_ms:.3f})
 * measured{not_target}: {measured.p50_ms:.3f} ms (95 % of runs within {measured.p95_ms:.3f} ms)
 * budget {budget_text}: **{verdict}** (dense model{target}: {dense_ms:.3f} ms)
-* one batch of {batch_size} images, {num_threads} CPU threads, device {device}
+* one batch of {batch_size} images in {dtype}, run by {runtime}, {num_threads} CPU threads, device {device}
 * run {form} (every image keeps the same number of tokens), trained {training_form}
 * SHA-256 of the weights: `{weights_sha256}`
 * {created_at}
@@ -43,8 +43,8 @@ def model_card(report: ExportReport) -> str:
         measured=report.measured,
         form=report.measured.form,
         budget_text=report.budget_text,
-        target="" if report.is_on_target else f" for {report.table_device}",
-        not_target="" if report.is_on_target else f" on {report.device}, which is not the target",
+        target="" if report.is_on_target else f" for {report.target_text}",
+        not_target="" if report.is_on_target else f" on {report.here_text}, which is not the target",
     )
 
 

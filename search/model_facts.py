@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from latency_tables.table import LatencyTable
 from search.config import ExperimentConfig
-from search.latency_target import known_target
+from search.latency_target import known_target, target_from
 from spvit.errors import ConfigError
 from spvit.schedule import TokenGeometry
 from trainers.config import TrialConfig
@@ -20,8 +21,12 @@ def geometry_of_experiment(experiment: ExperimentConfig) -> TokenGeometry:
     return geometry_of(create_backbone(experiment.model.name, args=experiment.model.args))
 
 
-def trial_of(experiment: ExperimentConfig) -> TrialConfig:
+def trial_of(experiment: ExperimentConfig, table: LatencyTable | None = None) -> TrialConfig:
     """The trial that the experiment describes by itself.
+
+    Args:
+        experiment: names model, schedule and budget.
+        table: what prices it, for a latency term in its loss; the file's where absent, if there is one.
 
     Raises:
         ConfigError: the model cannot be made, or the schedule lies behind its last block.
@@ -33,4 +38,5 @@ def trial_of(experiment: ExperimentConfig) -> TrialConfig:
         trial.pruning.schedule.plan(geometry, trial.pruning.package)
     except ValueError as error:
         raise ConfigError(f"[pruning] does not fit {experiment.model.name}: {error}") from None
-    return trial.model_copy(update={"latency": known_target(experiment)})
+    target = known_target(experiment) if table is None else target_from(experiment, table)
+    return trial.model_copy(update={"latency": target})

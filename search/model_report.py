@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from latency_tables.key import DType, Runtime
 from search.stage_counts import StageCounts
 from spvit.options import Serving, TokenForm
 from spvit.schedule import TokenPlan
@@ -41,6 +42,8 @@ class ModelReport:
         gmacs: of an image, the mean over images, without padding.
         dense_gmacs: of the dense model.
         batch_size: of the timing.
+        runtime: what executed both models when they were timed.
+        dtype: number format of the timing.
         latency_ms: median time of a batch; in the adaptive form of validation images.
         dense_latency_ms: the dense model's.
         ratio: the model's time over the dense one's, with its 90 % interval.
@@ -57,6 +60,8 @@ class ModelReport:
     gmacs: float
     dense_gmacs: float
     batch_size: int
+    runtime: Runtime
+    dtype: DType
     latency_ms: float
     dense_latency_ms: float
     ratio: float
@@ -92,6 +97,7 @@ class ModelReport:
                 f"latency   {self.latency_ms:.3f} ms for a batch of {self.batch_size}{images} "
                 f"(dense: {self.dense_latency_ms:.3f} ms), measured here side by side"
             ),
+            f"run by    {self.runtime} in {self.dtype}",
             (
                 f"ratio     {self.ratio:.3f} of the dense model's time (90 % interval {self.ratio_low:.3f} "
                 f"to {self.ratio_high:.3f})"

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from latency_tables.device import DeviceFingerprint
 from latency_tables.health import check_table
+from latency_tables.key import SelectorOptions
 from latency_tables.table import LatencyTable
 from search.config import ExperimentConfig, LatencyConfig
 from search.latency_options import TargetDevice
-from search.study_files import STUDY_FILE
-from search.table_files import TABLE_FILE, required_table
+from search.table_files import TABLE_FILE, is_priced, required_table
 from spvit.errors import LatencyTableError, UsageError
 from spvit.options import SelectorKind
 
@@ -92,7 +92,7 @@ def measure_study_table(experiment: ExperimentConfig, folder: Path, *, progress:
     """Measures the experiment's backbone on this device; writes the table, its picture and its page to the folder.
 
     Raises:
-        UsageError: the folder's study has trials that were priced with the table that is there, or latencies are to
+        UsageError: what is in the folder was priced with the table that is there, or latencies are to
             be another device's.
         ConfigError: the backbone cannot be made, or this machine cannot run it as `[latency]` says.
         StorageError: the folder cannot be written.
@@ -103,15 +103,13 @@ def measure_study_table(experiment: ExperimentConfig, folder: Path, *, progress:
             "measured here. Measure there (with --set latency.target=this_device) and name the file in latency.table, "
             "or import it: `spvit-search table import FILE.csv EXPERIMENT`."
         )
-    if (folder / STUDY_FILE).exists():
+    if is_priced(folder):
         raise UsageError(
-            f"The trials of the study in {folder} were priced with its latency table, so it cannot be measured anew. "
+            f"What is in {folder} was priced with its latency table, so that cannot be measured anew. "
             "Give the new study another name: --set study.name=NAME."
         )
-    from latency_tables.key import DType, SelectorOptions
+    from latency_tables.key import DType
     from latency_tables.measure import Effort, measure_table
-    from latency_tables.page import save_page
-    from latency_tables.plots import save_plot
     from spvit.factory import create_backbone
 
     latency, model = experiment.latency, experiment.model
@@ -124,19 +122,33 @@ def measure_study_table(experiment: ExperimentConfig, folder: Path, *, progress:
         num_threads=latency.num_threads,
         device=latency.device,
         runtime=latency.runtime,
-        selector=SelectorOptions(
-            kind=experiment.pruning.selector,
-            head_weighting=experiment.pruning.head_weighting,
-            package=experiment.pruning.package,
-        ),
+        selector=selector_options(experiment),
         other_selectors=experiment.selector_kinds,
         progress=progress,
         effort=Effort(precision=latency.precision_percent / 100.0, time_limit_s=latency.time_limit_s),
     )
+    save_with_pictures(table, folder)
+    return table
+
+
+def save_with_pictures(table: LatencyTable, folder: Path) -> None:
+    """Writes a study's own table, its picture and its page to the study's folder.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    from latency_tables.page import save_page
+    from latency_tables.plots import save_plot
+
     table.save(folder / TABLE_FILE)
     save_plot(table, folder / PLOT_FILE)
     save_page(table, folder / PAGE_FILE)
-    return table
+
+
+def selector_options(experiment: ExperimentConfig) -> SelectorOptions:
+    """The selector that a table of the experiment is made for."""
+    pruning = experiment.pruning
+    return SelectorOptions(kind=pruning.selector, head_weighting=pruning.head_weighting, package=pruning.package)
 
 
 def experiment_shape(experiment: ExperimentConfig) -> BackboneShape:

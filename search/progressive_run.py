@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latency_tables.table import LatencyTable
 from search.config import ExperimentConfig
 from search.model_facts import trial_of
 from search.progressive import ProgressiveInsertion, Step
@@ -40,6 +41,7 @@ class ProgressiveRun:
     Args:
         experiment: what is pruned; its paths are absolute.
         target: the model's tokens, what networks cost, and the budget.
+        table: what `target` was made from. A latency term aims at the same numbers, also where its device drifted.
         folder: everything of the run is kept there; the caller holds its lock.
         bar: shows one training's progress under a title.
         on_step: told of each step.
@@ -51,6 +53,7 @@ class ProgressiveRun:
         target: Target,
         folder: Path,
         *,
+        table: LatencyTable,
         bar: ProgressBar,
         on_step: Callable[[Step], None] = lambda _step: None,
     ) -> None:
@@ -62,7 +65,7 @@ class ProgressiveRun:
         """
         self._experiment, self._folder, self._bar, self._on_step = experiment, folder, bar, on_step
         self._options, self._target = experiment.progressive, target
-        self._trial = trial_of(experiment)
+        self._trial = trial_of(experiment, table)
         self._outcomes = Outcomes(folder / OUTCOMES_FILE)
 
     def run(self) -> ProgressiveReport:

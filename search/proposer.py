@@ -76,7 +76,9 @@ class Proposer:
         self._shadow_numbers: dict[int, int] = {}
         self._seen: set[str] = set()
         self._warm_starts: list[WarmStart] | None = None
-        self._knowledge = Knowledge(  # before widening, which is never slower and too slow to try on every candidate
+        # Of candidates as they are drawn: widening and snapping are too slow to try on every one, and change latency by
+        # no more than noise. What comes of them is judged once more, by its own price, before it becomes a trial.
+        self._knowledge = Knowledge(
             latency_ms=lambda params: self._price(space.network_of(space.trial_config(params))).mean_ms,
             max_latency_ms=budget.max_ms,
             accepts=lambda params: isinstance(self._judge(space.trial_config(params), params), Proposal),

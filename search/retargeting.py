@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,22 +11,25 @@ from functools import cache
 from pathlib import Path
 
 from latency_tables.health import check_table
-from latency_tables.key import BackboneShape
+from latency_tables.key import BackboneShape, Runtime
 from latency_tables.table import LatencyTable
 from search.budget import LatencyBudget, price_from
 from search.config import ExperimentConfig
 from search.experiment import validate
 from search.further import Further, further_trials
+from search.latency_options import TargetDevice
 from search.profiling import check_head_weighting, experiment_shape
 from search.records import StudyRecord
 from search.retarget import AskedBudget, Retargeted, retarget
 from search.space import SearchSpace
+from search.staircase import Staircase
 from spvit.errors import LatencyTableError, NothingFeasibleError
 from spvit.options import SelectorKind
 from spvit.schedule import PruningSchedule
 from trainers.config import PruningConfig
 
-NAME_LENGTH = 40
+NAME_LENGTH = 30
+"""Of a study and of a device in a new study's name, so that the digest behind them is never cut off."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,24 +101,45 @@ def retarget_study(
 
 
 def experiment_on(experiment: ExperimentConfig, file: TableFile, budget: LatencyBudget) -> ExperimentConfig:
-    """The study's experiment as it would be on the table's device, under a name of its own."""
-    key = file.table.key
-    latency = experiment.latency.model_copy(
-        update={
-            "table": file.path.absolute(),
-            "batch_size": key.batch_size,
-            "num_threads": key.num_threads,
-            "device": "cuda:0" if file.table.device.gpu_name else "cpu",
-            "dtype": str(key.dtype),
-            "runtime": str(key.runtime),
-            "max_latency_ms": budget.max_ms,
-            "max_latency_share": None,
-        }
-    )
-    device = re.sub(r"[^A-Za-z0-9._-]+", "-", key.device_id)
-    name = f"{experiment.study.name[:NAME_LENGTH]}-on-{device[:NAME_LENGTH]}"
-    study = experiment.study.model_copy(update={"name": name})
-    return experiment.model_copy(update={"study": study, "latency": latency})
+    """The study's experiment as it would be on the table's device, under a name of its own.
+
+    A device of an imported table runs no search: there the study's machine goes on evaluating for it.
+
+    Raises:
+        ConfigError: no device can run what the table's key says.
+    """
+    key, is_imported = file.table.key, bool(file.table.provenance.imported_from)
+    values = experiment.model_dump(mode="json")
+    values["study"]["name"] = _name_on(experiment.study.name, file.table, budget)
+    values["latency"] |= {
+        "table": str(file.path.absolute()),
+        "batch_size": key.batch_size,
+        "num_threads": key.num_threads,
+        "device": _torch_device(file.table, experiment.latency.device),
+        "dtype": str(key.dtype),
+        "runtime": str(key.runtime),
+        "max_latency_ms": budget.max_ms,
+        "max_latency_share": None,
+        "target": str(TargetDevice.OTHER_DEVICE if is_imported else TargetDevice.THIS_DEVICE),
+    }
+    return validate(values, source=f"{file.path}: the study on this table's device")
+
+
+def _name_on(study: str, table: LatencyTable, budget: LatencyBudget) -> str:
+    """Different for different tables and budgets, as trainings of one name share a folder."""
+    device = re.sub(r"[^A-Za-z0-9._-]+", "-", table.key.device_id)
+    digest = hashlib.sha256(f"{table.sha256} {budget.max_ms!r}".encode()).hexdigest()[:8]
+    return f"{study[:NAME_LENGTH]}-on-{device[:NAME_LENGTH]}-{digest}"
+
+
+def _torch_device(table: LatencyTable, studys: str) -> str:
+    """Where models of the table run, and the study's own where the table's device is known by a name alone."""
+    if table.key.runtime is Runtime.ONNXRUNTIME:
+        return "cpu"
+    if table.provenance.imported_from:
+        on_gpu = table.key.runtime is Runtime.CUDA_GRAPH and not studys.startswith("cuda")
+        return "cuda:0" if on_gpu else studys
+    return "cuda:0" if table.device.gpu_name or table.key.runtime is Runtime.CUDA_GRAPH else "cpu"
 
 
 def _report(
@@ -134,7 +159,15 @@ def _report(
             experiment=there.model_dump(mode="json"),
             default=space.default.pruning,
         )
-    further = further_trials(result.after, space, price=price, budget=budget, search=there.search, num=num_further)
+    further = further_trials(
+        result.after,
+        space,
+        price=price,
+        budget=budget,
+        search=there.search,
+        num=num_further,
+        staircase=Staircase.from_table(file.table),
+    )
     return DeviceReport(file=file, result=result, further=further)
 
 

@@ -69,7 +69,7 @@ def required_table(given: Path | None, folder: Path, *, may_measure: bool) -> Pa
     path = table_file(given, folder)
     if given is not None or path.exists():
         return path
-    if (folder / STUDY_FILE).exists():
+    if is_priced(folder):
         raise LatencyTableError(
             f"The latency table that study {folder.name!r} was searched with, {path}, is gone. Put it back from a "
             "copy; a new one would price trials differently, so it needs a study of another name (study.name)."

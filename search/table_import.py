@@ -6,6 +6,7 @@ from pathlib import Path
 
 from latency_tables.table import LatencyTable
 from search.config import ExperimentConfig
+from search.profiling import experiment_shape, save_with_pictures, selector_options
 from search.table_files import TABLE_FILE, is_priced
 from spvit.errors import UsageError
 
@@ -21,22 +22,20 @@ def import_for(
         LatencyTableError: the file cannot be; names the line and the column.
     """
     from latency_tables.csv_import import ImportTarget, import_table
-    from latency_tables.key import DType, Runtime, SelectorOptions
-    from latency_tables.parts import shape_of
-    from spvit.factory import create_backbone
+    from latency_tables.key import DType, Runtime
 
-    latency, pruning = experiment.latency, experiment.pruning
+    latency = experiment.latency
     if not device_name.strip():
         raise UsageError("--device: the name of the device that was measured is required, but is empty")
     target = ImportTarget(
         device_name=device_name,
         backbone=experiment.model.name,
-        shape=shape_of(create_backbone(experiment.model.name, args=experiment.model.args)),
+        shape=experiment_shape(experiment),
         batch_size=latency.batch_size,
         dtype=DType(latency.dtype),
         runtime=Runtime(latency.runtime),
         num_threads=latency.num_threads,
-        selector=SelectorOptions(kind=pruning.selector, head_weighting=pruning.head_weighting, package=pruning.package),
+        selector=selector_options(experiment),
     )
     return import_table(file, target, dense_ms=dense_ms)
 
@@ -56,3 +55,15 @@ def output_path(output: Path | None, folder: Path, *, force: bool) -> Path:
     if path.exists() and not force:
         raise UsageError(f"{path} exists already; give --force to replace it, or another --output")
     return path
+
+
+def write_table(table: LatencyTable, path: Path, folder: Path) -> None:
+    """Writes an imported table; where it is the study's own, anew with the picture and the page of the one before.
+
+    Raises:
+        StorageError: the table cannot be written.
+    """
+    if path.absolute() == (folder / TABLE_FILE).absolute():
+        save_with_pictures(table, folder)
+    else:
+        table.save(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from search.commands.options import epilog, existing_study, json_option, runs_dir_option, study_argument
+from search.commands.options import POSITIVE, epilog, existing_study, json_option, runs_dir_option, study_argument
 from search.commands.output import emit
 from search.commands.progress import progress_bar
 from spvit.errors import UsageError
@@ -19,9 +19,7 @@ EPILOG = epilog(
 @click.command("export", epilog=EPILOG)
 @study_argument
 @click.option("--trial", "number", type=click.IntRange(min=0), help="This trial, by its number.")
-@click.option(
-    "--max-latency-ms", type=click.FloatRange(min=0, min_open=True), help="The best trial within this latency."
-)
+@click.option("--max-latency-ms", type=POSITIVE, help="The best trial within this latency.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to write; runs/STUDY/export/trial_N if absent.")
 @click.option("--force", is_flag=True, help="Replace an export that is there.")
 @runs_dir_option

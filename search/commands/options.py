@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +30,21 @@ EXIT_CODES = {
     "feasible": "11 nothing meets the budget",
     "stopped": "75 stopped on request, can be resumed",
 }
+
+
+class FiniteRange(click.FloatRange):
+    """A number within a range that is neither `nan`, which click's own ranges let through, nor infinite."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; a usage error where it is none or outside."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+POSITIVE = FiniteRange(min=0, min_open=True)
+POSITIVE_SHARE = FiniteRange(min=0, min_open=True, max=1)
 
 
 def epilog(example: str, *codes: str) -> str:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from search.commands.options import epilog, existing_study, json_option, runs_dir_option, study_argument
+from search.commands.options import POSITIVE, epilog, existing_study, json_option, runs_dir_option, study_argument
 from search.commands.output import columns, emit
 from search.records import StudyRecord, TrialRecord
 
 
 @click.command("pareto", epilog=epilog("spvit-search pareto demo --max-latency-ms 12", "usage", "storage", "feasible"))
 @study_argument
-@click.option("--max-latency-ms", type=click.FloatRange(min=0, min_open=True), help="Leave out what may be slower.")
+@click.option("--max-latency-ms", type=POSITIVE, help="Leave out what may be slower.")
 @runs_dir_option
 @json_option
 def command(study: str, max_latency_ms: float | None, runs_dir: Path, *, as_json: bool) -> None:

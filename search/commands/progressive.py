@@ -78,7 +78,7 @@ def _run(config: ExperimentConfig, again: str, *, may_measure: bool) -> Progress
         table = priced_by(config, study, may_measure=may_measure)
         target = make_target(config, table)
         keep_rescaled(table, study)
-        run = ProgressiveRun(config, target, study / FOLDER, bar=progress_bar, on_step=_tell)
+        run = ProgressiveRun(config, target, study / FOLDER, table=table, bar=progress_bar, on_step=_tell)
         report = run.run()
     if config.tracking.enabled:
         from search.progressive_tracking import track

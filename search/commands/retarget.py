@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from search.commands.options import epilog, existing_study, json_option, runs_dir_option, study_argument
+from search.commands.options import (
+    POSITIVE,
+    POSITIVE_SHARE,
+    epilog,
+    existing_study,
+    json_option,
+    runs_dir_option,
+    study_argument,
+)
 from search.commands.output import emit
 from spvit.errors import NothingFeasibleError, UsageError
 
@@ -34,10 +42,10 @@ EPILOG = epilog(
     required=True,
     help="Latency table of the other device; repeatable, for several devices side by side.",
 )
-@click.option("--max-latency-ms", type=click.FloatRange(min=0, min_open=True), help="The budget there, for a batch.")
+@click.option("--max-latency-ms", type=POSITIVE, help="The budget there, for a batch.")
 @click.option(
     "--max-latency-share",
-    type=click.FloatRange(min=0, min_open=True, max=1),
+    type=POSITIVE_SHARE,
     help="The budget as a share of the dense model's latency there; the share that the study had if neither is given.",
 )
 @click.option(

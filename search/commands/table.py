@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from search.commands.options import (
+    POSITIVE,
     epilog,
     experiment_argument,
     experiment_runs_dir_option,
@@ -74,7 +75,7 @@ def check(table: Path, experiment: Path | None, overrides: tuple[str, ...], *, m
 def _checked_for(
     table: LatencyTable, experiment: ExperimentConfig, warnings: list[str], *, measure: bool
 ) -> dict[str, Any]:
-    from search.drift_check import known_differences, measure_drift, settle, why_not_measured
+    from search.drift_check import known_differences, measure_drift, what_drift_means, why_not_measured
     from search.profiling import check_experiment_table
 
     check_experiment_table(table, experiment)
@@ -88,7 +89,7 @@ def _checked_for(
     with progress_bar("measuring") as progress:
         progress(0.0, "three points again")
         drift = measure_drift(table, experiment)
-    found["warnings"] += settle(table, drift, experiment, may_rescale=True).notes
+    found["warnings"] += what_drift_means(drift, experiment)
     return found | {"drift": {"ratio": drift.ratio.median, "low": drift.ratio.low, "high": drift.ratio.high}}
 
 
@@ -127,7 +128,7 @@ IMPORT = 'spvit-search table import board.csv experiments/demo.toml --device "Bo
 @click.argument("file", type=TABLE)
 @experiment_argument
 @click.option("--device", "device_name", required=True, metavar="NAME", help="Of the device that was measured.")
-@click.option("--dense-ms", type=click.FloatRange(min=0.0, min_open=True), help="Of the whole model, if FILE lacks it.")
+@click.option("--dense-ms", type=POSITIVE, help="Of the whole model, if FILE lacks it.")
 @click.option("--output", type=TABLE, help="The table to write; the study's own if absent.")
 @click.option("--force", is_flag=True, help="Replace a table that is there.")
 @set_option
@@ -152,12 +153,12 @@ def import_(
     them. Search with latency.target = "other_device".
     """
     from latency_tables.health import table_warnings
-    from search.table_import import import_for, output_path
+    from search.table_import import import_for, output_path, write_table
 
     config = read_experiment(experiment, overrides, runs_dir)
     path = output_path(output, study_folder(config), force=force)
     table = import_for(config, file, device_name=device_name, dense_ms=dense_ms)
-    table.save(path)
+    write_table(table, path, study_folder(config))
     document = {
         "table": path,
         "device": table.device.id,

@@ -10,9 +10,10 @@ from latency_tables.provenance import Provenance
 from latency_tables.table import LatencyTable
 from search.drift_check import checked_table
 from search.experiment import validate
+from search.profiling import measure_study_table
 from search.study_files import OUTCOMES_FILE, PROGRESSIVE_FOLDER, STUDY_FILE
-from search.table_files import RESCALED_FILE, TABLE_FILE, keep_rescaled, table_file
-from spvit.errors import LatencyTableError
+from search.table_files import RESCALED_FILE, TABLE_FILE, keep_rescaled, required_table, table_file
+from spvit.errors import LatencyTableError, UsageError
 from spvit.factory import create_backbone
 
 NAME = "vit_tiny_patch16_224"
@@ -95,6 +96,17 @@ def test_what_was_priced_already_keeps_its_prices(checked, drifted, tmp_path, fi
     found, _ = checked()
     assert found.table == drifted
     assert "What was priced already keeps its prices" in found.notes[0]
+
+
+@pytest.mark.parametrize("file", [STUDY_FILE, f"{PROGRESSIVE_FOLDER}/{OUTCOMES_FILE}"])
+def test_what_was_priced_already_gets_no_other_table(measured, tmp_path, file):
+    (tmp_path / "tiny" / file).parent.mkdir(parents=True)
+    (tmp_path / "tiny" / file).write_text("{}")
+    with pytest.raises(LatencyTableError, match=r"latency_table.json, is gone. Put it back"):
+        required_table(None, tmp_path / "tiny", may_measure=True)
+    measured.save(tmp_path / "tiny" / TABLE_FILE)
+    with pytest.raises(UsageError, match="was priced with its latency table, so that cannot be measured anew"):
+        measure_study_table(experiment_for(""), tmp_path / "tiny", progress=lambda _share, _text: None)
 
 
 def test_another_devices_table_is_accepted_on_purpose_and_said_to_be_unchecked(drifted, tmp_path):

@@ -72,6 +72,8 @@ def test_models_are_timed_in_evaluation_mode_in_the_number_format_of_the_experim
         "pruned": (f"torch.{dtype}", False),
     }
     assert report.source == "small, after 0 of 1 epochs of fine-tuning"
+    assert f"run by    eager in {dtype}" in report.to_text()
+    assert (report.to_dict()["runtime"], report.to_dict()["dtype"]) == ("eager", dtype)
     assert report.block_tokens == (17, 1 + 13 + 1, 1 + 8 + 2)
 
 

@@ -10,7 +10,7 @@ import torch
 
 import spvit
 from latency_tables.device import DeviceFingerprint
-from latency_tables.key import BackboneShape, SelectorOptions, TableKey
+from latency_tables.key import BackboneShape, Runtime, SelectorOptions, TableKey
 from latency_tables.measurement import Measurement
 from latency_tables.table import Conditions, EndToEndCheck, LatencyTable
 from search.certificate import Certificate, Verdict
@@ -186,6 +186,30 @@ def test_on_another_device_than_the_tables_no_budget_is_claimed_to_be_kept(train
     assert f"predicted by the latency table for {board.id}" in card
     assert json.loads((tmp_path / "model" / "report.json").read_text())["is_on_target"] is False
     assert not any(f": {verdict}" in text for verdict in ("met", "not met", "uncertain"))
+
+
+def test_what_ran_the_model_is_stated(exported):
+    destination, report = exported
+    written = json.loads((destination / "report.json").read_text())
+    assert (written["runtime"], written["dtype"], written["table_runtime"]) == ("eager", "float32", "eager")
+    assert "run by     eager in float32, batches of 4" in report.to_text()
+    assert "one batch of 4 images in float32, run by eager" in (destination / "README.md").read_text()
+
+
+@pytest.mark.parametrize("change", ["runtime", "target"])
+def test_a_table_of_another_runtime_or_for_elsewhere_is_not_compared_with_what_ran_here(
+    trained, table, tmp_path, change
+):
+    if change == "runtime":
+        foreign = replace(table, key=replace(table.key, runtime=Runtime.ONNXRUNTIME))
+        report = export(trained, trained.trials[1], tmp_path / "model", table=foreign, time_limit_s=0.2)
+        assert f"predicted for {table.device.id} by onnxruntime and not measured there" in report.to_text()
+        assert f"here, on {report.device} by eager" in report.to_text()
+    else:
+        latency = trained.experiment["latency"] | {"target": "other_device"}
+        elsewhere = replace(trained, experiment=trained.experiment | {"latency": latency})
+        report = export(elsewhere, trained.trials[1], tmp_path / "model", table=table, time_limit_s=0.2)
+    assert report.verdict is Verdict.NOT_ON_TARGET
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,20 @@
 import json
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import finished_study
 import numpy as np
 import pytest
 
+from latency_tables.key import Runtime
+from latency_tables.provenance import Provenance
+from latency_tables.stairs import Plateau
 from search.budget import LatencyBudget, price_from
 from search.candidates import Candidates
+from search.experiment import validate
 from search.further import NOTHING_FURTHER, NOTICEABLE_POINTS, further_trials
+from search.latency_options import TargetDevice
 from search.outcomes import Outcome
 from search.outlook import Outlook
 from search.pareto import ParetoPoint, hypervolume
@@ -16,6 +22,7 @@ from search.records import TrialState
 from search.retarget import AskedBudget, retarget
 from search.retargeting import TableFile, experiment_on
 from search.space import SearchSpace
+from search.staircase import Staircase
 from search.study import read_study
 from spvit.schedule import PruningSchedule
 from trainers.config import TrialConfig
@@ -55,12 +62,14 @@ def found(study, space, table):
     return further(study, space, table, num=3)
 
 
-def further(study, space, table, *, num=2, asked=None):
+def further(study, space, table, *, num=2, asked=None, staircase=None):
     price = price_from(table)
     budget = (asked or AskedBudget()).on(study, price(PruningSchedule().plan(table.geometry)))
     there = retarget(study, price=price, geometry=table.geometry, budget=budget, experiment=study.experiment)
     search = finished_study.experiment("runs").search
-    return budget, further_trials(there.after, space, price=price, budget=budget, search=search, num=num)
+    return budget, further_trials(
+        there.after, space, price=price, budget=budget, search=search, num=num, staircase=staircase
+    )
 
 
 def test_further_trials_are_within_the_budget_new_and_worth_it(study, space, found):
@@ -167,12 +176,51 @@ def test_the_experiment_of_a_device_can_be_read_back(config, table, tmp_path):
     file = TableFile(path=tmp_path / "phone.json", table=odd)
     there = experiment_on(config, file, LatencyBudget(max_ms=7.0, source="test"))
     assert type(config).model_validate(json.loads(there.model_dump_json())) == there
-    assert (there.study.name, there.latency.batch_size, there.latency.max_latency_ms) == (
-        "small-on-Phone-A-B-5",
-        16,
-        7.0,
-    )
+    assert (there.latency.batch_size, there.latency.max_latency_ms) == (16, 7.0)
+    assert there.study.name.startswith("small-on-Phone-A-B-5-")
     assert there.search == config.search
+
+
+def test_tables_and_budgets_of_one_device_make_studies_of_different_names(config, table, tmp_path):
+    long = config.model_copy(update={"study": config.study.model_copy(update={"name": "s" * 100})})
+    keys = [table.key, replace(table.key, batch_size=16), replace(table.key, runtime=Runtime.COMPILED)]
+    files = [TableFile(path=tmp_path / "t.json", table=replace(table, key=key)) for key in keys]
+    budgets = [LatencyBudget(max_ms=ms, source="") for ms in (7.0, 7.5)]
+    names = {experiment_on(long, file, budget).study.name[:80] for file in files for budget in budgets}
+    assert len(names) == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "latency", "expected"),
+    [
+        ({}, {"target": TargetDevice.OTHER_DEVICE, "device": "cuda:0"}, ("this_device", "cpu")),
+        ({"gpu_name": "H100"}, {}, ("this_device", "cuda:0")),
+        ({"runtime": Runtime.CUDA_GRAPH}, {}, ("this_device", "cuda:0")),
+        ({"imported_from": "board.csv"}, {"device": "cuda:1"}, ("other_device", "cuda:1")),
+        ({"imported_from": "board.csv", "runtime": Runtime.CUDA_GRAPH}, {}, ("other_device", "cuda:0")),
+        ({"imported_from": "board.csv", "runtime": Runtime.ONNXRUNTIME}, {"device": "cuda"}, ("other_device", "cpu")),
+    ],
+)
+def test_the_experiment_of_a_device_says_whose_latencies_count_and_where_models_run(
+    config, table, changes, latency, expected
+):
+    there = replace(
+        table,
+        key=replace(table.key, runtime=changes.get("runtime", Runtime.EAGER)),
+        device=replace(table.device, gpu_name=changes.get("gpu_name", "")),
+        provenance=Provenance(imported_from=changes.get("imported_from", "")),
+    )
+    here = config.model_copy(update={"latency": config.latency.model_copy(update=latency)})
+    found = experiment_on(here, TableFile(path=Path("t.json"), table=there), LatencyBudget(max_ms=7.0, source=""))
+    assert (found.latency.target, found.latency.device) == expected
+    assert validate(found.model_dump(mode="json"), source="read back") == found
+
+
+def test_further_trials_are_snapped_as_those_of_a_search_are(study, space, table):
+    level = (Plateau(first=1, last=9, ms=1.0), Plateau(first=10, last=17, ms=1.7))
+    _, found = further(study, space, table, num=3, staircase=Staircase(geometry=table.geometry, levels=(level,)))
+    assert found.trials
+    assert all(set(t.proposal.plan.block_tokens) <= {9, 17} for t in found.trials)
 
 
 def _parameters(space, params):

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from latency_tables.key import DType, Runtime
 from search.certificate import Certificate, Verdict
 from search.export_report import ExportReport
 from search.report import final_report
@@ -26,6 +27,7 @@ def exported(study):
         },
         predicted=study.trials[1].latency, dense_ms=10.0, max_latency_ms=6.0, verdict=Verdict.MET, searched_top1=85.0,
         keep_rates=(0.8, 0.5), num_parameters=1000, batch_size=1, num_threads=1, device="cpu-a", table_device="cpu-a",
+        runtime=Runtime.EAGER, table_runtime=Runtime.EAGER, dtype=DType.FLOAT32,
         weights_sha256="0" * 64, created_at="2026-01-02T03:04:05+00:00",
     )  # fmt: skip
 

@@ -43,6 +43,11 @@ def tables(tmp_path_factory):
         "own": own,
         "slow": finished_study.scaled(own, 2.0),
         "flat": replace(own, blocks={2: row(1.0), 10: row(1.1), 17: row(1.4)}, dense=row(4.6), key=compiled),
+        "stairs": replace(
+            own,
+            blocks={2: row(1.0), 9: row(1.005), 10: row(1.7), 17: row(1.705)},
+            selections={n: row(0.02 * n) for n in (3, 10, 17)},
+        ),
         "two_kinds": replace(own, other_selections={SelectorKind.LIGHT: {n: row(0.001) for n in (3, 10, 17)}}),
         "light": replace(own, selector=SelectorOptions(kind=SelectorKind.LIGHT)),
         "attention": replace(own, selector=SelectorOptions(head_weighting=HeadWeighting.MEAN)),
@@ -104,6 +109,12 @@ def test_further_trials_are_told_with_what_they_are_expected_to_bring(runs, tabl
         assert trial["gain"] > 0
         assert {"keep1", "keep2_share", "ratio"} == trial["params"].keys()
         assert len(trial["block_tokens"]) == 3
+
+
+def test_further_trials_are_at_the_right_edge_of_what_the_table_finds_level(runs, tables, capsys):
+    (device,) = document(capsys, runs, "--table", tables["stairs"])["devices"]
+    assert device["further"]
+    assert all(set(trial["block_tokens"]) <= {9, 17} for trial in device["further"])
 
 
 def test_several_devices_stand_side_by_side(runs, tables, capsys):
@@ -198,6 +209,9 @@ def test_a_table_that_does_not_fit_is_refused_by_name(runs, tables, capsys, name
     [
         (["--max-latency-ms", "3", "--max-latency-share", "0.5"], "--max-latency-ms and --max-latency-share"),
         (["--max-latency-share", "1.5"], "1.5 is not in the range"),
+        (["--max-latency-share", "nan"], "nan is not a finite number"),
+        (["--max-latency-ms", "nan"], "nan is not a finite number"),
+        (["--max-latency-ms", "inf"], "inf is not a finite number"),
         (["--suggest", "-1"], "-1 is not in the range"),
         (["--output", "."], "is no empty folder"),
     ],

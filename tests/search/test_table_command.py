@@ -51,6 +51,7 @@ def folder(tmp_path, monkeypatch, table):
     table.save(tmp_path / "table.json")
     (tmp_path / "mine.toml").write_text(EXPERIMENT)
     (tmp_path / "board.csv").write_text(RATIOS)
+    (tmp_path / "tiny.csv").write_text("keep_ratio,block_ms\n1.0,1e-320\n0.5,1e-321\n")
     return tmp_path
 
 
@@ -120,7 +121,10 @@ def test_check_measures_three_points_again(call):
     document, text = call("check", "table.json", "mine.toml", "--measure")
     assert 0.0 < document["drift"]["low"] <= document["drift"]["ratio"] <= document["drift"]["high"]
     assert "drift    " in text
-    assert "This device now takes" in document["warnings"][0]  # the small table's times are made up
+    (warning,) = document["warnings"]  # the small table's times are made up
+    assert warning.startswith("This device now takes")
+    assert f"A search that begins now multiplies the table's times by {document['drift']['ratio']:.3f}" in warning
+    assert "Until then" not in warning
 
 
 def test_compare_of_a_table_with_itself_finds_nothing(call, table):
@@ -175,8 +179,13 @@ def test_import_writes_a_table_that_prices_the_experiment_on_purpose(call, folde
 
 
 def test_import_writes_the_studys_own_table_where_no_output_is_named(call, folder):
+    study = folder / "runs" / "mine"
+    study.mkdir(parents=True)
+    for name in ("latency_table.png", "latency_table.html"):
+        (study / name).write_bytes(b"of the table before")
     call("import", "board.csv", "mine.toml", "--device", "Board 7", "--force")
-    assert (folder / "runs" / "mine" / "latency_table.json").exists()
+    assert {path.name for path in study.iterdir()} == {f"latency_table.{end}" for end in ("json", "png", "html")}
+    assert all(b"of the table before" not in path.read_bytes() for path in study.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -198,6 +207,9 @@ def test_import_writes_the_studys_own_table_where_no_output_is_named(call, folde
         (["import", "board.csv", "mine.toml"], 2, "Missing option '--device'"),
         (["import", "board.csv", "mine.toml", "--device", " "], 2, "name of the device that was measured is required"),
         (["import", "board.csv", "mine.toml", "--device", "x", "--dense-ms", "0"], 2, "0.0 is not in the range"),
+        (["import", "board.csv", "mine.toml", "--device", "x", "--dense-ms", "nan"], 2, "nan is not a finite number"),
+        (["import", "board.csv", "mine.toml", "--device", "x", "--dense-ms", "inf"], 2, "inf is not a finite number"),
+        (["import", "tiny.csv", "mine.toml", "--device", "x"], 4, r"tiny.csv: .*needs finite times above 0"),
         (["import", "mine.toml", "mine.toml", "--device", "x"], 4, r"mine.toml: .*docs/latency_import.md"),
         (["import", "nowhere.csv", "mine.toml", "--device", "x"], 4, "nowhere.csv: there is no such file"),
         (
