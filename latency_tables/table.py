@@ -168,10 +168,12 @@ class LatencyTable:
             rows.check(
                 num_prefix_tokens=self.shape.num_prefix_tokens,
                 num_patches=level.num_patches,
+                reference_ms=self.reference.median_ms,
                 prefix=f"level {number + 1}: " if number else "",
             )
         if self.last_blocks:
-            check_curve("last_blocks", self.last_blocks, self.shape.smallest_num_tokens, self.geometry.num_tokens)
+            smallest, largest = self.shape.smallest_num_tokens, self.geometry.num_tokens
+            check_curve("last_blocks", self.last_blocks, smallest, largest, reference_ms=self.reference.median_ms)
         if self.selector.kind in self.other_selections:
             raise LatencyTableError(f"selections of {self.selector.kind} are there twice.")
         check_plausible(self)

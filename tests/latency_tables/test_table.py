@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from latency_tables.measurement import Measurement
+from latency_tables.ratio import RatioEstimate, repeatable
 from latency_tables.table import LatencyTable
 from spvit.errors import LatencyTableError
+from spvit.options import SelectorKind
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,21 @@ def test_a_kernel_that_prefers_more_tokens_is_allowed(
 ) -> None:
     dip = make_row(0.7 * table.blocks[26].median_ms)
     assert make_table(blocks={**table.blocks, 34: dip}).blocks[34] == dip
+
+
+@pytest.mark.parametrize("share", [1e-3, 1e-4, 1e-6])
+def test_parts_that_are_short_beside_the_reference_have_wide_intervals(
+    make_table: Callable[..., LatencyTable], table: LatencyTable, share: float
+) -> None:
+    """A light selector at few tokens beside a block of a large model in a batch: what differs from run to run is more."""
+    ratio = repeatable(RatioEstimate(median=share, low=0.99 * share, high=1.01 * share, num_samples=24))
+    unit_ms = table.reference.median_ms
+    short = Measurement(
+        median_ms=ratio.median * unit_ms, low_ms=ratio.low * unit_ms, high_ms=ratio.high * unit_ms, num_samples=24
+    )
+    light = {**table.other_selections[SelectorKind.LIGHT], 3: short}
+    measured = make_table(stem=short, other_selections={SelectorKind.LIGHT: light})
+    assert measured.other_selections[SelectorKind.LIGHT][3] == short
 
 
 def test_tables_travel_between_processes(table: LatencyTable) -> None:
