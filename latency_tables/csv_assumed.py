@@ -81,8 +81,10 @@ def complete(parts: CsvParts, shape: BackboneShape, *, extends_blocks: bool) -> 
 
 
 def _fewest_tokens(blocks: Curve, fewest: int) -> Measurement:
-    """On the line through the two smallest counts, at most as slow as the smaller, at least in proportion to tokens
-    and a tenth of the upper end."""
+    """On the line through the two smallest counts, at most as slow as the smaller.
+
+    At least in proportion to tokens, and at least a tenth of the upper end.
+    """
     (first, row), (second, next_row) = list(blocks.items())[:2]
     slope = max(0.0, (next_row.median_ms - row.median_ms) / (second - first))
     proportional = row.median_ms * fewest / first

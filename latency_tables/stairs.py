@@ -15,7 +15,6 @@ from itertools import pairwise
 from latency_tables.curves import Curve
 from latency_tables.table import LatencyTable
 
-
 _MOST_RISE = 0.01
 """Of the medians on one plateau: wide intervals of a disturbed measurement make nothing level."""
 

@@ -73,10 +73,10 @@ def evaluate_export(directory: Path, progress: Progress, request: FormRequest | 
 
     model = load_exported(directory)
     experiment = load_experiment(directory / EXPORTED_EXPERIMENT)
-    runtime, request, source = experiment.latency.runtime, request or FormRequest(), str(directory)
+    runtime, request, source = Runtime(experiment.latency.runtime), request or FormRequest(), str(directory)
     if request.form is TokenForm.ADAPTIVE and runtime is not Runtime.EAGER:
         source = f"{directory}, timed eagerly: {runtime} takes no models whose token counts depend on the image"
-        latency = experiment.latency.model_copy(update={"runtime": Runtime.EAGER})
+        latency = experiment.latency.model_copy(update={"runtime": Runtime.EAGER.value})
         experiment = experiment.model_copy(update={"latency": latency})
     return _report(model, experiment, source, progress, request)
 

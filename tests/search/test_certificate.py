@@ -1,6 +1,7 @@
 """What a certificate and an evaluation ask of the runtime, and when."""
 
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ NUM_THREADS = 3
 class Watching(nn.Module):
     """Keeps the number of threads of every call."""
 
-    seen: list[int] = []
+    seen: ClassVar[list[int]] = []
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,10 +116,11 @@ def test_a_missing_package_is_told_before_anything_is_evaluated(experiment, tmp_
     assert progress.texts == []
 
 
-def test_an_exported_folder_is_run_eagerly_in_the_adaptive_form(experiment, tmp_path, progress, monkeypatch):
+@pytest.mark.parametrize("runtime", [Runtime.EAGER, Runtime.ONNXRUNTIME])
+def test_an_exported_folder_is_run_eagerly_in_the_adaptive_form(experiment, tmp_path, progress, monkeypatch, runtime):
     """Nothing of a folder can be set, so that no message could tell what to change."""
     monkeypatch.setattr(certificate, "NUM_ROUNDS", 2)
-    ready, folder = experiment(Runtime.ONNXRUNTIME), tmp_path / "exported"
+    ready, folder = experiment(runtime), tmp_path / "exported"
     folder.mkdir()
     save_exported(
         folder,
@@ -133,5 +135,7 @@ def test_an_exported_folder_is_run_eagerly_in_the_adaptive_form(experiment, tmp_
     (folder / "config.toml").write_text(experiment_toml(ready.model_dump(mode="json")), encoding="utf-8")
     report = evaluate_export(folder, progress, ADAPTIVE)
     assert report.form is TokenForm.ADAPTIVE
-    assert "timed eagerly: onnxruntime takes no" in report.source
+    note = "" if runtime is Runtime.EAGER else ", timed eagerly: onnxruntime takes no models"
+    assert report.source.startswith(f"{folder}{note}")
+    assert ("timed eagerly" in report.source) == bool(note)
     assert report.latency_ms > 0.0
