@@ -1,7 +1,8 @@
 """Two tables row by row: is this machine the same as that one, and do two measurements of one machine agree? Pure.
 
 Rows were measured as ratios to a reference block, and their intervals are those of ratios: milliseconds of two runs
-also differ with the clock of the machine. So rows are compared as multiples of the reference, and references by themselves.
+also differ with the clock of the machine. So rows are compared as multiples of the reference, and references by
+themselves.
 """
 
 from __future__ import annotations
