@@ -1,4 +1,4 @@
-"""Ways of running a model: eager, compiled, in bfloat16, and by onnxruntime in float32 and int8."""
+"""Ways of running a model: the runtimes that the program has, and in bfloat16, compiled or not, and in int8."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from latency_tables.engine import engine_for
+from latency_tables.key import Runtime
+from latency_tables.quiet import steady_process
+
 Run = Callable[[Tensor], Any]
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 
 class Engine(StrEnum):
-    """EAGER is torch as it is; the int8 of onnxruntime quantises weights ahead and activations as they come."""
+    """EAGER, COMPILED and ONNX are the program's runtimes; int8 quantises weights ahead, activations as they come."""
 
     EAGER = "eager"
     COMPILED = "compiled"
@@ -50,29 +54,35 @@ def why_unavailable(engine: Engine) -> str | None:
 
 def runner(engine: Engine, model: nn.Module, images: Tensor, num_threads: int = 1) -> Run:
     """The model as a call on float32 images of this shape. Compiling takes minutes for a large model."""
-    if engine.is_onnx:
-        return _onnx_runner(model, images, num_threads, is_int8=engine is Engine.ONNX_INT8)
-    model = copy.deepcopy(model) if engine is not Engine.EAGER else model
-    is_half = engine in {Engine.BF16, Engine.COMPILED_BF16}
-    model = model.bfloat16() if is_half else model
-    if engine in {Engine.COMPILED, Engine.COMPILED_BF16}:
-        model = _compiled(model)
-    return (lambda given: model(given.bfloat16())) if is_half else model
+    match engine:
+        case Engine.EAGER:
+            return model
+        case Engine.ONNX_INT8:
+            return _int8_runner(model, images, num_threads)
+        case Engine.ONNX:
+            run = _in_runtime(Runtime.ONNXRUNTIME, model, images, num_threads)
+            return lambda given: run(given)[0]
+        case Engine.COMPILED:
+            return _in_runtime(Runtime.COMPILED, copy.deepcopy(model), images, num_threads)
+        case Engine.BF16 | Engine.COMPILED_BF16:
+            runtime = Runtime.EAGER if engine is Engine.BF16 else Runtime.COMPILED
+            half = _in_runtime(runtime, copy.deepcopy(model).bfloat16(), images.bfloat16(), num_threads)
+            return lambda given: half(given.bfloat16())
 
 
-def _compiled(model: nn.Module) -> Any:
-    torch._inductor.config.freezing = True
-    return torch.compile(model, dynamic=False)
+def _in_runtime(runtime: Runtime, model: nn.Module, images: Tensor, num_threads: int) -> Run:
+    """As `export` and `evaluate` run it, made ready with the threads that it is timed with."""
+    with steady_process(num_threads):
+        return engine_for(runtime, num_threads=num_threads).model(model, images)
 
 
-def _onnx_runner(model: nn.Module, images: Tensor, num_threads: int, *, is_int8: bool) -> Run:
+def _int8_runner(model: nn.Module, images: Tensor, num_threads: int) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = num_threads, 1
     with tempfile.TemporaryDirectory() as folder:
-        path = exported(model, images, Path(folder) / "model.onnx")
-        path = quantised(path) if is_int8 else path
+        path = quantised(exported(model, images, Path(folder) / "model.onnx"))
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     (name,) = (given.name for given in session.get_inputs())
     return lambda given: session.run(None, {name: given.numpy()})[0]

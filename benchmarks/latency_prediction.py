@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from bars import Bar, finish, parser
 
-from latency_tables.agreement import row_pairs
+from latency_tables.compare import compare_tables
 from latency_tables.end_to_end import random_schedules
 from latency_tables.measure import Effort, measure_table
 from latency_tables.predictor import Predictor
@@ -192,14 +192,14 @@ def repeat(model: str, seconds: float, *, is_loaded: bool) -> dict[str, Any]:
     for number in range(2):
         with loaded_core() if is_loaded and number else contextmanager(lambda: iter([None]))():
             tables.append(measure_table(backbone, name=model, effort=Effort(time_limit_s=seconds)))
-    pairs = row_pairs(*tables)
+    rows = compare_tables(*tables).rows
     return {
         "model": model,
         "loaded": is_loaded,
-        "points": len(pairs),
-        "agreeing": sum(pair.overlaps for pair in pairs) / len(pairs),
-        "median_difference": float(np.median([abs(pair.difference_percent) for pair in pairs])),
-        "apart": [pair.name for pair in pairs if not pair.overlaps],
+        "points": len(rows),
+        "agreeing": sum(not row.differs for row in rows) / len(rows),
+        "median_difference": float(np.median([100.0 * abs(row.ratio - 1.0) for row in rows])),
+        "apart": [row.name for row in rows if row.differs],
     }
 
 

@@ -47,7 +47,7 @@ def check_models(
             works[str(number)] = parts.pruned(schedule)
     with allowance.preparing():
         dense = parts.dense()
-    rounds = Rounds(dense, clock=clock, seed=seed)
+    rounds = Rounds(dense, clock=clock, seed=seed, max_calls=1)  # see `interleave`
     rounds.add(works)
     repeat(rounds, goal, allowance, on_look=on_look)
     plans = [schedule.plan(draft.geometry, draft.selector.package) for schedule in schedules]

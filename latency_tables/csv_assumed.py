@@ -28,6 +28,9 @@ FIXED_SHARE = 0.03
 
 # Ends of an assumed interval, as multiples of what is assumed.
 _LOW, _HIGH = 0.1, 2.0
+# Where blocks take time in proportion to their tokens the middle would fall far below the upper end, which stays: what
+# few tokens cost beside that is not known.
+_LEAST_OF_HIGH = 0.1
 # Blocks that are slower than the whole model by more than this contradict it.
 _MAX_EXCESS = 0.10
 
@@ -78,11 +81,15 @@ def complete(parts: CsvParts, shape: BackboneShape, *, extends_blocks: bool) -> 
 
 
 def _fewest_tokens(blocks: Curve, fewest: int) -> Measurement:
-    """On the line through the two smallest counts, at most as slow as the smaller, at least in proportion to tokens."""
+    """On the line through the two smallest counts, at most as slow as the smaller.
+
+    At least in proportion to tokens, and at least a tenth of the upper end.
+    """
     (first, row), (second, next_row) = list(blocks.items())[:2]
     slope = max(0.0, (next_row.median_ms - row.median_ms) / (second - first))
     proportional = row.median_ms * fewest / first
-    middle = min(row.median_ms, max(proportional, row.median_ms - slope * (first - fewest)))
+    line = row.median_ms - slope * (first - fewest)
+    middle = min(row.median_ms, max(proportional, line, _LEAST_OF_HIGH * row.high_ms))
     low = max(middle * _LOW, min(proportional, middle))
     return Measurement(median_ms=middle, low_ms=low, high_ms=row.high_ms, num_samples=1)
 

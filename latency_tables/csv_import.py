@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from latency_tables.conditions import Conditions
 from latency_tables.csv_assumed import Completed, complete
 from latency_tables.csv_parts import CsvParts, parts_of
 from latency_tables.csv_rows import UNKNOWN_SPREAD, CsvForm, read_rows
@@ -13,7 +14,7 @@ from latency_tables.device import DeviceFingerprint
 from latency_tables.key import BackboneShape, DType, Runtime, SelectorOptions, TableKey
 from latency_tables.measurement import Measurement
 from latency_tables.provenance import Provenance
-from latency_tables.table import Conditions, EndToEndCheck, LatencyTable
+from latency_tables.table import EndToEndCheck, LatencyTable
 from spvit.errors import LatencyTableError
 
 P90_ERROR_PERCENT = {CsvForm.PARTS: 10.0, CsvForm.KEEP_RATIOS: 15.0}

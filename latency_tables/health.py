@@ -78,7 +78,7 @@ def table_warnings(table: LatencyTable) -> tuple[str, ...]:
             f"The machine was busy while the table was measured: one and the same block varied by {spread:.0f} % "
             f"(load average {table.conditions.load_average:.1f})."
         )
-    return (*warnings, *table.conditions.warnings(table.key.num_threads))
+    return (*warnings, *table.conditions.warnings(table.key.num_threads, table.device.logical_cores))
 
 
 def device_warnings(table: LatencyTable, fingerprint: DeviceFingerprint) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from torch import nn
 from latency_tables.allowance import Allowance
 from latency_tables.clock import clock_for
 from latency_tables.complete_models import check_models
+from latency_tables.conditions import Conditions
 from latency_tables.device import DeviceFingerprint
 from latency_tables.end_to_end import random_schedules
 from latency_tables.engine import engine_for
@@ -22,7 +23,7 @@ from latency_tables.quiet import Business, business, check_threads, pinned_cores
 from latency_tables.ratio import spread_percent
 from latency_tables.repeats import Goal
 from latency_tables.stages import Progress, Stages
-from latency_tables.table import Conditions, EndToEndCheck, LatencyTable
+from latency_tables.table import EndToEndCheck, LatencyTable
 from spvit.errors import LatencyTableError
 from spvit.options import SelectorKind
 from spvit.schedule import PruningSchedule
@@ -229,6 +230,8 @@ class _Measuring:
             usable_cores=self.fingerprint.usable_cores,
             pinned_cores=pinned_cores(self.cores),
             preparation_s=0.0 if allowance is None else allowance.preparation_s,
+            num_rows=len(measured.timed.workloads),
+            num_precise_rows=measured.num_precise,
         )
 
     def _complete_models(self) -> list[PruningSchedule]:

@@ -22,10 +22,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class TimedParts:
-    """Samples of all parts, and the counts of each level's blocks."""
+    """Samples of all parts, the counts of each level's blocks, and how many parts are as precise as they should be."""
 
     timed: Interleaved
     block_counts: BlockCounts
+    num_precise: int
 
 
 class PartTimer:
@@ -49,7 +50,11 @@ class PartTimer:
         for level in levels:
             rounds.add(self._prepared(block_makers(self._parts, level, sorted(self._counts[level]))))
         repeat(rounds, goal, self._allowance, more=(lambda _: {}) if on_gpu else self._more, on_look=on_look)
-        return TimedParts(timed=rounds.result(), block_counts=[sorted(counts) for counts in self._counts])
+        return TimedParts(
+            timed=rounds.result(),
+            block_counts=[sorted(counts) for counts in self._counts],
+            num_precise=sum(goal.is_reached(rounds.estimate(name)) for name in rounds.names),
+        )
 
     def _more(self, rounds: Rounds) -> dict[str, Work]:
         """Blocks at the counts that the curves ask for by now."""

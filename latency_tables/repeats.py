@@ -34,8 +34,10 @@ class Goal:
 
     def is_met(self, estimate: RatioEstimate) -> bool:
         """Whether a row needs no more samples."""
-        if estimate.num_samples >= self.max_rounds:
-            return True
+        return estimate.num_samples >= self.max_rounds or self.is_reached(estimate)
+
+    def is_reached(self, estimate: RatioEstimate) -> bool:
+        """Whether a row is as precise as it should be."""
         half_width = (estimate.high - estimate.low) / 2.0
         return estimate.num_samples >= FEWEST_TO_JUDGE and half_width <= self.precision * estimate.median
 

@@ -15,6 +15,9 @@ from itertools import pairwise
 from latency_tables.curves import Curve
 from latency_tables.table import LatencyTable
 
+_MOST_RISE = 0.01
+"""Of the medians on one plateau: wide intervals of a disturbed measurement make nothing level."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plateau:
@@ -29,15 +32,19 @@ class Plateau:
             raise ValueError(f"A plateau needs 1 <= first <= last and a time above 0 ms, but got {self}.")
 
 
-def plateaus(curve: Curve) -> tuple[Plateau, ...]:
+def plateaus(curve: Curve, *, most_rise: float = _MOST_RISE) -> tuple[Plateau, ...]:
     """A curve as plateaus, which follow each other without a gap from its first to its last measured count.
 
-    Measured counts are on one plateau as long as their medians are within the interval of its first one: always that
-    one, so that a slope is not taken for level step by step. The most that one of them takes is the plateau's time.
-    Between two plateaus nothing was measured: there each count is a plateau of its own, on the straight line that
-    predictions follow.
+    Measured counts are on one plateau as long as their medians are within the interval of its first one, and hardly
+    above its median: always that one, so that a slope is not taken for level step by step. The most that one of them
+    takes is the plateau's time. Between two plateaus nothing was measured: there each count is a plateau of its own, on
+    the straight line that predictions follow.
+
+    Args:
+        curve: the measured rows.
+        most_rise: how far a median of a plateau may be above that of its first count, as a share of it.
     """
-    levels = list(_levels(curve))
+    levels = list(_levels(curve, most_rise))
     found = levels[:1]
     for before, after in pairwise(levels):
         found += [*_slope(curve, before.last, after.first), after]
@@ -66,20 +73,25 @@ def snap(num_tokens: int, stairs: Sequence[Plateau]) -> int:
 
 
 def level_plateaus(table: LatencyTable) -> tuple[tuple[Plateau, ...], ...]:
-    """The plateaus of the blocks of each level of a table's backbone."""
-    return tuple(plateaus(rows.blocks) for rows in table.levels)
+    """The plateaus of the blocks of each level of a table's backbone.
+
+    Intervals of an imported table are mostly assumed and tell nothing of noise: there only what costs no more is level.
+    """
+    most_rise = 0.0 if table.provenance.imported_from else _MOST_RISE
+    return tuple(plateaus(rows.blocks, most_rise=most_rise) for rows in table.levels)
 
 
-def _levels(curve: Curve) -> Iterator[Plateau]:
+def _levels(curve: Curve, most_rise: float) -> Iterator[Plateau]:
     """Plateaus that begin and end at measured counts."""
     counts = list(curve)
     start = 0
     for end in range(1, len(counts) + 1):
         first = curve[counts[start]]
-        if end < len(counts) and first.low_ms <= curve[counts[end]].median_ms <= first.high_ms:
+        most_ms = min(first.high_ms, (1.0 + most_rise) * first.median_ms)
+        if end < len(counts) and first.low_ms <= curve[counts[end]].median_ms <= most_ms:
             continue
-        most_ms = max(curve[count].median_ms for count in counts[start:end])
-        yield Plateau(first=counts[start], last=counts[end - 1], ms=most_ms)
+        slowest_ms = max(curve[count].median_ms for count in counts[start:end])
+        yield Plateau(first=counts[start], last=counts[end - 1], ms=slowest_ms)
         start = end
 
 

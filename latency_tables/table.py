@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
+from latency_tables.conditions import Conditions
 from latency_tables.curves import Curve, LevelRows, check_curve
 from latency_tables.device import DeviceFingerprint
 from latency_tables.key import BackboneShape, SelectorOptions, TableKey
@@ -54,63 +54,6 @@ class EndToEndCheck:
     def is_assumed(self) -> bool:
         """Whether no complete model was measured, so that the errors are a guess."""
         return self.num_checked == 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Conditions:
-    """How busy the machine was: the first thing to look at when two tables differ.
-
-    Attributes:
-        created_at: when it was measured.
-        load_average: runnable tasks of the last minute before measuring.
-        cpu_pressure_percent: share of time that a runnable task waited for a CPU before measuring (Linux PSI, 10 s
-            average), absent where the kernel does not tell.
-        reference_spread_percent: (p95 - p5) / median of the reference's samples.
-        load_average_after: the same as `load_average` at the end; the measurement itself is one of the tasks.
-        cpu_pressure_percent_after: the same as `cpu_pressure_percent` at the end.
-        usable_cores: cores that the process was allowed to run on; absent in imported tables.
-        pinned_cores: the cores that it was pinned to; none where it was free to move among the usable ones.
-        preparation_s: seconds of compiling and exporting, which no limit on measuring counts.
-    """
-
-    created_at: datetime
-    load_average: float
-    cpu_pressure_percent: float | None
-    reference_spread_percent: float
-    load_average_after: float | None = None
-    cpu_pressure_percent_after: float | None = None
-    usable_cores: int | None = None
-    pinned_cores: tuple[int, ...] = ()
-    preparation_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.created_at.utcoffset() is None:
-            raise ValueError(f"created_at needs a time zone, but got {self.created_at}.")
-        numbers = (
-            self.load_average,
-            self.cpu_pressure_percent or 0.0,
-            self.reference_spread_percent,
-            self.load_average_after or 0.0,
-            self.cpu_pressure_percent_after or 0.0,
-            self.preparation_s,
-        )
-        if not all(math.isfinite(number) and number >= 0.0 for number in numbers):
-            raise ValueError(f"Load, pressure, spread and time must be finite and at least 0, but got {numbers}.")
-        if self.usable_cores is not None and self.usable_cores < 1:
-            raise ValueError(f"At least one core must be usable, but got {self.usable_cores}.")
-
-    def warnings(self, num_threads: int) -> tuple[str, ...]:
-        """Sentences about conditions under which so many threads cannot be timed well."""
-        if self.usable_cores is None:
-            return ()
-        num_free = max(0, self.usable_cores - round(self.load_average))
-        if num_threads <= num_free:
-            return ()
-        warning = (
-            f"{num_threads} thread(s) were timed while other programs (load average {self.load_average:.1f}) left "
-            f"about {num_free} of {self.usable_cores} usable core(s) free; measure again while less else is running."
-        )
-        return (warning,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,10 +111,12 @@ class LatencyTable:
             rows.check(
                 num_prefix_tokens=self.shape.num_prefix_tokens,
                 num_patches=level.num_patches,
+                reference_ms=self.reference.median_ms,
                 prefix=f"level {number + 1}: " if number else "",
             )
         if self.last_blocks:
-            check_curve("last_blocks", self.last_blocks, self.shape.smallest_num_tokens, self.geometry.num_tokens)
+            smallest, largest = self.shape.smallest_num_tokens, self.geometry.num_tokens
+            check_curve("last_blocks", self.last_blocks, smallest, largest, reference_ms=self.reference.median_ms)
         if self.selector.kind in self.other_selections:
             raise LatencyTableError(f"selections of {self.selector.kind} are there twice.")
         check_plausible(self)

@@ -9,13 +9,14 @@ from dataclasses import asdict, fields, is_dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
+from latency_tables.conditions import Conditions
 from latency_tables.curves import Curve, LevelRows
 from latency_tables.device import DeviceFingerprint
 from latency_tables.fields import Fields
 from latency_tables.key import BackboneShape, DType, LevelShape, Runtime, SelectorOptions, TableKey
 from latency_tables.measurement import Measurement
 from latency_tables.provenance import Provenance
-from latency_tables.table import SCHEMA_VERSION, Conditions, EndToEndCheck, LatencyTable
+from latency_tables.table import SCHEMA_VERSION, EndToEndCheck, LatencyTable
 from spvit.errors import LatencyTableError
 from spvit.options import HeadWeighting, SelectorKind
 from spvit.schedule import PackageMode
@@ -58,6 +59,9 @@ def _write_optional(document: dict[str, Any], table: LatencyTable) -> None:
     for name in ("timm_version", "runtime_version"):
         if not document["device"][name]:
             del document["device"][name]
+    for name in ("num_rows", "num_precise_rows"):
+        if document["conditions"][name] is None:
+            del document["conditions"][name]
     if table.provenance == Provenance():
         del document["provenance"]
     else:
@@ -266,4 +270,6 @@ def _conditions(fields: Fields) -> Conditions:
         usable_cores=fields.optional_integer("usable_cores"),
         pinned_cores=fields.integers("pinned_cores"),
         preparation_s=fields.number("preparation_s"),
+        num_rows=fields.integer("num_rows") if fields.has("num_rows") else None,
+        num_precise_rows=fields.integer("num_precise_rows") if fields.has("num_precise_rows") else None,
     )

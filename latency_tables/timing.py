@@ -89,7 +89,7 @@ def compare_models(
     seed: int = 0,
     on_round: RoundDone = lambda _: None,
 ) -> dict[str, Comparison]:
-    """Times complete models side by side, each sample as a ratio to the dense model run just before and after.
+    """Times complete models side by side, each sample one call, as a ratio to the dense model just before and after.
 
     The dense model is among the results too: its runs are compared with their neighbours among themselves, and how wide
     its interval is shows the noise. (Run as one more model, right behind itself, it looked 2 to 4 % faster than it is
@@ -122,6 +122,7 @@ def compare_models(
             num_rounds=num_rounds,
             time_limit_s=time_limit_s,
             seed=seed,
+            max_calls=1,
             on_round=on_round,
         )
     samples = {dense: reference_samples(timed.reference_seconds)} | dict(timed.workloads)

@@ -89,8 +89,10 @@ def certify(
         progress: told the finished share and what is being done.
 
     Raises:
+        ConfigError: the runtime is missing here.
         DataError: the validation split cannot be read.
     """
+    check_runtime(latency)
     top1s: dict[tuple[str, Split], float] = {}
     for number, name in enumerate(sorted(trained)):
         for split in splits_of(data):
@@ -111,6 +113,33 @@ def certify(
         )
         for name in models
     }
+
+
+def check_runtime(latency: LatencyConfig, *, is_adaptive: bool = False) -> None:
+    """Refuse what cannot be timed here, to be asked before anything is evaluated.
+
+    Args:
+        latency: device, runtime and threads.
+        is_adaptive: whether token counts depend on the image.
+
+    Raises:
+        ConfigError: the runtime is missing here, or takes no models whose token counts depend on the image.
+    """
+    import torch
+
+    from latency_tables.engine import engine_for
+
+    runtime = Runtime(latency.runtime)
+    if is_adaptive and runtime is not Runtime.EAGER:
+        raise ConfigError(
+            "Models whose token counts depend on the image run eagerly only, but latency.runtime = "
+            f'"{runtime}" was set. Evaluate with --form gathered, or with --set latency.runtime=eager.'
+        )
+    if runtime is Runtime.COMPILED:
+        from latency_tables.engine_compiled import check_compiler
+
+        check_compiler(torch.device(latency.device))
+    engine_for(runtime, num_threads=latency.num_threads)
 
 
 def splits_of(data: DataConfig) -> tuple[Split, ...]:
@@ -158,19 +187,17 @@ def time_side_by_side(
     import torch
 
     from latency_tables.engine import engine_for
+    from latency_tables.quiet import steady_process
     from latency_tables.stream import compare_on_batches
 
-    if images is not None and Runtime(latency.runtime) is not Runtime.EAGER:
-        raise ConfigError(
-            "Models whose token counts depend on the image run eagerly only, but latency.runtime = "
-            f'"{latency.runtime}" was set. Evaluate with --form gathered, or with --set latency.runtime=eager.'
-        )
+    check_runtime(latency, is_adaptive=images is not None)
     dtype = getattr(torch, latency.dtype)
     copies = {name: copy.deepcopy(model).to(latency.device, dtype).eval() for name, model in models.items()}
     inputs = _noise(preprocessing, latency.batch_size) if images is None else images.stacked()
     batches = torch.split(inputs.to(latency.device, dtype), latency.batch_size)
     engine = engine_for(latency.runtime, num_threads=latency.num_threads)
-    with torch.inference_mode():
+    # Here already: what was compiled for other threads would be compiled once more within the timing.
+    with steady_process(latency.num_threads):
         return compare_on_batches(
             {name: engine.model(model, batches[0]) for name, model in copies.items()},
             batches,

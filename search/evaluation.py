@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latency_tables.key import DType, Runtime
-from search.certificate import DENSE, time_side_by_side
+from search.certificate import DENSE, check_runtime, time_side_by_side
 from search.config import ExperimentConfig
 from search.experiment import load_experiment
 from search.form_request import FormRequest
 from search.form_run import FormRun, run_in_form
 from search.model_cost import dense_gmacs, mean_gmacs
 from search.model_report import AdaptiveServing, ModelReport, mean_block_tokens
+from spvit.options import TokenForm
 from trainers.preprocessing import preprocessing_of
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def evaluate_experiment(
 def evaluate_export(directory: Path, progress: Progress, request: FormRequest | None = None) -> ModelReport:
     """Evaluates an exported model from its folder alone, with the data that its experiment names.
 
+    The adaptive form is timed eagerly whatever the experiment's runtime is, as no other can run it.
+
     Args:
         directory: the exported folder.
         progress: told the finished share and what is being done.
@@ -70,12 +73,18 @@ def evaluate_export(directory: Path, progress: Progress, request: FormRequest | 
 
     model = load_exported(directory)
     experiment = load_experiment(directory / EXPORTED_EXPERIMENT)
-    return _report(model, experiment, str(directory), progress, request or FormRequest())
+    runtime, request, source = Runtime(experiment.latency.runtime), request or FormRequest(), str(directory)
+    if request.form is TokenForm.ADAPTIVE and runtime is not Runtime.EAGER:
+        source = f"{directory}, timed eagerly: {runtime} takes no models whose token counts depend on the image"
+        latency = experiment.latency.model_copy(update={"runtime": Runtime.EAGER.value})
+        experiment = experiment.model_copy(update={"latency": latency})
+    return _report(model, experiment, source, progress, request)
 
 
 def _report(
     model: PrunedModel, experiment: ExperimentConfig, source: str, progress: Progress, request: FormRequest
 ) -> ModelReport:
+    check_runtime(experiment.latency, is_adaptive=request.form is TokenForm.ADAPTIVE)
     model.eval().requires_grad_(requires_grad=False)
     run = run_in_form(model, experiment, request, lambda share, text: progress(0.5 * share, text))
     timed = _time(model, run, experiment, progress)

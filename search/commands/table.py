@@ -108,10 +108,10 @@ def _check_text(document: dict[str, Any]) -> str:
 @click.argument("second", type=TABLE, metavar="B")
 @json_option
 def compare(first: Path, second: Path, *, as_json: bool) -> None:
-    """Compare two tables row by row: B over A, with all that both intervals allow.
+    """Compare two tables row by row: B over A as multiples of their reference blocks, with all that intervals allow.
 
-    Rows whose intervals have no time in common differ. Of one machine that was measured twice at most one in twenty
-    should; of two machines it says whether they are the same.
+    Rows whose intervals have nothing in common differ. Of one machine that was measured twice at most one in twenty
+    should; of two machines, with the ratio of the references, it says whether they are the same.
     """
     from latency_tables.compare import compare_tables
     from latency_tables.table import LatencyTable

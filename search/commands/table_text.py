@@ -99,7 +99,7 @@ def comparison_document(comparison: TableComparison) -> dict[str, Any]:
 
 def comparison_text(comparison: TableComparison) -> str:
     """A comparison for a reader."""
-    heading = ["part", "tokens", "A, ms", "B, ms", "B / A", "low", "high", ""]
+    heading = ["part", "tokens", "A, ms", "B, ms", "B / A of the reference", "low", "high", ""]
     unmatched = f"; {comparison.num_unmatched} rows are in one of them only" if comparison.num_unmatched else ""
     return "\n".join(
         [
@@ -107,8 +107,9 @@ def comparison_text(comparison: TableComparison) -> str:
             "",
             *[f"differs  {fact.name}: {fact.first} | {fact.second}" for fact in comparison.differences],
             (
-                f"B takes {comparison.median_ratio:.3f} times as long as A (median of {len(comparison.rows)} rows); "
-                f"{comparison.num_differing} differ beyond their intervals{unmatched}"
+                f"B takes {comparison.median_ratio:.3f} times as long as A (median of {len(comparison.rows)} rows), "
+                f"its reference block {comparison.reference_ratio:.3f} times; as multiples of the reference "
+                f"{comparison.num_differing} rows differ beyond their intervals{unmatched}"
             ),
         ]
     )

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from latency_tables.conditions import Conditions
 from latency_tables.curves import LevelRows
 from latency_tables.device import DeviceFingerprint
 from latency_tables.key import BackboneShape, LevelShape, SelectorOptions, TableKey
 from latency_tables.measurement import Measurement
-from latency_tables.table import Conditions, EndToEndCheck, LatencyTable
+from latency_tables.table import EndToEndCheck, LatencyTable
 from spvit.options import SelectorKind
 
 

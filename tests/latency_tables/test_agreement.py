@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from latency_tables.agreement import row_pairs
 from latency_tables.clock import ThreadCpuClock, Work
+from latency_tables.compare import compare_tables
 from latency_tables.counts import first_counts
 from latency_tables.curves import Curve
 from latency_tables.key import DType, SelectorOptions
@@ -78,9 +78,9 @@ def test_a_model_measured_twice_differs_by_less_than_the_stated_intervals(load: 
 
 
 def test_equal_tables_agree_in_every_part(leveled: LatencyTable) -> None:
-    pairs = row_pairs(leveled, leveled)
-    assert len({pair.name for pair in pairs}) == len(pairs) == 7 + 4 + 3 + 3 + 2 + 2 + 4
-    assert all(pair.overlaps and pair.difference_percent == 0.0 for pair in pairs)
+    rows = compare_tables(leveled, leveled).rows
+    assert len({row.name for row in rows}) == len(rows) == 7 + 4 + 3 + 3 + 2 + 2 + 4
+    assert all(row.ratio == 1.0 and not row.differs for row in rows)
 
 
 def test_a_machine_that_is_slower_throughout_agrees(table: LatencyTable) -> None:
@@ -105,11 +105,12 @@ def test_a_machine_that_is_slower_throughout_agrees(table: LatencyTable) -> None
         selections=scaled(table.selections, 1.5),
         other_selections={kind: scaled(curve, 1.5) for kind, curve in table.other_selections.items()},
     )
-    assert all(pair.overlaps and abs(pair.difference_percent) < 1e-9 for pair in row_pairs(table, slower))
+    rows = compare_tables(table, slower).rows
+    assert all(row.ratio == pytest.approx(1.0) and not row.differs for row in rows)
 
 
 def test_a_part_that_differs_is_named(table: LatencyTable) -> None:
     slow = replace(table.stem, median_ms=0.6, low_ms=0.55, high_ms=0.65)
-    pairs = row_pairs(table, replace(table, stem=slow))
-    assert [pair.name for pair in pairs if not pair.overlaps] == ["stem"]
-    assert pairs[0].difference_percent == pytest.approx(50.0)
+    rows = compare_tables(table, replace(table, stem=slow)).rows
+    assert [row.name for row in rows if row.differs] == ["stem"]
+    assert rows[0].ratio == pytest.approx(1.5)

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -60,6 +61,20 @@ def test_rows_of_parts_are_the_tables_own(imported: Import) -> None:
     assert (table.stem.median_ms, table.head.median_ms, table.dense.median_ms) == (0.4, 0.1, 12.5)
     assert {count: row.median_ms for count, row in table.selections.items()} == {3: 0.03, 50: 0.12}
     assert tuple(table.last_blocks) == (2, 50)
+
+
+@pytest.mark.parametrize("power", [1.0, 1.5, 2.0])
+def test_keep_ratios_of_blocks_in_proportion_to_tokens_or_beyond_are_accepted(
+    target: ImportTarget, tmp_path: Path, power: float
+) -> None:
+    lines = [f"{ratio},{2.0 * ratio**power}" for ratio in (1.0, 0.9, 0.7, 0.5)]
+    (tmp_path / "board.csv").write_text("\n".join(["keep_ratio,block_ms", *lines]))
+    shape = replace(target.shape, num_patches=196)
+    blocks = import_table(tmp_path / "board.csv", replace(target, shape=shape)).blocks
+    fewest, told = list(blocks.values())[:2]
+    assert next(iter(blocks)) == 2
+    assert fewest.low_ms <= told.median_ms * 2 / 99 <= fewest.median_ms < told.median_ms
+    assert fewest.high_ms == told.high_ms
 
 
 def test_a_schedule_is_priced_by_the_sum_of_its_rows(imported: Import) -> None:

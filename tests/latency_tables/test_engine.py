@@ -138,6 +138,21 @@ def test_a_missing_compiler_is_named_with_the_setting(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_recorded_parts_share_their_memory() -> None:
+    """Thirty graphs take as much memory beside their inputs as three, give or take what allocators round up."""
+    engine, module = engine_for(Runtime.CUDA_GRAPH), nn.Linear(1024, 1024, device="cuda")
+    inputs = (torch.zeros(8192, 1024, device="cuda"),)  # 32 MiB, as is the output
+    with torch.inference_mode():
+        works = [engine.work([module], inputs) for _ in range(3)]
+        before = torch.cuda.memory_reserved()
+        works += [engine.work([module], inputs) for _ in range(27)]
+        torch.cuda.empty_cache()  # what warming up left on streams of its own
+        for work in works:
+            work()
+    assert torch.cuda.memory_reserved() - before < 27 * 32 * 2**20 / 4
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_a_recorded_model_reads_new_images(backbone: VisionTransformer) -> None:
     model = prune(backbone, PruningSchedule.from_keep_rates([0.5], [1])).eval().cuda()
     run = engine_for(Runtime.CUDA_GRAPH).model(model, torch.zeros(2, 3, 32, 32, device="cuda"))

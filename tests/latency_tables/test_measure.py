@@ -58,6 +58,9 @@ def test_a_table_holds_every_part(measured: LatencyTable, backbone: VisionTransf
     assert measured.selector_kinds == (SelectorKind.MULTI_HEAD, SelectorKind.LIGHT)
     assert tuple(measured.other_selections[SelectorKind.LIGHT]) == selection_counts(shape)
     assert measured.blocks[2].num_samples == 3
+    num_curves = sum(map(len, (*measured.levels[0].other_selections.values(), measured.selections, measured.blocks)))
+    assert measured.conditions.num_rows == 3 + num_curves + len(measured.last_blocks)
+    assert measured.conditions.num_precise_rows == 0  # three samples are too few to judge by
     assert (measured.end_to_end.num_fitted, measured.end_to_end.num_checked) == (14, 14)
 
 

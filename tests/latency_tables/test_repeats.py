@@ -98,3 +98,14 @@ def test_preparing_is_no_part_of_the_time_spent() -> None:
         sum(range(2_000_000))
     assert allowance.preparation_s > 0.0
     assert allowance.spent_s - before < allowance.preparation_s
+
+
+def test_a_row_that_is_done_for_its_many_samples_has_not_reached_its_precision() -> None:
+    rounds, _ = rounds_of(steady=0.0, restless=0.5)
+    repeat(rounds, goal(max_rounds=12), Allowance(60.0))
+    estimates = {name: rounds.estimate(name) for name in rounds.names}
+    assert all(goal(max_rounds=12).is_met(estimate) for estimate in estimates.values())
+    assert {name: goal(max_rounds=12).is_reached(estimate) for name, estimate in estimates.items()} == {
+        "steady": True,
+        "restless": False,
+    }

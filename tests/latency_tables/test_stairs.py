@@ -1,6 +1,7 @@
 """Snapping to plateaus: never dearer, never fewer tokens, in order, and right on a staircase whose answer is known."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from latency_tables.curves import Curve
 from latency_tables.measurement import Measurement
+from latency_tables.provenance import Provenance
 from latency_tables.stairs import Plateau, level_plateaus, plateaus, snap
 from latency_tables.table import LatencyTable
 
@@ -62,6 +64,23 @@ def test_a_staircase_is_found_within_its_noise() -> None:
 def test_a_slope_is_not_level_step_by_step() -> None:
     curve = {count: row(1.0 + 0.008 * count, noise=0.009) for count in range(1, 20)}
     assert all(plateau.last - plateau.first <= 1 for plateau in plateaus(curve))
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.3])
+def test_what_rises_is_not_level_however_wide_its_intervals(noise: float) -> None:
+    """A straight line of a disturbed measurement: no plateau is more than a hundredth dearer than its first count."""
+    curve = {count: row(0.2 + 0.01 * count, noise) for count in range(2, 198)}
+    for plateau in plateaus(curve):
+        assert plateau.ms <= 1.01 * curve[plateau.first].median_ms
+
+
+def test_assumed_intervals_of_an_imported_table_make_nothing_level(table: LatencyTable) -> None:
+    blocks = {2: row(1.0, 0.1), 18: row(1.005, 0.1), 34: row(1.006, 0.1), 49: row(1.006, 0.1), 50: row(2.0, 0.1)}
+    measured = replace(table, blocks=blocks)
+    imported = replace(measured, provenance=Provenance(imported_from="board.csv"))
+    assert snap(2, level_plateaus(measured)[0]) == 49
+    (stairs,) = level_plateaus(imported)
+    assert [snap(count, stairs) for count in (2, 10, 18, 33, 34, 49, 50)] == [2, 10, 18, 33, 49, 49, 50]
 
 
 def test_between_plateaus_predictions_rise_so_that_nothing_is_free() -> None:

@@ -2,12 +2,16 @@ import pickle
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from latency_tables.health import table_warnings
 from latency_tables.measurement import Measurement
+from latency_tables.ratio import RatioEstimate, repeatable
 from latency_tables.table import LatencyTable
 from spvit.errors import LatencyTableError
+from spvit.options import SelectorKind
 
 
 @pytest.mark.parametrize(
@@ -52,6 +56,21 @@ def test_a_kernel_that_prefers_more_tokens_is_allowed(
     assert make_table(blocks={**table.blocks, 34: dip}).blocks[34] == dip
 
 
+@pytest.mark.parametrize("share", [1e-3, 1e-4, 1e-6])
+def test_parts_that_are_short_beside_the_reference_have_wide_intervals(
+    make_table: Callable[..., LatencyTable], table: LatencyTable, share: float
+) -> None:
+    """A light selector at few tokens beside a block of a large model: what differs from run to run is more."""
+    ratio = repeatable(RatioEstimate(median=share, low=0.99 * share, high=1.01 * share, num_samples=24))
+    unit_ms = table.reference.median_ms
+    short = Measurement(
+        median_ms=ratio.median * unit_ms, low_ms=ratio.low * unit_ms, high_ms=ratio.high * unit_ms, num_samples=24
+    )
+    light = {**table.other_selections[SelectorKind.LIGHT], 3: short}
+    measured = make_table(stem=short, other_selections={SelectorKind.LIGHT: light})
+    assert measured.other_selections[SelectorKind.LIGHT][3] == short
+
+
 def test_tables_travel_between_processes(table: LatencyTable) -> None:
     assert pickle.loads(pickle.dumps(table)) == table  # noqa: S301
 
@@ -73,7 +92,7 @@ def test_the_hash_tells_contents_apart(make_table: Callable[..., LatencyTable], 
 def test_threads_without_free_cores_are_warned_of(
     table: LatencyTable, load: float, num_threads: int, warning: str | None
 ) -> None:
-    warnings = replace(table.conditions, usable_cores=2, load_average=load).warnings(num_threads)
+    warnings = replace(table.conditions, usable_cores=2, load_average=load).warnings(num_threads, num_cores=2)
     if warning is None:
         assert warnings == ()
     else:
@@ -82,4 +101,32 @@ def test_threads_without_free_cores_are_warned_of(
 
 def test_nothing_is_said_where_the_cores_are_unknown(table: LatencyTable) -> None:
     assert table.conditions.usable_cores is None
-    assert table.conditions.warnings(64) == ()
+    assert table.conditions.warnings(64, num_cores=64) == ()
+
+
+@pytest.mark.parametrize(("load", "num_free"), [(5.0, None), (14.4, None), (15.0, 1), (40.0, 0)])
+def test_programs_on_cores_that_the_process_may_not_use_are_not_held_against_it(
+    table: LatencyTable, load: float, num_free: int | None
+) -> None:
+    """Two cores of a machine of sixteen, whose load is that of all sixteen."""
+    warnings = replace(table.conditions, usable_cores=2, load_average=load).warnings(2, num_cores=16)
+    assert (warnings == ()) if num_free is None else f"left about {num_free} of 2 usable" in warnings[0]
+
+
+@pytest.mark.parametrize(("num_precise", "is_warned_of"), [(0, True), (29, True), (30, False), (60, False)])
+def test_a_table_whose_rows_are_mostly_imprecise_says_so(
+    table: LatencyTable, tmp_path: Path, num_precise: int, is_warned_of: bool
+) -> None:
+    told = replace(table, conditions=replace(table.conditions, num_rows=60, num_precise_rows=num_precise))
+    warnings = [warning for warning in table_warnings(told) if f"Only {num_precise} of 60 rows" in warning]
+    assert bool(warnings) == is_warned_of
+    told.save(tmp_path / "table.json")
+    assert LatencyTable.load(tmp_path / "table.json") == told
+
+
+@pytest.mark.parametrize(("num_rows", "num_precise"), [(None, 3), (3, None), (3, 4), (3, -1)])
+def test_no_more_rows_are_precise_than_there_are(
+    table: LatencyTable, num_rows: int | None, num_precise: int | None
+) -> None:
+    with pytest.raises(ValueError, match="precise"):
+        replace(table.conditions, num_rows=num_rows, num_precise_rows=num_precise)

@@ -93,6 +93,21 @@ def test_a_model_of_a_tenth_of_the_work_is_seen_to_be_faster() -> None:
     assert compared["dense"].ratio.num_samples == 2 * 15 - 1
 
 
+def test_complete_models_are_called_once_for_each_sample() -> None:
+    """Also one that is far shorter: its second call in a row would find the caches as it left them itself."""
+    calls: list[str] = []
+
+    def model(name: str, size: int) -> Callable[[torch.Tensor], object]:
+        def run(x: torch.Tensor) -> object:
+            calls.append(name)
+            return x[:size] @ x
+
+        return run
+
+    compare_models({"dense": model("dense", 500), "small": model("small", 1)}, torch.randn(500, 500), num_rounds=5)
+    assert calls[-11:] == ["dense", *["small", "dense"] * 5]
+
+
 def test_a_dense_model_alone_is_compared_with_itself() -> None:
     x = torch.randn(100, 100)
     assert set(compare_models({"dense": lambda y: x @ y}, x, num_rounds=5)) == {"dense"}

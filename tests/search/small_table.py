@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from latency_tables.conditions import Conditions
 from latency_tables.device import DeviceFingerprint
 from latency_tables.key import SelectorOptions, TableKey
 from latency_tables.measurement import Measurement
 from latency_tables.parts import shape_of
-from latency_tables.table import Conditions, EndToEndCheck, LatencyTable
+from latency_tables.table import EndToEndCheck, LatencyTable
 
 
 def row(ms: float) -> Measurement:

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import spvit
+from latency_tables.conditions import Conditions
 from latency_tables.device import DeviceFingerprint
 from latency_tables.key import BackboneShape, Runtime, SelectorOptions, TableKey
 from latency_tables.measurement import Measurement
-from latency_tables.table import Conditions, EndToEndCheck, LatencyTable
+from latency_tables.table import EndToEndCheck, LatencyTable
 from search.certificate import Certificate, Verdict
 from search.experiment import load_experiment, validate
 from search.export import export

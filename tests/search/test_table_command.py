@@ -131,7 +131,9 @@ def test_compare_of_a_table_with_itself_finds_nothing(call, table):
     document, text = call("compare", "table.json", "table.json")
     assert (document["median_ratio"], document["num_differing"], document["differences"]) == (1.0, 0, [])
     assert len(document["rows"]) == 3 + len(table.blocks) + len(table.selections)
-    assert "B takes 1.000 times as long as A (median of 9 rows); 0 differ beyond their intervals" in text
+    assert document["reference_ratio"] == 1.0
+    assert "B takes 1.000 times as long as A (median of 9 rows), its reference block 1.000 times" in text
+    assert "as multiples of the reference 0 rows differ beyond their intervals" in text
 
 
 def test_compare_finds_the_rows_and_the_facts_that_differ(call, table, folder):
@@ -145,13 +147,19 @@ def test_compare_finds_the_rows_and_the_facts_that_differ(call, table, folder):
     assert f"differs  device.cpu_model: {table.device.cpu_model} | Another CPU" in text
 
 
-def test_ratios_hold_all_that_both_intervals_allow(table):
+def test_ratios_hold_all_that_both_intervals_allow_and_no_clock(table):
+    """A machine that is slower throughout has the same rows: only its reference tells."""
     comparison = compare_tables(table, table.rescaled(2.0))
-    assert comparison.median_ratio == pytest.approx(2.0)
+    assert comparison.median_ratio == pytest.approx(2.0) == comparison.reference_ratio
+    assert comparison.num_differing == 0
+    assert all((found.low, found.high) == pytest.approx((0.98 / 1.02, 1.02 / 0.98)) for found in comparison.rows)
+
+
+def test_rows_that_kept_their_time_differ_where_the_reference_did_not(table):
+    other = replace(table, reference=table.rescaled(2.0).reference)
+    comparison = compare_tables(table, other)
+    assert (comparison.median_ratio, comparison.reference_ratio) == pytest.approx((1.0, 2.0))
     assert comparison.num_differing == len(comparison.rows)
-    assert all(
-        (found.low, found.high) == pytest.approx((2 * 0.98 / 1.02, 2 * 1.02 / 0.98)) for found in comparison.rows
-    )
 
 
 def test_tables_without_a_common_curve_are_not_compared(table):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import engines
 from engines import ONNX_PACKAGES, Engine, logits_of, runner
 from executed_macs import executed_macs
 from ideal import Ideal
@@ -19,6 +20,8 @@ from peers.dynamicvit import DynamicViT
 from peers.evit import EViT
 from peers.tome import ToMe
 
+from latency_tables.engine import engine_for
+from latency_tables.key import Runtime
 from spvit.options import HeadWeighting, SelectorKind
 from spvit.widths import macs_counter
 
@@ -179,10 +182,28 @@ def test_the_ideal_runs_the_same_blocks_and_nothing_else(deep_backbone: Any, ima
         assert ideal(images).shape == (3, 7)
 
 
-@pytest.mark.parametrize(("engine", "tolerance"), [(Engine.EAGER, 0.0), (Engine.BF16, 0.1), (Engine.ONNX, 1e-4)])
-def test_an_engine_gives_the_answers_of_the_model(
-    deep_backbone: Any, images: Tensor, engine: Engine, tolerance: float
+@pytest.fixture
+def runtimes(monkeypatch: pytest.MonkeyPatch) -> list[Runtime]:
+    """The program's runtimes that engines have asked for."""
+    asked: list[Runtime] = []
+
+    def watched(runtime: Runtime, *, num_threads: int) -> Any:
+        asked.append(runtime)
+        return engine_for(runtime, num_threads=num_threads)
+
+    monkeypatch.setattr(engines, "engine_for", watched)
+    return asked
+
+
+TOLERANCES = {Engine.EAGER: 0.0, Engine.BF16: 0.1, Engine.ONNX: 1e-4}
+RUNTIMES = {Engine.EAGER: [], Engine.BF16: [Runtime.EAGER], Engine.ONNX: [Runtime.ONNXRUNTIME]}
+
+
+@pytest.mark.parametrize("engine", TOLERANCES)
+def test_an_engine_gives_the_answers_of_the_model_in_the_programs_own_runtime(
+    deep_backbone: Any, images: Tensor, runtimes: list[Runtime], engine: Engine
 ) -> None:
+    """Compiling is left out, as it takes long."""
     if engine.is_onnx:
         for package in ONNX_PACKAGES:
             pytest.importorskip(package)
@@ -190,4 +211,5 @@ def test_an_engine_gives_the_answers_of_the_model(
     with torch.no_grad():
         exact = model(images)
     difference = (logits_of(runner(engine, model, images), images, len(images)) - exact).norm() / exact.norm()
-    assert float(difference) <= tolerance
+    assert float(difference) <= TOLERANCES[engine]
+    assert runtimes == RUNTIMES[engine]

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from latency_tables.conditions import Conditions
 from latency_tables.device import DeviceFingerprint
 from latency_tables.key import BackboneShape, SelectorOptions, TableKey
 from latency_tables.measurement import Measurement
 from latency_tables.predict import predict
-from latency_tables.table import Conditions, EndToEndCheck, LatencyTable
+from latency_tables.table import EndToEndCheck, LatencyTable
 from spvit.errors import ConfigError
 from spvit.factory import create_backbone
 from spvit.model import PrunedViT
