@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from latency_tables.clock import Work
 from latency_tables.engine import EagerEngine, Inputs, Model
-from spvit.errors import ConfigError
+from spvit.compiling import blocks_within, check_compiler
 
 # Beyond torch's own limit of 8 translations of one function a block would silently run uncompiled: levels of different
 # widths, with and without a batch of one, each take one or two.
@@ -28,7 +28,7 @@ class CompiledEngine(EagerEngine):
         Raises:
             ConfigError: torch cannot compile here.
         """
-        check_compiler(next(backbone.parameters()).device)
+        check_can_compile(next(backbone.parameters()).device)
         for block in blocks_within(backbone):
             if block._compiled_call_impl is None:  # else another model that has this block had it compiled
                 block.compile(dynamic=True, recompile_limit=_MAX_TRANSLATIONS)
@@ -47,26 +47,10 @@ class CompiledEngine(EagerEngine):
         return model
 
 
-def blocks_within(module: nn.Module) -> Iterator[nn.Module]:
-    """The transformer blocks within a model, its own lists of which are called `blocks`."""
-    return (child for name, child in module.named_modules() if name.rpartition(".")[0].endswith("blocks"))
-
-
-def check_compiler(device: torch.device) -> None:
-    """Compile and run the smallest function there is.
+def check_can_compile(device: torch.device) -> None:
+    """Refuse this runtime where torch cannot compile.
 
     Raises:
-        ConfigError: that failed.
+        ConfigError: it cannot; names the setting.
     """
-    try:
-        torch.compile(_plus_one, fullgraph=True)(torch.zeros(2, device=device))
-    except Exception as error:  # torch raises classes of its own, Triton and the C++ compiler others
-        raise ConfigError(
-            f'latency.runtime = "compiled" was set, but torch cannot compile for {device.type} here: '
-            f"{str(error).strip().splitlines()[0]}. Install a C++ compiler (CPU) or Triton (GPU), "
-            f'or set latency.runtime = "eager".'
-        ) from error
-
-
-def _plus_one(x: torch.Tensor) -> torch.Tensor:
-    return x + 1
+    check_compiler(device, asked='latency.runtime = "compiled"', instead='latency.runtime = "eager"')

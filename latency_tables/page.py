@@ -8,40 +8,13 @@ from pathlib import Path
 
 from latency_tables.chart import describe, draw_chart
 from latency_tables.curves import Curve
+from latency_tables.html_page import html_page
 from latency_tables.table import EndToEndCheck, LatencyTable
 from spvit.errors import StorageError
 
-PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 900px; color: #222; background: #fff; }}
-svg {{ width: 100%; height: auto; }}
-.grid {{ stroke: #e4e4e4; }} .axis {{ fill: #444; font-size: 13px; }}
-.point:hover, .point:focus {{ stroke: #222; stroke-width: 2.5; outline: none; }}
-#tip {{ position: fixed; display: none; background: #222; color: #fff; padding: .5em .7em; border-radius: 5px;
-  font-size: 13px; white-space: pre-line; max-width: 26em; pointer-events: none; }}
-.legend span {{ margin-right: 1.4em; white-space: nowrap; }}
-th {{ text-align: left; padding-right: 1.5em; font-weight: 600; vertical-align: top; }}
-</style></head><body>
-<h1>{title}</h1>
-{charts}
+BODY = """{charts}
 <p>Point at a mark (or reach it with the Tab key) to see its row. Bars are 90 % intervals.</p>
-<table>{facts}</table>
-<div id="tip" role="status"></div>
-<script>
-const tip = document.getElementById("tip");
-function show(mark, x, y) {{
-  tip.textContent = mark.dataset.text; tip.style.display = "block";
-  tip.style.left = Math.min(x + 14, innerWidth - tip.offsetWidth - 8) + "px";
-  tip.style.top = Math.min(y + 14, innerHeight - tip.offsetHeight - 8) + "px";
-}}
-for (const mark of document.querySelectorAll(".point")) {{
-  mark.addEventListener("mousemove", e => show(mark, e.clientX, e.clientY));
-  mark.addEventListener("focus", () => {{ const b = mark.getBoundingClientRect(); show(mark, b.right, b.bottom); }});
-  for (const name of ["mouseleave", "blur"]) mark.addEventListener(name, () => tip.style.display = "none");
-}}
-</script></body></html>
-"""
+<table>{facts}</table>"""
 
 
 def save_page(table: LatencyTable, path: Path) -> None:
@@ -62,7 +35,7 @@ def render_page(table: LatencyTable) -> str:
     title = f"Latency table: {table.key.backbone}, batch {table.key.batch_size}, {table.key.dtype}, {table.key.runtime}"
     charts = [_chart(table, level) for level in range(len(table.levels))]
     facts = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in _facts(table))
-    return PAGE.format(title=escape(title), charts="\n".join(charts), facts=facts)
+    return html_page(title, BODY.format(charts="\n".join(charts), facts=facts))
 
 
 def _chart(table: LatencyTable, level: int) -> str:

@@ -136,9 +136,9 @@ def check_runtime(latency: LatencyConfig, *, is_adaptive: bool = False) -> None:
             f'"{runtime}" was set. Evaluate with --form gathered, or with --set latency.runtime=eager.'
         )
     if runtime is Runtime.COMPILED:
-        from latency_tables.engine_compiled import check_compiler
+        from latency_tables.engine_compiled import check_can_compile
 
-        check_compiler(torch.device(latency.device))
+        check_can_compile(torch.device(latency.device))
     engine_for(runtime, num_threads=latency.num_threads)
 
 

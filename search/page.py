@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from latency_tables.html_page import html_page
 from search.plot_data import PlotData, PlotPoint, PointKind
 
 WIDTH, HEIGHT = 860, 520
@@ -19,36 +20,9 @@ COLOURS = {
     PointKind.BASELINE: "#D55E00",
     PointKind.DENSE: "#000000",
 }
-PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 900px; color: #222; background: #fff; }}
-svg {{ width: 100%; height: auto; }}
-.grid {{ stroke: #e4e4e4; }} .axis {{ fill: #444; font-size: 13px; }}
-.point:hover, .point:focus {{ stroke: #222; stroke-width: 2.5; outline: none; }}
-#tip {{ position: fixed; display: none; background: #222; color: #fff; padding: .5em .7em; border-radius: 5px;
-  font-size: 13px; white-space: pre-line; max-width: 26em; pointer-events: none; }}
-.legend span {{ margin-right: 1.4em; white-space: nowrap; }}
-</style></head><body>
-<h1>{title}</h1>
-<p class="legend">{legend}</p>
+BODY = """<p class="legend">{legend}</p>
 {svg}
-<p>Point at a mark (or reach it with the Tab key) to see its trial. Latency is predicted from the latency table.</p>
-<div id="tip" role="status"></div>
-<script>
-const tip = document.getElementById("tip");
-function show(mark, x, y) {{
-  tip.textContent = mark.dataset.text; tip.style.display = "block";
-  tip.style.left = Math.min(x + 14, innerWidth - tip.offsetWidth - 8) + "px";
-  tip.style.top = Math.min(y + 14, innerHeight - tip.offsetHeight - 8) + "px";
-}}
-for (const mark of document.querySelectorAll(".point")) {{
-  mark.addEventListener("mousemove", e => show(mark, e.clientX, e.clientY));
-  mark.addEventListener("focus", () => {{ const b = mark.getBoundingClientRect(); show(mark, b.right, b.bottom); }});
-  for (const name of ["mouseleave", "blur"]) mark.addEventListener(name, () => tip.style.display = "none");
-}}
-</script></body></html>
-"""
+<p>Point at a mark (or reach it with the Tab key) to see its trial. Latency is predicted from the latency table.</p>"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +58,7 @@ def render_page(data: PlotData) -> str:
     body = [*_grid(scale), _budget(data.budget_ms, scale), _steps(data.front, scale)]
     body += [_mark(point, scale) for point in data.points]
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(data.title)}">{"".join(body)}</svg>'
-    return PAGE.format(title=escape(data.title), legend=_legend(data), svg=svg)
+    return html_page(data.title, BODY.format(legend=_legend(data), svg=svg))
 
 
 def _padded(values: Sequence[float]) -> tuple[float, float]:

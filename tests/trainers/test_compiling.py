@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from spvit.errors import ConfigError
-from trainers.compiling import check_compiler, compile_blocks
+from trainers.compiling import compile_blocks
 
 CPU = torch.device("cpu")
 
@@ -19,7 +19,7 @@ def test_missing_compiler_is_named_with_the_setting(monkeypatch: pytest.MonkeyPa
     torch.compiler.reset()
     no_compiler = config.patch({"cpp.cxx": ("/nowhere/c++",), "force_disable_caches": True})
     with no_compiler, pytest.raises(ConfigError, match=r"training\.compile = true was set, but torch cannot compile"):
-        check_compiler(CPU)
+        compile_blocks(nn.Linear(1, 1), CPU)
     torch.compiler.reset()
 
 
