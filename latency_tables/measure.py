@@ -47,7 +47,7 @@ class Effort:
         seed: of the order, and of the complete models.
     """
 
-    precision: float = 0.01
+    precision: float = 0.02
     time_limit_s: float = 50.0
     num_part_rounds: int = 400
     num_model_rounds: int = 100

@@ -98,7 +98,7 @@ class LatencyConfig(FrozenConfig):
         default=50.0, description="Wall time of profiling; compiling and exporting comes on top."
     )
     precision_percent: Annotated[float, Field(gt=0.0, lt=100.0)] = Field(
-        default=1.0, description="Half of a row's 90 % interval at which it is repeated no more."
+        default=2.0, description="Half of a row's 90 % interval at which it is repeated no more."
     )
     max_latency_ms: Positive | None = None
     max_latency_share: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
