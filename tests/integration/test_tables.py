@@ -15,7 +15,12 @@ from search.table_files import RESCALED_FILE
 from spvit.factory import create_backbone
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(280)]
-SHORT = (("epochs = 3", "epochs = 1"), ("num_trials = 8", "num_trials = 1"), ("[5e-4, 100.0]", "[5e-4, 6e-4]"))
+SHORT = (
+    ("epochs = 3", "epochs = 1"),
+    ("num_trials = 8", "num_trials = 1"),
+    ("[5e-4, 100.0]", "[5e-4, 6e-4]"),
+    ("max_latency_share = 0.6", "max_latency_share = 0.8"),
+)
 RATIOS = "keep_ratio,block_ms\n1.0,2.0\n0.9,1.8\n0.8,1.62\n0.7,1.4\n0.6,1.25\n0.5,1.05\n"
 
 
