@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
+from spvit.gpu import check_gpu
+
 # The instruction sets that PyTorch's CPU kernels choose between: the same CPU name with other flags is another device.
 # fmt: off
 _RELEVANT_FLAGS = frozenset({
@@ -50,7 +52,11 @@ class DeviceFingerprint:
         Args:
             device: a torch device such as `cpu` or `cuda:0`.
             runtime: what executes the model, as in `Runtime`; where that is a package of its own, its version counts.
+
+        Raises:
+            ConfigError: there is no such GPU.
         """
+        check_gpu(device, key="latency.device")
         on_gpu = device.startswith("cuda")
         return cls(
             cpu_model=_cpu_model(),

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from spvit.decision import straight_through
+from spvit.gpu import check_gpu
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,5 +88,10 @@ class WorkerGroup:
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is the GPU if there is one."""
+    """`auto` is the GPU if there is one.
+
+    Raises:
+        ConfigError: there is no such GPU.
+    """
+    check_gpu(name, key="training.device")
     return torch.device(name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu")

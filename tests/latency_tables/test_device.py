@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from latency_tables.device import DeviceFingerprint
+from spvit.errors import ConfigError
 
 
 def test_one_machine_has_one_id() -> None:
@@ -43,3 +44,8 @@ def test_other_hardware_and_software_is_another_device(field: str, value: object
 def test_an_affinity_mask_is_the_same_device() -> None:
     here = DeviceFingerprint.detect()
     assert replace(here, usable_cores=here.usable_cores + 1).id == here.id
+
+
+def test_a_gpu_that_is_not_there_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r'latency\.device = "cuda:99" needs a GPU, but torch .* sees \d+ here'):
+        DeviceFingerprint.detect("cuda:99")
