@@ -95,7 +95,9 @@ class LatencyConfig(FrozenConfig):
         default="eager", description="What executes the model: when profiling, exporting and evaluating."
     )
     time_limit_s: Positive = Field(
-        default=50.0, description="Wall time of profiling; compiling and exporting comes on top."
+        default=50.0,
+        description="Wall time of profiling. Compiling and exporting comes on top; everything is sampled three times "
+        "at least, which takes longer on a very busy machine.",
     )
     precision_percent: Annotated[float, Field(gt=0.0, lt=100.0)] = Field(
         default=2.0, description="Half of a row's 90 % interval at which it is repeated no more."
