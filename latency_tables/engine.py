@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import cycle
 
+import torch
 from torch import Tensor, nn
 
 from latency_tables.clock import Work
@@ -18,6 +19,13 @@ Model = Callable[[Tensor], object]
 
 class Engine(ABC):
     """One way of running modules. Compiling and exporting happens here, so that no timed call does either."""
+
+    def check(self, device: torch.device) -> None:  # noqa: B027 - most engines run wherever they can be made
+        """Find out whether models can be made ready on a device, before anything else is done.
+
+        Raises:
+            ConfigError: they cannot.
+        """
 
     def adopt(self, backbone: nn.Module) -> None:  # noqa: B027 - most engines leave a backbone as it is
         """Make a backbone ready in place, before any of its parts is asked for.

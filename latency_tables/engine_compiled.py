@@ -22,13 +22,17 @@ class CompiledEngine(EagerEngine):
     So does the last block of a pruned model, which computes its prefix tokens alone (`spvit.last_block`).
     """
 
+    def check(self, device: torch.device) -> None:
+        """See `Engine.check`."""
+        check_compiler(device, asked='latency.runtime = "compiled"', instead='latency.runtime = "eager"')
+
     def adopt(self, backbone: nn.Module) -> None:
         """Have every block compiled at its first call.
 
         Raises:
             ConfigError: torch cannot compile here.
         """
-        check_can_compile(next(backbone.parameters()).device)
+        self.check(next(backbone.parameters()).device)
         for block in blocks_within(backbone):
             if block._compiled_call_impl is None:  # else another model that has this block had it compiled
                 block.compile(dynamic=True, recompile_limit=_MAX_TRANSLATIONS)
@@ -45,12 +49,3 @@ class CompiledEngine(EagerEngine):
         self.adopt(model)
         model(example)
         return model
-
-
-def check_can_compile(device: torch.device) -> None:
-    """Refuse this runtime where torch cannot compile.
-
-    Raises:
-        ConfigError: it cannot; names the setting.
-    """
-    check_compiler(device, asked='latency.runtime = "compiled"', instead='latency.runtime = "eager"')

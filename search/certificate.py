@@ -135,11 +135,7 @@ def check_runtime(latency: LatencyConfig, *, is_adaptive: bool = False) -> None:
             "Models whose token counts depend on the image run eagerly only, but latency.runtime = "
             f'"{runtime}" was set. Evaluate with --form gathered, or with --set latency.runtime=eager.'
         )
-    if runtime is Runtime.COMPILED:
-        from latency_tables.engine_compiled import check_can_compile
-
-        check_can_compile(torch.device(latency.device))
-    engine_for(runtime, num_threads=latency.num_threads)
+    engine_for(runtime, num_threads=latency.num_threads).check(torch.device(latency.device))
 
 
 def splits_of(data: DataConfig) -> tuple[Split, ...]:

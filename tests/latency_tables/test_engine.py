@@ -10,7 +10,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from latency_tables.engine import engine_for
-from latency_tables.engine_compiled import CompiledEngine, check_can_compile
+from latency_tables.engine_compiled import CompiledEngine
 from latency_tables.engine_onnx import OnnxEngine
 from latency_tables.key import DType, Runtime, SelectorOptions
 from latency_tables.parts import Parts
@@ -133,7 +133,7 @@ def test_a_missing_compiler_is_named_with_the_setting(monkeypatch: pytest.Monkey
     torch.compiler.reset()
     no_compiler = config.patch({"cpp.cxx": ("/nowhere/c++",), "force_disable_caches": True})
     with no_compiler, pytest.raises(ConfigError, match=r'latency\.runtime = "compiled" was set, but torch cannot'):
-        check_can_compile(torch.device("cpu"))
+        CompiledEngine().check(torch.device("cpu"))
     torch.compiler.reset()
 
 
