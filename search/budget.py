@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from latency_tables.predictor import Predictor
 from latency_tables.table import LatencyTable
-from search.config import LatencyConfig
+from search.latency_config import LatencyConfig
 from search.records import Latency
 from search.space import SearchSpace
 from spvit.errors import NothingFeasibleError

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from latency_tables.key import Runtime
-from search.config import LatencyConfig
+from search.latency_config import LatencyConfig
 from spvit.errors import ConfigError
 from spvit.options import TokenForm
 from trainers.config import DataConfig, DataFormat

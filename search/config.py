@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from search.latency_options import OnDrift, TargetDevice
-from search.space_config import SpaceConfig
+from search.latency_config import LatencyConfig
+from search.search_config import SearchConfig
 from spvit.options import HeadWeighting, SelectorKind
 from spvit.schedule import PackageMode, PruningSchedule, default_blocks
 from trainers.config import (
@@ -21,12 +20,11 @@ from trainers.config import (
     ModelConfig,
     Positive,
     PruningConfig,
-    Share,
     TrainingConfig,
     TrialConfig,
 )
+from trainers.frozen_config import OpenShare
 
-OpenShare = Annotated[float, Field(gt=0.0, lt=1.0)]
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -79,111 +77,6 @@ class PruningDefaults(FrozenConfig):
         if self.base_keep_rate is not None:
             return PruningSchedule.from_base_rate(self.base_keep_rate, blocks)
         return PruningSchedule()
-
-
-class LatencyConfig(FrozenConfig):
-    """Which latency table counts and what the budget is."""
-
-    table: Path | None = Field(
-        default=None, description="A measured table; `profile` writes one in the study's folder."
-    )
-    batch_size: int = Field(default=1, ge=1, description="Images per forward pass when measuring.")
-    num_threads: int = Field(default=1, ge=1)
-    device: str = "cpu"
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    runtime: Literal["eager", "compiled", "onnxruntime", "cuda_graph"] = Field(
-        default="eager", description="What executes the model: when profiling, exporting and evaluating."
-    )
-    time_limit_s: Positive = Field(
-        default=50.0,
-        description="Wall time of profiling. Compiling and exporting comes on top; everything is sampled three times "
-        "at least, which takes longer on a very busy machine.",
-    )
-    precision_percent: Annotated[float, Field(gt=0.0, lt=100.0)] = Field(
-        default=2.0, description="Half of a row's 90 % interval at which it is repeated no more."
-    )
-    max_latency_ms: Positive | None = None
-    max_latency_share: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
-        default=None, description="Budget as a share of the dense model's latency."
-    )
-    target: TargetDevice = Field(
-        default=TargetDevice.THIS_DEVICE,
-        description="Whose latencies count: another device's table is refused unless it is meant.",
-    )
-    on_drift: OnDrift = Field(
-        default=OnDrift.RESCALE,
-        description="What to do where this device is no longer as fast as its table says when a search begins.",
-    )
-    drift_tolerance: OpenShare = Field(
-        default=0.15, description="A drift that is surely larger than this is acted on: 0.15 is 15 % of the time."
-    )
-
-    @model_validator(mode="after")
-    def _one_budget(self) -> Self:
-        if self.max_latency_ms is not None and self.max_latency_share is not None:
-            raise ValueError("give max_latency_ms or max_latency_share, not both")
-        return self
-
-    @model_validator(mode="after")
-    def _runtime_fits(self) -> Self:
-        on_gpu = self.device.startswith("cuda")
-        if self.runtime == "onnxruntime" and self.dtype != "float32":
-            raise ValueError(
-                f'runtime = "onnxruntime" runs in dtype = "float32" only (it has no bfloat16 kernels for CPUs), '
-                f'but got dtype = "{self.dtype}"; runtime = "eager" or "compiled" run it'
-            )
-        if self.runtime == "onnxruntime" and on_gpu:
-            raise ValueError(f'runtime = "onnxruntime" runs on device = "cpu" only, but got device = "{self.device}"')
-        if self.runtime == "cuda_graph" and not on_gpu:
-            raise ValueError(f'runtime = "cuda_graph" needs a GPU, device = "cuda", but got device = "{self.device}"')
-        return self
-
-
-class SamplerName(StrEnum):
-    """Optuna's samplers by name, and ours, which models quality alone since latency is known."""
-
-    TPE = "tpe"
-    NSGA2 = "nsga2"
-    GP = "gp"
-    RANDOM = "random"
-    KNOWN_LATENCY = "known_latency"
-
-
-class PrunerName(StrEnum):
-    """Optuna's pruners by name, each acting on the trials that are as fast or faster."""
-
-    MEDIAN = "median"
-    SUCCESSIVE_HALVING = "successive_halving"
-    HYPERBAND = "hyperband"
-    NONE = "none"
-
-
-class SearchConfig(FrozenConfig):
-    """How many trials, how they are proposed and which are stopped early."""
-
-    num_trials: int = Field(default=32, ge=1)
-    num_concurrent: int = Field(default=2, ge=1)
-    cpus_per_trial: Positive = 1.0
-    gpus_per_trial: float = Field(default=0.0, ge=0.0)
-    sampler: SamplerName = SamplerName.KNOWN_LATENCY
-    num_startup_trials: int = Field(default=8, ge=1)
-    pruner: PrunerName = PrunerName.MEDIAN
-    grace_epochs: int | None = Field(
-        default=None, ge=1, description="Epochs before a trial may be pruned; freeze_epochs + 1 if absent."
-    )
-    latency_tolerance: Share = Field(
-        default=0.02, description="A trial is compared with those at most this much slower than itself."
-    )
-    max_failed_share: Share = 0.5
-    warm_starts: bool = Field(
-        default=True,
-        description="Try first what uses the budget up: one stage, r, r^2, ..., and the rates with most tokens.",
-    )
-    widen: bool = Field(
-        default=True,
-        description="Keep as many tokens as cost no more than what was drawn; for stage keep rates.",
-    )
-    space: SpaceConfig = SpaceConfig()
 
 
 class ProgressiveConfig(FrozenConfig):

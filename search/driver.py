@@ -10,12 +10,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from search.config import SearchConfig
 from search.listener import StudyListener
 from search.proposer import Proposal, Proposer
 from search.pruner import PeerPruner
 from search.records import Origin, TrialRecord, TrialState
 from search.retries import INTERRUPTED, LOST, root_of, trials_to_retry
+from search.search_config import SearchConfig
 from search.study import StudyStore
 from spvit.errors import SpvitError, TooManyFailuresError
 from trainers.metrics import EpochMetrics

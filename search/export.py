@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from latency_tables.key import DType, Runtime
 from search.certificate import DENSE, Certificate, Progress, Verdict, certify
-from search.config import LatencyConfig
 from search.experiment import validate
 from search.export_files import write_model
 from search.export_report import EXPORTED, FIXED, ExportReport
+from search.latency_config import LatencyConfig
 from search.latency_options import TargetDevice
 from search.model_card import model_card
 from search.records import StudyRecord, TrialRecord

@@ -11,12 +11,12 @@ import numpy as np
 
 from search.budget import LatencyBudget, Price
 from search.candidates import Candidates
-from search.config import SamplerName, SearchConfig
 from search.outcomes import Outcome, outcomes
 from search.outlook import Forecast, Outlook
 from search.parameters import ParameterSpace
 from search.proposer import Proposal, Proposer
 from search.records import Latency, StudyRecord, TrialState
+from search.search_config import SamplerName, SearchConfig
 from search.space import SearchSpace
 from search.staircase import Staircase
 from search.trained_params import comparable, trained_params

@@ -10,7 +10,8 @@ from latency_tables.device import DeviceFingerprint
 from latency_tables.health import check_table
 from latency_tables.key import SelectorOptions
 from latency_tables.table import LatencyTable
-from search.config import ExperimentConfig, LatencyConfig
+from search.config import ExperimentConfig
+from search.latency_config import LatencyConfig
 from search.latency_options import TargetDevice
 from search.table_files import TABLE_FILE, is_priced, required_table
 from spvit.errors import LatencyTableError, UsageError

@@ -13,10 +13,10 @@ from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
 
 from search.budget import LatencyBudget, Price
-from search.config import SamplerName, SearchConfig
 from search.outcomes import CURVE
 from search.records import Latency, Origin, Rejection, TrialRecord, TrialState
 from search.sampler import Knowledge, draw_seed, make_sampler
+from search.search_config import SamplerName, SearchConfig
 from search.space import SearchSpace
 from search.staircase import Staircase, widen
 from search.warm_starts import WarmStart, warm_starts

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from search.config import PrunerName, SearchConfig
 from search.peer_view import as_peer, peer_study
 from search.records import Origin, TrialRecord, TrialState
+from search.search_config import PrunerName, SearchConfig
 from trainers.config import TrainingConfig
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from search.config import SamplerName
+from search.search_config import SamplerName
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler

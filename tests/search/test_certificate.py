@@ -11,10 +11,10 @@ from torch import nn
 from latency_tables.key import Runtime
 from search import certificate
 from search.certificate import certify, check_runtime, time_side_by_side
-from search.config import LatencyConfig
 from search.evaluation import evaluate_experiment, evaluate_export
 from search.experiment import validate
 from search.form_request import FormRequest
+from search.latency_config import LatencyConfig
 from search.model_facts import trial_of
 from search.study_report import experiment_toml
 from spvit.errors import ConfigError

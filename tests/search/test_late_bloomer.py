@@ -7,9 +7,10 @@ DeiT-S, backbone frozen for five epochs. `LATE` prunes hard from the start (Dyna
 import pytest
 import tabulated
 
-from search.config import ExperimentConfig, PrunerName
+from search.config import ExperimentConfig
 from search.pruner import PeerPruner
 from search.records import Latency, TrialRecord, TrialState
+from search.search_config import PrunerName
 
 FREEZE_EPOCHS, EPOCHS = 5, 30
 LATE = (73.988, 74.854, 74.824, 75.028, 75.242, 77.910, 77.984, 77.934, 77.810)

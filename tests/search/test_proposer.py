@@ -5,10 +5,10 @@ import tabulated
 
 from latency_tables.stairs import Plateau
 from search.budget import LatencyBudget
-from search.config import SamplerName
 from search.proposer import Proposer
 from search.records import Rejection, TrialState
 from search.sampler import draw_seed
+from search.search_config import SamplerName
 from search.space import SearchSpace
 from search.staircase import Staircase
 

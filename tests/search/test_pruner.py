@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 import tabulated
 
-from search.config import PrunerName
 from search.pruner import MIN_PEERS, PeerPruner
 from search.records import Latency, Origin, TrialRecord, TrialState
+from search.search_config import PrunerName
 
 RULES = [PrunerName.MEDIAN, PrunerName.SUCCESSIVE_HALVING, PrunerName.HYPERBAND]
 
