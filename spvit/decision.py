@@ -33,9 +33,10 @@ def sample_keep(margin: Tensor, *, temperature: float = 1.0, noise_scale: float 
     return straight_through((soft > 0.5).to(soft.dtype), soft)
 
 
-def top_k_indices(margin: Tensor, num_kept: int) -> Tensor:
-    """Indices (B, K) of the largest margins, in rising order, so that survivors keep their order."""
-    return margin.topk(num_kept, dim=1, sorted=False).indices.sort(dim=1).values
+def top_k_indices(margin: Tensor, num_kept: int, *, in_order: bool = True) -> Tensor:
+    """Indices (B, K) of the largest margins, in rising order, so that survivors keep theirs; in any order if not."""
+    indices = margin.topk(num_kept, dim=1, sorted=False).indices
+    return indices.sort(dim=1).values if in_order else indices
 
 
 def top_k_keep(margin: Tensor, num_kept: int, policy: Tensor | None = None) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from spvit.selector import INITIAL_MARGIN, LearnedSelector, Scores, full_precision, reset_linears
+from spvit.selector import INITIAL_MARGIN, LearnedSelector, Scores, reset_linears
 
 
 class LightSelector(LearnedSelector):
@@ -33,8 +33,6 @@ class LightSelector(LearnedSelector):
         """See `LearnedSelector.shift_margin`."""
         self.out.bias.add_(shift)
 
-    def forward(self, tokens: Tensor, policy: Tensor | None = None) -> Scores:  # noqa: ARG002
-        """See `LearnedSelector.forward`."""
-        with full_precision(tokens):
-            margin = self.out(self.norm(tokens.to(self.norm.weight.dtype))).squeeze(-1).float()
+    def _scores(self, tokens: Tensor, policy: Tensor | None) -> Scores:  # noqa: ARG002
+        margin = self.out(self.norm(tokens)).squeeze(-1).float()
         return Scores(margin, torch.sigmoid(margin))

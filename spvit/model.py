@@ -71,7 +71,7 @@ class PrunedViT(PrunedModel):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, 3, H, W): gathered, deterministic, with static token counts."""
-        x, steps = self._gathered_blocks(self.leading_tokens(images), None, prefix_only=True)
+        x, steps = self._gathered_blocks(self.leading_tokens(images), None, prefix_only=True, in_order=False)
         if not reads_patches(self.backbone):
             x = x[:, : self.layout.num_prefix]
         return self._classify(self.backbone.norm(x), mass=steps[-1].mass if steps else None)
@@ -101,7 +101,7 @@ class PrunedViT(PrunedModel):
         return stem + list(chain.from_iterable(block.parameters() for block in self.backbone.blocks[:first]))
 
     def _gathered_blocks(
-        self, x: Tensor, sampling: Sampling | None, *, prefix_only: bool
+        self, x: Tensor, sampling: Sampling | None, *, prefix_only: bool, in_order: bool = True
     ) -> tuple[Tensor, list[Gathered]]:
         """Tokens after the last block: only the prefix of them if nothing else is asked for, or read by the head."""
         mass, steps = no_packages(x).mass, []
@@ -116,6 +116,7 @@ class PrunedViT(PrunedModel):
                     selection=self._selections[number],
                     layout=self.layout,
                     sampling=sampling,
+                    in_order=in_order,
                 )
                 x, mass = step.tokens, step.mass
                 steps.append(step)

@@ -66,13 +66,20 @@ def add_package(packages: Packages, new: Packages, mode: PackageMode) -> Package
     PER_SELECTOR appends the new one; SINGLE merges it into the running one by the weight that went into each; NONE
     forgets it.
     """
+    parts, mass = packages_with(packages, new, mode)
+    return Packages(torch.cat(parts, dim=1), mass)
+
+
+def packages_with(packages: Packages, new: Packages, mode: PackageMode) -> tuple[tuple[Tensor, ...], Tensor]:
+    """What `add_package` gives, its tokens still in parts, which the caller may put together with others at once."""
     match mode:
         case PackageMode.NONE:
-            return packages
+            return (packages.tokens,), packages.mass
         case PackageMode.SINGLE:
-            return _merge(packages, new)
+            merged = _merge(packages, new)
+            return (merged.tokens,), merged.mass
         case PackageMode.PER_SELECTOR:
-            return Packages(torch.cat((packages.tokens, new.tokens), 1), torch.cat((packages.mass, new.mass), 1))
+            return (packages.tokens, new.tokens), torch.cat((packages.mass, new.mass), 1)
 
 
 def _merge(packages: Packages, new: Packages) -> Packages:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from spvit.head_weights import head_weights, mean_over_tokens, scores_of_heads, squeeze_and_excite
 from spvit.options import HeadWeighting
-from spvit.selector import INITIAL_MARGIN, LearnedSelector, Scores, full_precision, reset_linears, shift_two_logits
+from spvit.selector import INITIAL_MARGIN, LearnedSelector, Scores, reset_linears, shift_two_logits
 
 
 class HeadwiseLinear(nn.Module):
@@ -68,11 +68,9 @@ class PerHeadSelector(LearnedSelector):
         """See `LearnedSelector.shift_margin`."""
         shift_two_logits(self.out.bias, shift)
 
-    def forward(self, tokens: Tensor, policy: Tensor | None = None) -> Scores:
-        """See `LearnedSelector.forward`."""
-        with full_precision(tokens):
-            heads = tokens.to(self.norm_weight.dtype).reshape(*tokens.shape[:2], self.num_heads, -1)
-            return scores_of_heads(self._margins(heads, policy), head_weights(self.weigh, heads), tokens.shape[:2])
+    def _scores(self, tokens: Tensor, policy: Tensor | None) -> Scores:
+        heads = tokens.reshape(*tokens.shape[:2], self.num_heads, -1)
+        return scores_of_heads(self._margins(heads, policy), head_weights(self.weigh, heads), tokens.shape[:2])
 
     def _margins(self, heads: Tensor, policy: Tensor | None) -> Tensor:
         """Margins (H, B M) of every head, for tokens cut into heads (B, M, H, d)."""

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from spvit.attention import bool_policy_mask, log_policy_mask
 from spvit.decision import perturb, sample_keep, straight_through, top_k_indices, top_k_keep
-from spvit.packaging import Packages, add_package, pack, package_weights
+from spvit.packaging import Packages, add_package, pack, package_weights, packages_with
 from spvit.schedule import PackageMode, Selection
 from spvit.selector import Scores, TokenSelector
 
@@ -67,8 +67,9 @@ def select_gathered(
     selection: Selection,
     layout: Layout,
     sampling: Sampling | None = None,
+    in_order: bool = True,
 ) -> Gathered:
-    """Remove tokens: of M candidates exactly K stay, in their order.
+    """Remove tokens: of M candidates exactly K stay, in their order unless nobody asks for it: no block does.
 
     With sampling the K largest margins of a learned selector after noise stay, and survivors are multiplied by 1 with
     the gradient of their keep probability, so that the loss can tell the selector which of them mattered.
@@ -79,17 +80,17 @@ def select_gathered(
         scores = _of_patches(scores, selection.num_candidates)
     sampling = sampling if selector.is_learned else None
     noisy = scores.margin if sampling is None else perturb(scores.margin, sampling.noise_scale)
-    kept = top_k_indices(noisy, selection.num_kept)
+    kept = top_k_indices(noisy, selection.num_kept, in_order=in_order)
     survivors = take(tokens, kept, start)
     if sampling is not None:
         soft = torch.sigmoid(noisy / sampling.temperature).gather(1, kept)
         survivors = survivors * straight_through(torch.ones_like(soft), soft).unsqueeze(-1).to(survivors.dtype)
-    packages = Packages(tokens[:, end:], mass)
+    packages: tuple[Tensor, ...] = (tokens[:, end:],)
     if layout.package_mode is not PackageMode.NONE:
-        dropped = pack(tokens[:, start:end], package_weights(scores.keep_probability).scatter(1, kept, 0.0))
-        packages = add_package(packages, dropped, layout.package_mode)
-    left = torch.cat((tokens[:, :start], survivors, packages.tokens), dim=1)
-    return Gathered(left, packages.mass, kept, scores.margin)
+        dropped = pack(tokens[:, start:end], package_weights(scores.keep_probability).scatter_(1, kept, 0.0))
+        packages, mass = packages_with(Packages(tokens[:, end:], mass), dropped, layout.package_mode)
+    left = torch.cat((tokens[:, :start], survivors, *packages), dim=1)
+    return Gathered(left, mass, kept, scores.margin)
 
 
 def select_masked(
