@@ -12,6 +12,12 @@ SHIPPED_TABLES = Path(__file__).parent / "data"
 """Tables that come with the package."""
 
 
+def shipped_tables() -> list[LatencyTable]:
+    """The tables that come with the package, by model, batch size, number format and device."""
+    tables = map(LatencyTable.load, SHIPPED_TABLES.glob("*.json"))
+    return sorted(tables, key=lambda t: (t.shape.embed_dim, t.key.backbone, t.key.batch_size, t.key.file_stem))
+
+
 def table_path(directory: Path, key: TableKey) -> Path:
     """The file of a key's table in a folder; different keys have different files."""
     return directory / f"{key.file_stem}.json"

@@ -14,6 +14,7 @@ from latency_tables.table import LatencyTable
 from search.config import ExperimentConfig
 from search.latency_options import OnDrift, TargetDevice
 from search.profiling import study_table
+from search.shipped_tables import place_shipped_table
 from search.table_files import is_priced, required_table
 from spvit.errors import LatencyTableError
 
@@ -34,7 +35,7 @@ class CheckedTable:
 
 
 def checked_table(experiment: ExperimentConfig, folder: Path, *, may_measure: bool, progress: Progress) -> CheckedTable:
-    """The table of `study_table`; where it is not new, three of its points are measured again.
+    """The table of `study_table`, or a shipped one; where it is not new, three of its points are measured again.
 
     A device that drifted has the table rescaled as a whole, is warned of or refused, as `latency.on_drift` says. What
     was priced already keeps its prices, so there it is warned of.
@@ -42,12 +43,14 @@ def checked_table(experiment: ExperimentConfig, folder: Path, *, may_measure: bo
     Raises:
         LatencyTableError: see `study_table`; or the device drifted and `latency.on_drift` is `refuse`.
     """
+    shipped = place_shipped_table(experiment, folder)
     is_new = required_table(experiment.latency.table, folder, may_measure=may_measure) is None
     table = study_table(experiment, folder, may_measure=may_measure, progress=progress)
     if is_new:
         return CheckedTable(table=table, notes=table_warnings(table))
     checked = _checked(table, experiment, progress, may_rescale=not is_priced(folder))
-    return CheckedTable(table=checked.table, notes=(*table_warnings(table), *checked.notes))
+    notes = (shipped,) if shipped else ()
+    return CheckedTable(table=checked.table, notes=(*notes, *table_warnings(table), *checked.notes))
 
 
 def _checked(

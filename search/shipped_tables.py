@@ -1,0 +1,63 @@
+"""The table that comes with the package for an experiment's model on this device, if there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from latency_tables.device import DeviceFingerprint
+from latency_tables.key import DType, Runtime, TableKey
+from latency_tables.store import SHIPPED_TABLES, find_table
+from latency_tables.table import LatencyTable
+from search.config import ExperimentConfig
+from search.latency_options import TargetDevice
+from search.profiling import check_experiment_table, experiment_shape, save_with_pictures
+from search.table_files import required_table
+from spvit.errors import LatencyTableError
+
+
+def place_shipped_table(experiment: ExperimentConfig, folder: Path) -> str | None:
+    """Puts the table that comes with the package into a study's folder that needs one; a sentence if it did.
+
+    Nothing happens where the experiment names a table, the study has one or had one, or no shipped table was measured
+    for just this device, model and way of running with the experiment's selectors.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    if required_table(experiment.latency.table, folder, may_measure=True) is not None:
+        return None
+    table = shipped_table(experiment)
+    if table is None:
+        return None
+    save_with_pictures(table, folder)
+    return (
+        f"The latency table is the one that comes with spvit-search for {table.key.backbone} on {table.key.device_id}; "
+        "`spvit-search profile EXPERIMENT` measures your own device instead."
+    )
+
+
+def shipped_table(experiment: ExperimentConfig) -> LatencyTable | None:
+    """The shipped table that may price an experiment here, if any."""
+    if experiment.latency.target is TargetDevice.OTHER_DEVICE:
+        return None
+    table = find_table([SHIPPED_TABLES], _key(experiment))
+    if table is None:
+        return None
+    try:
+        check_experiment_table(table, experiment)
+    except LatencyTableError:
+        return None
+    return table
+
+
+def _key(experiment: ExperimentConfig) -> TableKey:
+    latency = experiment.latency
+    return TableKey(
+        device_id=DeviceFingerprint.detect(latency.device, runtime=latency.runtime).id,
+        backbone=experiment.model.name,
+        shape=experiment_shape(experiment),
+        batch_size=latency.batch_size,
+        dtype=DType(latency.dtype),
+        runtime=Runtime(latency.runtime),
+        num_threads=latency.num_threads,
+    )

@@ -1,0 +1,89 @@
+"""Tables that come with the package: used where they are for this very device and model, and nowhere else."""
+
+from pathlib import Path
+
+import pytest
+from small_table import small_table
+
+from latency_tables.device import DeviceFingerprint
+from latency_tables.store import SHIPPED_TABLES, shipped_tables, table_path
+from latency_tables.table import LatencyTable
+from search.config import ExperimentConfig
+from search.experiment import validate
+from search.profiling import PAGE_FILE, PLOT_FILE
+from search.shipped_tables import place_shipped_table
+from search.table_files import TABLE_FILE
+from spvit.factory import create_backbone
+
+NAME = "vit_tiny_patch16_224"
+ARGS = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 4, "num_heads": 3, "num_classes": 5}
+
+
+def experiment_for(**latency: object) -> ExperimentConfig:
+    values = {
+        "study": {"name": "tiny"},
+        "model": {"name": NAME, "args": ARGS},
+        "data": {"format": "npz", "path": "data"},
+        "latency": {"batch_size": 4, **latency},
+    }
+    return validate(values, source="test")
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LatencyTable:
+    """A shipped table of a small model on this device."""
+    table = small_table(create_backbone(NAME, args=ARGS), NAME)
+    table.save(table_path(tmp_path / "shipped", table.key))
+    monkeypatch.setattr("search.shipped_tables.SHIPPED_TABLES", tmp_path / "shipped")
+    return table
+
+
+def test_a_study_without_a_table_gets_the_shipped_one_and_is_told(shipped: LatencyTable, tmp_path: Path) -> None:
+    note = place_shipped_table(experiment_for(), tmp_path / "tiny")
+    assert note is not None
+    assert f"comes with spvit-search for {NAME} on {DeviceFingerprint.detect().id}" in note
+    assert LatencyTable.load(tmp_path / "tiny" / TABLE_FILE) == shipped
+    assert (tmp_path / "tiny" / PLOT_FILE).exists()
+    assert (tmp_path / "tiny" / PAGE_FILE).exists()
+
+
+@pytest.mark.usefixtures("shipped")
+@pytest.mark.parametrize(
+    "latency", [{"batch_size": 8}, {"dtype": "bfloat16"}, {"num_threads": 2}, {"target": "other_device"}]
+)
+def test_it_is_not_used_for_anything_else(latency: dict[str, object], tmp_path: Path) -> None:
+    assert place_shipped_table(experiment_for(**latency), tmp_path / "tiny") is None
+    assert not (tmp_path / "tiny").exists()
+
+
+@pytest.mark.usefixtures("shipped")
+def test_it_is_not_used_for_a_selector_that_it_does_not_price(tmp_path: Path) -> None:
+    experiment = experiment_for()
+    light = experiment.pruning.model_copy(update={"selector": "light"})
+    assert place_shipped_table(experiment.model_copy(update={"pruning": light}), tmp_path / "tiny") is None
+
+
+@pytest.mark.usefixtures("shipped")
+def test_a_studys_own_table_and_the_one_that_an_experiment_names_go_first(
+    shipped: LatencyTable, tmp_path: Path
+) -> None:
+    own = shipped.rescaled(1.5)
+    own.save(tmp_path / "tiny" / TABLE_FILE)
+    assert place_shipped_table(experiment_for(), tmp_path / "tiny") is None
+    assert LatencyTable.load(tmp_path / "tiny" / TABLE_FILE) == own
+    assert place_shipped_table(experiment_for(table=str(tmp_path / "named.json")), tmp_path / "other") is None
+    assert not (tmp_path / "other").exists()
+
+
+def test_each_shipped_table_is_whole_named_by_its_key_and_says_its_error() -> None:
+    tables = shipped_tables()
+    assert sorted(table_path(SHIPPED_TABLES, table.key) for table in tables) == sorted(SHIPPED_TABLES.glob("*.json"))
+    listed = (SHIPPED_TABLES / "README.md").read_text(encoding="utf-8")
+    for table in tables:
+        key, check = table.key, table.end_to_end
+        assert check.num_checked >= 12
+        cells = (
+            f"| {key.backbone} | {key.batch_size} | {key.dtype} | {key.runtime} | {key.num_threads} | {key.device_id} |"
+        )
+        (line,) = [text for text in listed.splitlines() if text.startswith(cells)]
+        assert line.endswith(f"| {check.p90_error_percent:.1f} | {check.max_error_percent:.1f} |")
