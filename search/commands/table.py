@@ -30,7 +30,7 @@ EPILOG = epilog("spvit-search table show runs/demo/latency_table.json", "usage",
 
 @click.group("table", epilog=EPILOG)
 def command() -> None:
-    """Show, check, compare or import latency tables, which say what a model's parts cost on a device."""
+    """List, show, check, compare or import latency tables, which say what a model's parts cost on a device."""
 
 
 @command.command("show", epilog=epilog("spvit-search table show runs/demo/latency_table.json", "usage", "table"))
@@ -43,6 +43,19 @@ def show(table: Path, *, as_json: bool) -> None:
 
     loaded = LatencyTable.load(table)
     emit(table_document(loaded), lambda: table_text(loaded), as_json=as_json)
+
+
+@command.command("list", epilog=epilog("spvit-search table list", "table"))
+@json_option
+def list_(*, as_json: bool) -> None:
+    """List the tables that come with the program: which models, which devices, how well they predict."""
+    from latency_tables.device import DeviceFingerprint
+    from latency_tables.store import shipped_tables
+    from search.commands.shipped_text import shipped_documents, shipped_text
+
+    here = DeviceFingerprint.detect().id
+    documents = shipped_documents(shipped_tables(), here)
+    emit({"device": here, "tables": documents}, lambda: shipped_text(documents, here), as_json=as_json)
 
 
 CHECK = "spvit-search table check runs/demo/latency_table.json experiments/demo.toml --measure"

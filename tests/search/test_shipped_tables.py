@@ -8,6 +8,7 @@ from small_table import small_table
 from latency_tables.device import DeviceFingerprint
 from latency_tables.store import SHIPPED_TABLES, shipped_tables, table_path
 from latency_tables.table import LatencyTable
+from search.commands.shipped_text import shipped_documents, shipped_text
 from search.config import ExperimentConfig
 from search.experiment import validate
 from search.profiling import PAGE_FILE, PLOT_FILE
@@ -87,3 +88,13 @@ def test_each_shipped_table_is_whole_named_by_its_key_and_says_its_error() -> No
         )
         (line,) = [text for text in listed.splitlines() if text.startswith(cells)]
         assert line.endswith(f"| {check.p90_error_percent:.1f} | {check.max_error_percent:.1f} |")
+
+
+def test_the_list_marks_this_device(shipped: LatencyTable) -> None:
+    (document,) = shipped_documents([shipped], shipped.key.device_id)
+    assert document["is_this_device"]
+    text = shipped_text([document], shipped.key.device_id)
+    assert NAME in text
+    assert f"1 of them are for this device, {shipped.key.device_id}" in text
+    assert "0 of them are for this device, other" in shipped_text(shipped_documents([shipped], "other"), "other")
+    assert "profile EXPERIMENT" in shipped_text([], "other")
