@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -29,6 +30,13 @@ def random_schedules(
         if plan.selections:
             schedules.setdefault(plan, schedule)
     return list(schedules.values())
+
+
+@cache
+def checked_plans(geometry: TokenGeometry, package: PackageMode, num_checked: int) -> tuple[TokenPlan, ...]:
+    """What the models were that a table was checked with, as `profile` draws them."""
+    schedules = random_schedules(geometry, package, num_schedules=num_checked)
+    return tuple(schedule.plan(geometry, package) for schedule in schedules)
 
 
 def _random_schedule(geometry: TokenGeometry, draw: random.Random) -> PruningSchedule:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from math import hypot, sqrt
+from math import sqrt
+from typing import Any
 
 import numpy as np
 
+from latency_tables.end_to_end import checked_plans
 from latency_tables.estimate import Floats, LatencyEstimate, LatencyEstimates
 from latency_tables.interval import covering_error_percent
 from latency_tables.measurement import Measurement
@@ -29,8 +31,10 @@ class Predictor:
     The mean is scale x (stem + blocks + selections + poolings + head), linear between measured counts. A plan that
     drops nothing is the unpruned model, which was measured as a whole.
 
-    The interval adds two independent errors in squares: that of the table's rows, and that of complete models which was
-    found when the table was measured (see `covering_error_percent`). Blocks that lean on the same row err together.
+    The interval is as wide as complete models were found to be off when the table was measured, which holds what its
+    rows are off by (see `covering_error_percent`). A plan whose rows are less sure than those of any of these models
+    has a wider one in proportion. Where no model was measured, as for an imported table, the assumed error and that of
+    the rows are added in squares. Blocks that lean on the same row err together.
     """
 
     def __init__(self, table: LatencyTable) -> None:
@@ -48,6 +52,7 @@ class Predictor:
         self._fixed_ms = sum(part.median_ms for part in fixed)
         self._fixed_below = sum((part.median_ms - part.low_ms) ** 2 for part in fixed)
         self._fixed_above = sum((part.high_ms - part.median_ms) ** 2 for part in fixed)
+        self._widest = self._widest_doubt()
         whole = table.dense
         self.dense = LatencyEstimate(mean_ms=whole.median_ms, low_ms=whole.low_ms, high_ms=whole.high_ms)
 
@@ -59,13 +64,8 @@ class Predictor:
                 or a selector that it does not price.
         """
         self._check(len(plan.block_tokens), plan.selector)
-        weights: dict[int, float] = {}
-        for curve, num_tokens, number in self._parts(plan):
-            row, share = curve.place(num_tokens)
-            weights[row] = weights.get(row, 0.0) + number * (1.0 - share)
-            if share:
-                weights[row + 1] = weights.get(row + 1, 0.0) + number * share
-        return self._estimate(weights.items()) if plan.selections else self.dense
+        weights = self._weights(plan)
+        return self._estimate(weights) if plan.selections else self.dense
 
     def predict_arrays(self, plans: PlanArrays) -> LatencyEstimates:
         """The latencies of P plans, (P,) each: what `predict` says of every one.
@@ -77,6 +77,16 @@ class Predictor:
         parts = [self._estimates(plans[start : start + _CHUNK]) for start in starts]
         mean, low, high = (np.concatenate(bounds) for bounds in zip(*parts, strict=True))
         return LatencyEstimates(mean_ms=mean, low_ms=low, high_ms=high)
+
+    def _weights(self, plan: TokenPlan) -> dict[int, float]:
+        """How often a plan uses each row."""
+        weights: dict[int, float] = {}
+        for curve, num_tokens, number in self._parts(plan):
+            row, share = curve.place(num_tokens)
+            weights[row] = weights.get(row, 0.0) + number * (1.0 - share)
+            if share:
+                weights[row + 1] = weights.get(row + 1, 0.0) + number * share
+        return weights
 
     def _parts(self, plan: TokenPlan) -> Iterator[tuple[RowCurve, int, int]]:
         """What is used at how many tokens, how often."""
@@ -96,18 +106,40 @@ class Predictor:
     def _num_reaching(self, selection: Selection) -> int:
         return self._num_prefix + selection.num_candidates + selection.num_packages_before
 
-    def _estimate(self, weights: Iterable[tuple[int, float]]) -> LatencyEstimate:
+    def _sums(self, weights: Mapping[int, float]) -> tuple[float, float, float]:
+        """The mean, and the squares of what rows may be off below and above it; not scaled."""
         mean, below, above = self._fixed_ms, self._fixed_below, self._fixed_above
-        for row, weight in weights:
+        for row, weight in weights.items():
             mean += weight * self._ms[row]
             below += (weight * self._below[row]) ** 2
             above += (weight * self._above[row]) ** 2
+        return mean, below, above
+
+    def _estimate(self, weights: Mapping[int, float]) -> LatencyEstimate:
+        mean, below, above = self._sums(weights)
         mean *= self._scale
+        low = mean - float(self._half(mean, self._scale * sqrt(below)))
+        high = mean + float(self._half(mean, self._scale * sqrt(above)))
+        return LatencyEstimate(mean_ms=mean, low_ms=max(low, 0.0), high_ms=high)
+
+    def _half(self, mean: Any, rows: Any) -> Any:
+        """Half an interval, from what the mean is and what the rows may be off, in ms; numbers or arrays."""
         residual = self._residual * mean
-        low = mean - hypot(self._scale * sqrt(below), residual)
-        return LatencyEstimate(
-            mean_ms=mean, low_ms=max(low, 0.0), high_ms=mean + hypot(self._scale * sqrt(above), residual)
-        )
+        if self._widest is None:
+            return np.hypot(rows, residual)
+        return np.maximum(residual, self._residual * rows / self._widest) if self._widest else residual
+
+    def _widest_doubt(self) -> float | None:
+        """The most that rows leave in doubt, as a share, of the models that were measured; None if none was."""
+        check, table = self.table.end_to_end, self.table
+        if check.is_assumed:
+            return None
+        plans = checked_plans(table.geometry, table.selector.package, check.num_checked)
+        return max((self._doubt(plan) for plan in plans), default=0.0)
+
+    def _doubt(self, plan: TokenPlan) -> float:
+        mean, below, above = self._sums(self._weights(plan))
+        return sqrt(max(below, above)) / mean
 
     def _estimates(self, plans: PlanArrays) -> tuple[Floats, Floats, Floats]:
         """Mean, low and high of some plans."""
@@ -138,10 +170,10 @@ class Predictor:
         """
         weights = row_weights(uses, num_plans=num_plans, num_rows=len(self._ms))
         mean = self._scale * (has_fixed * self._fixed_ms + weights @ np.array(self._ms))
-        residual, squares = self._residual * mean, weights**2
+        squares = weights**2
         below = self._scale * np.sqrt(has_fixed * self._fixed_below + squares @ np.square(self._below))
         above = self._scale * np.sqrt(has_fixed * self._fixed_above + squares @ np.square(self._above))
-        return mean, np.maximum(mean - np.hypot(below, residual), 0.0), mean + np.hypot(above, residual)
+        return mean, np.maximum(mean - self._half(mean, below), 0.0), mean + self._half(mean, above)
 
     def _check(self, depth: int, selector: SelectorKind | None) -> None:
         if depth != self._depth:

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from latency_tables.end_to_end import checked_plans
+from latency_tables.interval import covering_error_percent
 from latency_tables.predict import predict, predict_dense, predict_many
 from latency_tables.table import LatencyTable
 from spvit.errors import LatencyTableError
@@ -95,10 +97,25 @@ def test_interval_of_certain_rows_is_the_end_to_end_error(
     assert estimate.high_ms == pytest.approx(1.05 * estimate.mean_ms)
 
 
+def test_the_interval_is_the_error_of_checked_models_and_wider_where_rows_are_less_sure(
+    make_table: Callable[..., LatencyTable], table: LatencyTable
+) -> None:
+    """Whatever the rows of the checked models may be off by has shown in their error."""
+    covering = covering_error_percent(table.end_to_end) / 100.0
+    checked = checked_plans(table.geometry, table.selector.package, table.end_to_end.num_checked)
+    for estimate in predict_many(table, list(checked)):
+        assert estimate.high_ms == pytest.approx((1.0 + covering) * estimate.mean_ms)
+    vague = make_table(selections={n: replace(r, high_ms=15.0 * r.median_ms) for n, r in table.selections.items()})
+    more_selectors = PruningSchedule.from_keep_rates([0.9, 0.8, 0.7, 0.6, 0.5], [1, 2, 3, 4, 5]).plan(GEOMETRY)
+    estimate = predict(vague, more_selectors)
+    assert estimate.high_ms > (1.0 + 1.05 * covering) * estimate.mean_ms
+    assert estimate.low_ms == pytest.approx((1.0 - covering) * estimate.mean_ms)
+
+
 def test_blocks_on_one_row_err_together(make_table: Callable[..., LatencyTable]) -> None:
     table = make_table(p90_error_percent=0.0, scale=1.0)
-    certain = replace(table.end_to_end, median_error_percent=0.0, max_error_percent=0.0)
-    table = replace(table, end_to_end=certain)
+    unchecked = replace(table.end_to_end, median_error_percent=0.0, max_error_percent=0.0, num_fitted=0, num_checked=0)
+    table = replace(table, end_to_end=unchecked)
     estimate = predict(table, PruningSchedule.from_keep_rates([0.5], [5]).plan(GEOMETRY))
     five_blocks = 5 * (table.blocks[50].high_ms - table.blocks[50].median_ms)
     assert estimate.high_ms - estimate.mean_ms == pytest.approx(five_blocks, rel=0.01)
