@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 import tabulated
 
-from search.pruner import MIN_PEERS, PeerPruner
+from search.peer_rules import MIN_PEERS
+from search.pruner import PeerPruner
 from search.records import Latency, Origin, TrialRecord, TrialState
 from search.search_config import PrunerName
 
