@@ -8,7 +8,8 @@ What finished curves gained from an epoch to their end is regressed (ridge) on w
 * the latency: slow networks end higher.
 
 The bound is the prediction of a new curve plus Student's quantile of its error, which is estimated from the residuals.
-It widens by itself where a curve is unlike the finished ones (leverage) and where these are few (degrees of freedom).
+It widens by itself where a curve is noisy (its end is then less certain), unlike the finished ones (leverage), or where
+these are few (degrees of freedom).
 Qualities may be in any unit: nothing depends on their origin or scale.
 """
 
@@ -60,11 +61,11 @@ def final_bound(
         )
     if len(finished) < MIN_CURVES:
         return math.inf
-    floor = NOISE_FLOOR * _typical_noise(finished[:, :-1])
-    seen = _features(finished[:, :-1], latencies, floor)
+    typical = _typical_noise(finished[:, :-1])
+    everyone = np.vstack([finished[:, :-1], curve])
+    features = _features(everyone, np.append(latencies, latency), NOISE_FLOOR * typical)
     gains = finished[:, -1] - finished[:, -2]
-    own = _features(curve[None, :], np.array([latency]), floor)[0]
-    return float(curve[-1]) + _upper_prediction(seen, gains, own, confidence)
+    return float(curve[-1]) + _upper_prediction(features, _weights(everyone, typical), gains, confidence)
 
 
 def _features(curves: FloatArray, latencies: FloatArray, noise_floor: float) -> FloatArray:
@@ -90,14 +91,32 @@ def _typical_noise(curves: FloatArray) -> float:
     return float(np.median(_noise(curves))) or float(_noise(curves).max()) or 1.0
 
 
-def _upper_prediction(features: FloatArray, gains: FloatArray, own: FloatArray, confidence: float) -> float:
-    """Ridge regression of gains on standardised features, with the one-sided interval of one new prediction."""
-    centre, spread = features.mean(axis=0), features.std(axis=0)
+def _weights(curves: FloatArray, typical_noise: float) -> FloatArray:
+    """What each curve's end is worth as evidence, shape (curves,): the noisier a curve, the less certain its end."""
+    if curves.shape[1] < 2:
+        return np.ones(len(curves))
+    relative = _noise(curves) / typical_noise
+    return np.asarray(2 / (1 + relative**2), dtype=np.float64)
+
+
+def _upper_prediction(features: FloatArray, weights: FloatArray, gains: FloatArray, confidence: float) -> float:
+    """Weighted ridge regression of gains on standardised features, with the one-sided interval of a new prediction.
+
+    Features and weights have one more row than gains: that of the curve whose gain is predicted.
+    """
+    mean_weight = weights[:-1].mean()
+    *_, own_weight = weights = weights / mean_weight
+    weights = weights[:-1]
+    centre = np.average(features[:-1], axis=0, weights=weights)
+    spread = np.sqrt(np.average((features[:-1] - centre) ** 2, axis=0, weights=weights))
     spread = np.where(spread > 1e-12 * (1 + np.abs(centre)), spread, np.inf)  # what never varies tells nothing
-    known, new = (features - centre) / spread, (own - centre) / spread
-    inverse = np.linalg.inv(known.T @ known + RIDGE * np.eye(known.shape[1]))
-    slopes = inverse @ known.T @ (gains - gains.mean())
-    residuals = gains - gains.mean() - known @ slopes
-    freedom = max(len(gains) - 1 - float(np.trace(inverse @ known.T @ known)), 1.0)
-    variance = float(residuals @ residuals) / freedom * (1 + 1 / len(gains) + float(new @ inverse @ new))
-    return float(gains.mean() + new @ slopes) + float(stdtrit(freedom, confidence)) * math.sqrt(variance)
+    *_, new = standard = (features - centre) / spread
+    known, mean_gain = standard[:-1], float(np.average(gains, weights=weights))
+    weighted = known.T * weights
+    inverse = np.linalg.inv(weighted @ known + RIDGE * np.eye(known.shape[1]))
+    slopes = inverse @ weighted @ (gains - mean_gain)
+    residuals = gains - mean_gain - known @ slopes
+    freedom = max(len(gains) - 1 - float(np.trace(inverse @ weighted @ known)), 1.0)
+    unit = float(weights @ residuals**2) / freedom
+    variance = unit * (1 / own_weight + 1 / len(gains) + float(new @ inverse @ new))
+    return mean_gain + float(new @ slopes) + float(stdtrit(freedom, confidence)) * math.sqrt(variance)

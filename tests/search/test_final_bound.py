@@ -70,6 +70,18 @@ def test_a_restless_curve_may_still_gain_more_where_restless_ones_did():
     assert bounds[1] > bounds[0] + 2
 
 
+def test_the_end_of_a_noisy_curve_is_bounded_with_more_doubt():
+    curves, latencies = _curves(30, 6)
+    known = np.column_stack([curves[:, :5], curves[:, -1]]), latencies
+    jumps = np.array([1.0, -1.0, 1.0, -1.0, 0.0])
+    width = [
+        final_bound(curves[0, :5] + size * jumps, 7.0, *known, confidence=0.9)
+        - final_bound(curves[0, :5] + size * jumps, 7.0, *known, confidence=0.5)
+        for size in (0.0, 3.0, 9.0)
+    ]
+    assert width[0] < width[1] < width[2]
+
+
 def test_curves_unlike_all_that_finished_are_bounded_with_more_doubt():
     curves, latencies = _curves(30, 6)
     known = np.column_stack([curves[:, :2], curves[:, -1]]), latencies
