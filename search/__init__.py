@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from search.known_latency import KnownLatencySampler
     from search.launcher import launch
     from search.listener import StudyListener
+    from search.pareto_pruner import ParetoPruner
     from search.records import StudyRecord, TrialRecord
     from search.study import StudyStore
 
 __all__ = [
     "ExperimentConfig",
     "KnownLatencySampler",
+    "ParetoPruner",
     "StudyListener",
     "StudyRecord",
     "StudyStore",
@@ -31,6 +33,7 @@ __all__ = [
 _HOMES = {
     "ExperimentConfig": "config",
     "KnownLatencySampler": "known_latency",
+    "ParetoPruner": "pareto_pruner",
     "StudyListener": "listener",
     "StudyRecord": "records",
     "StudyStore": "study",

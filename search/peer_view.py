@@ -14,6 +14,8 @@ from optuna.trial import TrialState as OptunaState
 from search.records import TrialRecord
 
 STUDY_ID = 0
+LATENCY_MS = "latency_ms"
+"""The user attribute of a peer that holds its predicted latency."""
 
 
 def peer_study(name: str, trials: Iterable[FrozenTrial]) -> optuna.Study:
@@ -32,7 +34,7 @@ def as_peer(record: TrialRecord) -> FrozenTrial:
         datetime_complete=None,
         params={},
         distributions={},
-        user_attrs={},
+        user_attrs={LATENCY_MS: record.latency.mean_ms},
         system_attrs={},
         intermediate_values=dict(enumerate(record.curve, start=1)),
     )
@@ -61,6 +63,12 @@ class _PeerStorage:
         states: Container[OptunaState] | None = None,
     ) -> list[FrozenTrial]:
         return [trial for trial in self._trials.values() if states is None or trial.state in states]
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        finished = self.get_all_trials(study_id, states=(OptunaState.COMPLETE,))
+        if not finished:
+            raise ValueError("no trial was trained to the end yet")  # what Optuna expects
+        return max(finished, key=lambda trial: (trial.value, -trial.number))
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         self._trials[trial_id].system_attrs[key] = value

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from search.space_config import SpaceConfig
 from trainers.config import FrozenConfig, Positive, Share
+from trainers.frozen_config import OpenShare
 
 
 class SamplerName(StrEnum):
@@ -21,11 +22,14 @@ class SamplerName(StrEnum):
 
 
 class PrunerName(StrEnum):
-    """Optuna's pruners by name, each acting on the trials that are as fast or faster."""
+    """Ours, which bounds what a trial can still reach, and Optuna's by name, on the trials as fast or faster."""
 
+    PARETO = "pareto"
     MEDIAN = "median"
     SUCCESSIVE_HALVING = "successive_halving"
     HYPERBAND = "hyperband"
+    WILCOXON = "wilcoxon"
+    PATIENT = "patient"
     NONE = "none"
 
 
@@ -38,12 +42,16 @@ class SearchConfig(FrozenConfig):
     gpus_per_trial: float = Field(default=0.0, ge=0.0)
     sampler: SamplerName = SamplerName.KNOWN_LATENCY
     num_startup_trials: int = Field(default=8, ge=1)
-    pruner: PrunerName = PrunerName.MEDIAN
+    pruner: PrunerName = PrunerName.PARETO
     grace_epochs: int | None = Field(
         default=None, ge=1, description="Epochs before a trial may be pruned; freeze_epochs + 1 if absent."
     )
+    pruner_confidence: OpenShare = Field(
+        default=0.95, description="Of the upper bound of final accuracy under which `pareto` stops a trial."
+    )
     latency_tolerance: Share = Field(
-        default=0.02, description="A trial is compared with those at most this much slower than itself."
+        default=0.02,
+        description="Optuna's pruners compare a trial with those at most this much slower than itself.",
     )
     max_failed_share: Share = 0.5
     warm_starts: bool = Field(

@@ -1,4 +1,5 @@
 import math
+import re
 import sqlite3
 
 import optuna
@@ -64,7 +65,9 @@ def test_a_stopped_search_leaves_nothing_running(tmp_path):
     assert not driver.is_finished
 
 
-@pytest.mark.parametrize("report", [tabulated.metrics(1, math.nan), _failed(Failure.CONFIGURATION)])
+@pytest.mark.parametrize(
+    "report", [tabulated.metrics(1, math.nan), tabulated.metrics(1, math.inf), _failed(Failure.CONFIGURATION)]
+)
 def test_what_a_configuration_does_to_itself_is_pruned_with_a_reason(tmp_path, report):
     driver = tabulated.make_driver(tabulated.experiment(tmp_path))
     trial = driver.suggest()
@@ -72,6 +75,24 @@ def test_what_a_configuration_does_to_itself_is_pruned_with_a_reason(tmp_path, r
     (stored,) = read_study(tmp_path / "toy").trials
     assert stored.state is TrialState.PRUNED
     assert stored.reason
+
+
+def test_a_trial_that_cannot_reach_the_front_is_pruned_with_the_numbers_that_say_so(tmp_path):
+    config = tabulated.experiment(tmp_path, num_trials=24, pruner="pareto")
+    tabulated.run(tabulated.make_driver(config))
+    pruned = [trial for trial in read_study(tmp_path / "toy").trials if trial.state is TrialState.PRUNED]
+    sentence = (
+        r"at epoch [23]: 95 % upper bound [\d.]+ % at [\d.]+ ms lies under trial (\d+), ([\d.]+) % at ([\d.]+) ms"
+    )
+    said = [re.fullmatch(sentence, trial.reason) for trial in pruned]
+    assert said
+    assert all(said)
+    trials = read_study(tmp_path / "toy").trials
+    for trial, match in zip(pruned, said, strict=True):
+        rival = trials[int(match[1])]
+        assert rival.state is TrialState.COMPLETE
+        assert rival.latency.mean_ms <= trial.latency.mean_ms
+        assert (rival.top1, rival.latency.mean_ms) == pytest.approx((float(match[2]), float(match[3])), abs=0.051)
 
 
 def test_a_lost_trial_is_run_again_but_not_for_ever(tmp_path):

@@ -57,7 +57,7 @@ def epochs_survived(tmp_path, rule, **search):
     return len(LATE) + 1
 
 
-@pytest.mark.parametrize("rule", [PrunerName.MEDIAN, PrunerName.SUCCESSIVE_HALVING, PrunerName.HYPERBAND])
+@pytest.mark.parametrize("rule", list(PrunerName))
 def test_the_default_grace_covers_the_frozen_epochs(tmp_path, rule):
     assert epochs_survived(tmp_path, rule, grace_epochs=None) > FREEZE_EPOCHS + 1
 

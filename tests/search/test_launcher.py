@@ -1,7 +1,12 @@
+import pytest
 import tabulated
 
-from search.launcher import note_dense_top1
+from search.driver import Failure, ReportKey
+from search.launcher import Device, note_dense_top1, search
+from search.records import TrialState
+from search.retries import INTERRUPTED
 from search.study import read_study
+from spvit.errors import ClusterError, StoppedError, TooManyFailuresError
 
 
 def test_the_dense_model_is_evaluated_once_per_study(tmp_path):
@@ -11,3 +16,44 @@ def test_the_dense_model_is_evaluated_once_per_study(tmp_path):
     note_dense_top1(tabulated.make_store(config), lambda: 81.5)
     note_dense_top1(tabulated.make_store(config), lambda: 99.0)
     assert read_study(tmp_path / "toy").dense_top1 == 81.5
+
+
+def _breaks(error):
+    def end(driver):
+        raise error
+
+    return end
+
+
+def _fails_all(driver):
+    report = {ReportKey.FAILURE: Failure.CONFIGURATION.value, ReportKey.REASON: "cannot be built"}
+    while driver.error is None:
+        driver.on_result(driver.suggest().number, report)
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (lambda driver: driver.stop(), StoppedError),
+        (lambda driver: None, StoppedError),  # Ray returned although there was more to do
+        (_fails_all, TooManyFailuresError),
+        (_breaks(ClusterError("the cluster went away")), ClusterError),
+        (_breaks(RuntimeError("a defect")), RuntimeError),
+        (_breaks(KeyboardInterrupt()), KeyboardInterrupt),
+    ],
+)
+def test_whatever_ends_a_search_leaves_no_trial_running(tmp_path, monkeypatch, end, expected):
+    def play(driver, experiment, factory, *, address=None):
+        first = driver.suggest()
+        driver.on_result(first.number, tabulated.metrics(1, 60.0))
+        end(driver)
+
+    monkeypatch.setattr("search.launcher.run_on_ray", play)
+    config = tabulated.experiment(tmp_path, num_trials=12, num_concurrent=3)
+    device = Device(geometry=tabulated.GEOMETRY, price=tabulated.price, table_sha256="a" * 64)
+    with pytest.raises(expected):
+        search(config, device)
+    trials = read_study(tmp_path / "toy").trials
+    assert all(trial.state.is_finished for trial in trials)
+    assert (trials[0].state, trials[0].reason) == (TrialState.FAIL, INTERRUPTED)
+    assert all(trial.reason for trial in trials)

@@ -1,13 +1,15 @@
+import re
 from dataclasses import replace
 
 import pytest
 import tabulated
 
-from search.pruner import MIN_PEERS, PeerPruner
+from search.peer_rules import MIN_PEERS
+from search.pruner import PeerPruner
 from search.records import Latency, Origin, TrialRecord, TrialState
 from search.search_config import PrunerName
 
-RULES = [PrunerName.MEDIAN, PrunerName.SUCCESSIVE_HALVING, PrunerName.HYPERBAND]
+RULES = [rule for rule in PrunerName if rule is not PrunerName.NONE]
 
 
 def _trial(number, latency_ms, curve, state=TrialState.COMPLETE, **changes):
@@ -80,3 +82,13 @@ def test_a_pruner_rebuilt_from_curves_decides_as_the_one_that_saw_them_grow(tmp_
     for number in range(20, 30):
         curve = (60.0, 60.0 + number - 20)
         assert _judge(live, number, 10.0, curve) == _judge(rebuilt, number, 10.0, curve)
+
+
+def test_pareto_says_what_could_not_be_reached_any_more(tmp_path):
+    pruner = _pruner(tmp_path, PrunerName.PARETO)
+    pruner.restore([_trial(n, 10.0 + n / 10, (70.0 + n % 3, 78.0 + n, 80.0 + n, 81.0 + n)) for n in range(6)])
+    reason = _judge(pruner, 99, 10.45, (61.0, 62.0)).reason
+    assert re.fullmatch(
+        r"at epoch 2: 95 % upper bound \d\d\.\d % at 10\.45 ms lies under trial 4, 85\.0 % at 10\.40 ms", reason
+    )
+    assert _judge(pruner, 98, 10.45, (72.0, 84.0)).goes_on
