@@ -46,6 +46,8 @@ class Proposal:
     retry_of: int | None = None
     curve: tuple[float, ...] = ()
     """Epochs that an interrupted trial had finished; only a retry has any."""
+    epoch_s: tuple[float, ...] = ()
+    """How long they took, in seconds."""
 
 
 class Proposer:
@@ -147,6 +149,7 @@ class Proposer:
             label=record.label,
             retry_of=root,
             curve=record.curve,
+            epoch_s=record.epoch_s,
         )
 
     def add(self, record: TrialRecord) -> None:
