@@ -103,6 +103,8 @@ class StudyRecord:
     mlflow_run_id: str | None = None
     mlflow_experiment_id: str | None = None
     dense_top1: float | None = None
+    table_sha256: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def finished(self) -> tuple[TrialRecord, ...]:

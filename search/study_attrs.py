@@ -98,4 +98,6 @@ def study_record(name: str, directory: str, attrs: Mapping[str, Any], trials: tu
         mlflow_run_id=attrs.get(MLFLOW_RUN_ID),
         mlflow_experiment_id=attrs.get(MLFLOW_EXPERIMENT_ID),
         dense_top1=attrs.get(DENSE_TOP1),
+        table_sha256=attrs.get(TABLE_SHA256, ""),
+        versions=attrs.get(VERSIONS, {}),
     )
