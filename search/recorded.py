@@ -92,7 +92,9 @@ class RecordedStudy:
             raise ValueError(f"trials in the order of their numbers, each once, were required, but got {numbers}")
         for trial in self.trials:
             if len(trial.curve) != self.epochs:
-                raise ValueError(f"trial {trial.number}: {self.epochs} epochs were required, but got {len(trial.curve)}")
+                raise ValueError(
+                    f"trial {trial.number}: {self.epochs} epochs were required, but got {len(trial.curve)}"
+                )
         if not 0.0 < self.dense_ms < math.inf:
             raise ValueError(f"the dense model's latency must be above 0 ms, but got {self.dense_ms}")
 

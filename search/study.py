@@ -19,7 +19,7 @@ from search.proposer import Proposal
 from search.records import Latency, Rejection, StudyRecord, TrialRecord, TrialState
 from search.retries import INTERRUPTED
 from search.space import SearchSpace
-from search.storage import create_or_load, load, reading, storage_errors
+from search.storage import create_in_memory, create_or_load, load, reading, storage_errors
 from search.study_files import STUDY_FILE, StudyFile, read_study_file, sqlite_url, write_study_file
 from search.study_identity import check_same
 from spvit.errors import UsageError
@@ -69,6 +69,13 @@ class StudyStore:
         given = experiment.model_dump(mode="json")
         _check_or_write_facts(study, given, facts, directory)
         write_study_file(directory, StudyFile(name=experiment.study.name, storage=experiment.study.storage))
+        return cls(study, directory, space)
+
+    @classmethod
+    def in_memory(cls, experiment: ExperimentConfig, facts: StudyFacts, space: SearchSpace) -> StudyStore:
+        """A study that is written nowhere and ends with its driver: what a simulated search is kept in."""
+        study, directory = create_in_memory(experiment.study.name), study_directory(experiment)
+        _check_or_write_facts(study, experiment.model_dump(mode="json"), facts, directory)
         return cls(study, directory, space)
 
     @property
