@@ -34,7 +34,7 @@ class RecordedParameters(ParameterSpace):
     @classmethod
     def of_space(cls, space: RecordedSpace) -> RecordedParameters:
         """Every configuration of a recorded study, a branch for each set of names."""
-        branches = {}
+        branches: dict[frozenset[str], Branch] = {}
         for trial in space.trials:
             fixed = FixedTrial(dict(trial.params))
             space.suggest(fixed)

@@ -95,7 +95,7 @@ def _epoch_s(trial: TrialRecord) -> tuple[float, ...]:
 
 
 def _portable(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The values with every path relative to a folder, as in an experiment file there; where studies are is left out."""
+    """The values with every path relative to a folder, as in an experiment file there, and without the studies' own."""
     result = deepcopy(dict(values))
     for table, key in FILE_RELATIVE_PATHS:
         section = result.get(table) or {}

@@ -39,11 +39,10 @@ class Knowledge:
 
 
 class SamplerFactory(Protocol):
-    """Makes a sampler anew for every draw, as `make_sampler` does."""
+    """Makes a sampler anew for every draw."""
 
-    def __call__(
-        self, name: SamplerName, *, seed: int, num_startup_trials: int, knowledge: Knowledge
-    ) -> BaseSampler: ...
+    def __call__(self, name: SamplerName, *, seed: int, num_startup_trials: int, knowledge: Knowledge) -> BaseSampler:
+        """As `make_sampler` does."""
 
 
 def make_sampler(name: SamplerName, *, seed: int, num_startup_trials: int, knowledge: Knowledge) -> BaseSampler:

@@ -1,5 +1,7 @@
-"""Replays searches on a recorded study in simulated time, through the driver, proposer, samplers and pruners of a real
-one. Only the workers are played and the study is kept in memory.
+"""Replays searches on a recorded study in simulated time.
+
+Driver, proposer, samplers and pruners are those of a real search; only the workers are played, and the study is kept in
+memory.
 """
 
 from __future__ import annotations

@@ -56,6 +56,7 @@ EXAMPLE = (
 )
 @json_option
 def command(
+    *,
     table: Path,
     samplers: tuple[str, ...],
     pruners: tuple[str, ...],
@@ -64,7 +65,6 @@ def command(
     workers: int,
     max_latency_ms: float | None,
     max_latency_share: float | None,
-    *,
     as_json: bool,
 ) -> None:
     """Replay searches on a recorded study, in simulated time and without training, and compare them.

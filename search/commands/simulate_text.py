@@ -65,15 +65,15 @@ def comparison_text(replay: Replay, arms: Sequence[Arm], *, num_workers: int) ->
         "hours to the same",
         f"fewer epochs to {SHARES[-1]:.0%}".replace("%", " %"),
     ]
-    return "\n".join(
-        [
-            f"{replay.num_recorded} configurations x {replay.epochs} epochs; {len(replay.feasible)} are within "
-            f"{replay.budget.max_ms:.3f} ms ({replay.budget.source})",
-            f"{len(arms[0].traces)} seeds, {num_workers} trials at once; share of the full hypervolume after the epochs "
-            f"of {', '.join(map(str, counts)) or 'no'} full trainings (mean); medians of epochs and simulated hours",
-            columns([heading, *[_row(arm, arms[0], replay) for arm in arms]]),
-        ]
+    what = (
+        f"{replay.num_recorded} configurations x {replay.epochs} epochs; {len(replay.feasible)} are within "
+        f"{replay.budget.max_ms:.3f} ms ({replay.budget.source})"
     )
+    how = (
+        f"{len(arms[0].traces)} seeds, {num_workers} trials at once; `after N`: mean share of the full hypervolume "
+        f"after the epochs of N full trainings; medians of epochs and of simulated hours"
+    )
+    return f"{what}\n{how}\n{columns([heading, *[_row(arm, arms[0], replay) for arm in arms]])}"
 
 
 def _row(arm: Arm, first: Arm, replay: Replay) -> list[str]:
