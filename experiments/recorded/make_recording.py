@@ -1,4 +1,4 @@
-"""Make `fashion_mnist.parquet`: train every configuration that `fashion_mnist.toml` draws, and write the study as a table.
+"""Make `fashion_mnist.parquet`: train what `fashion_mnist.toml` draws, and write the study as a table.
 
     python experiments/recorded/make_recording.py
 

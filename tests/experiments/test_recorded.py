@@ -1,4 +1,4 @@
-"""The recorded study that comes with the project is what its experiment file makes, and searches can be replayed on it."""
+"""The recorded study that comes with the project is what its experiment file makes, and can be searched."""
 
 import tomllib
 from pathlib import Path
