@@ -67,12 +67,16 @@ class RecordedSampler(BaseSampler):  # type: ignore[misc]  # Optuna is not follo
     Args:
         inner: whose proposals are moved.
         recorded: where to.
+        is_feasible: (num_configurations,): whether the budget admits them.
         seed: of the configurations drawn at random.
     """
 
-    def __init__(self, inner: BaseSampler, recorded: RecordedParameters, *, seed: int) -> None:
+    def __init__(
+        self, inner: BaseSampler, recorded: RecordedParameters, *, is_feasible: NDArray[np.bool_], seed: int
+    ) -> None:
         self._inner = inner
         self._recorded = recorded
+        self._is_feasible = is_feasible
         self._seed = seed
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -93,8 +97,9 @@ class RecordedSampler(BaseSampler):  # type: ignore[misc]  # Optuna is not follo
         inner_space = self._inner.infer_relative_search_space(study, trial)
         drawn = self._inner.sample_relative(study, trial, inner_space)
         untried = self._untried(study, trial)
-        if not drawn:
-            return self._copy(int(np.random.default_rng(self._seed).choice(untried)))
+        if not drawn:  # drawing until something is within the budget is drawing from what is
+            feasible = untried[self._is_feasible[untried]]
+            return self._copy(int(np.random.default_rng(self._seed).choice(feasible if len(feasible) else untried)))
         for name, distribution in search_space.items():
             if name not in drawn:
                 drawn[name] = self._inner.sample_independent(study, trial, name, distribution)

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from search.budget import LatencyBudget
 from search.config import ExperimentConfig
 from search.driver import Limits, SearchDriver
@@ -105,6 +107,7 @@ class Replay:
         self.budget = budget or LatencyBudget(max_ms=slowest_ms, source="the slowest configuration recorded")
         self.epochs = recorded.epochs
         self.feasible = tuple(trial for trial in self._space.trials if self.budget.admits(trial.latency))
+        self._is_feasible = np.array([self.budget.admits(trial.latency) for trial in self._space.trials])
         if not self.feasible:
             raise NothingFeasibleError(
                 f"no recorded configuration is within {self.budget.max_ms:.3f} ms ({self.budget.source}): the cheapest "
@@ -193,7 +196,7 @@ class Replay:
             num_startup_trials=num_startup_trials,
             knowledge=replace(knowledge, space=self._parameters),
         )
-        return RecordedSampler(inner, self._parameters, seed=seed)
+        return RecordedSampler(inner, self._parameters, is_feasible=self._is_feasible, seed=seed)
 
     def _recorded(self, trial: TrialRecord) -> RecordedTrial:
         return self._space.recorded(trial.params)
