@@ -51,7 +51,7 @@ def test_nothing_over_the_budget_is_tried_and_everything_within_it_is(recorded, 
 
 @pytest.mark.parametrize("sampler", TWO)
 def test_a_search_is_a_function_of_its_seed(replay, recorded, sampler):
-    arguments = {"sampler": sampler, "pruner": PrunerName.MEDIAN, "num_trials": 15, "num_workers": 3}
+    arguments = {"sampler": sampler, "pruner": PrunerName.MEDIAN, "num_trials": 8, "num_workers": 3}
     once = replay.search(seed=4, **arguments)
     assert Replay(recorded).search(seed=4, **arguments) == once
     assert replay.search(seed=5, **arguments) != once
@@ -161,7 +161,7 @@ def test_everything_trained_is_the_full_hypervolume_and_costs_as_much_as_itself(
 
 def test_the_command_compares_every_sampler_with_every_pruner(recorded, tmp_path, capsys):
     recorded.save(tmp_path / "table.parquet")
-    arguments = ["simulate", "--on", str(tmp_path / "table.parquet"), "--seeds", "2", "--trials", "12"]
+    arguments = ["simulate", "--on", str(tmp_path / "table.parquet"), "--seeds", "2", "--trials", "10"]
     arguments += ["--sampler", "random", "--sampler", "tpe", "--pruner", "none", "--pruner", "median"]
     assert run([*arguments, "--json"]) == ExitCode.OK
     captured = capsys.readouterr()
@@ -169,7 +169,7 @@ def test_the_command_compares_every_sampler_with_every_pruner(recorded, tmp_path
     assert [(arm["sampler"], arm["pruner"]) for arm in document["arms"]] == [
         ("random", "none"), ("random", "median"), ("tpe", "none"), ("tpe", "median"),
     ]  # fmt: skip
-    assert document["arms"][0]["mean_epochs"] == 12 * EPOCHS
+    assert document["arms"][0]["mean_epochs"] == 10 * EPOCHS
     assert "simulating" in captured.err
-    assert run(arguments) == ExitCode.OK
+    assert run([*arguments[:4], "1", "--sampler", "random"]) == ExitCode.OK
     assert "after 10" in capsys.readouterr().out
