@@ -26,6 +26,8 @@ COMMANDS = {
     "status": "Say how far a study is.",
     "pareto": "List the best trade-offs between accuracy and latency.",
     "trials": "List every trial of a study.",
+    "record": "Write a study as a table for searches to be replayed on.",
+    "simulate": "Replay searches on a recorded study, in simulated time, and compare them.",
     "retarget": "Take a study to another device: its best trials there, and which more would pay.",
     "export": "Write one trial's model to a folder, measured and checked.",
     "dashboard": "Open a study in MLflow's browser interface.",

@@ -229,7 +229,9 @@ class SearchDriver:
     def _on_epoch(self, number: int, metrics: EpochMetrics) -> Decision:
         trial = self._store.trial(number)
         if metrics.epoch > trial.num_epochs:  # else one that a restarted worker had to do again
-            trial = self._store.report_epoch(number, metrics.epoch, metrics.evaluation.top1, metrics.evaluation.form)
+            trial = self._store.report_epoch(
+                number, metrics.epoch, metrics.evaluation.top1, metrics.evaluation.form, seconds=metrics.seconds
+            )
             self._pruner.update(trial)
             self._tell(lambda listener: listener.on_epoch(trial, metrics.to_dict()))
         if metrics.epoch >= trial.config["training"]["epochs"]:

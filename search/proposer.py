@@ -15,7 +15,7 @@ from optuna.trial import create_trial
 from search.budget import LatencyBudget, Price
 from search.outcomes import CURVE
 from search.records import Latency, Origin, Rejection, TrialRecord, TrialState
-from search.sampler import Knowledge, draw_seed, make_sampler
+from search.sampler import Knowledge, SamplerFactory, draw_seed, make_sampler
 from search.search_config import SamplerName, SearchConfig
 from search.space import SearchSpace
 from search.staircase import Staircase, widen
@@ -46,6 +46,8 @@ class Proposal:
     retry_of: int | None = None
     curve: tuple[float, ...] = ()
     """Epochs that an interrupted trial had finished; only a retry has any."""
+    epoch_s: tuple[float, ...] = ()
+    """How long they took, in seconds."""
 
 
 class Proposer:
@@ -65,6 +67,7 @@ class Proposer:
         config: SearchConfig,
         seed: int,
         staircase: Staircase | None = None,
+        sampler_factory: SamplerFactory = make_sampler,
     ) -> None:
         self._space = space
         self._staircase = staircase
@@ -72,6 +75,7 @@ class Proposer:
         self._budget = budget
         self._config = config
         self._seed = seed
+        self._make_sampler = sampler_factory
         self._shadow = _new_shadow()
         self._shadow_numbers: dict[int, int] = {}
         self._seen: set[str] = set()
@@ -147,6 +151,7 @@ class Proposer:
             label=record.label,
             retry_of=root,
             curve=record.curve,
+            epoch_s=record.epoch_s,
         )
 
     def add(self, record: TrialRecord) -> None:
@@ -231,7 +236,7 @@ class Proposer:
     def _ask(self, number: int, draw: int) -> optuna.Trial:
         name = self._config.sampler
         num_model_draws = NUM_INFORMED_DRAWS if name is SamplerName.KNOWN_LATENCY else NUM_MODEL_DRAWS
-        self._shadow.sampler = make_sampler(
+        self._shadow.sampler = self._make_sampler(
             name if draw < num_model_draws else SamplerName.RANDOM,
             seed=draw_seed(self._seed, number, draw),
             num_startup_trials=self._config.num_startup_trials,

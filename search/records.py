@@ -52,7 +52,10 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialRecord:
-    """One trial. `curve[e]` is the validation top-1 (percent) after epoch e + 1, and `form` how the model then ran."""
+    """One trial. `curve[e]` is the validation top-1 (percent) after epoch e + 1, and `form` how the model then ran.
+
+    `epoch_s[e]` is how long that epoch took, in seconds; empty where nobody said.
+    """
 
     number: int
     state: TrialState
@@ -64,6 +67,7 @@ class TrialRecord:
     origin: Origin = Origin.SAMPLER
     label: str = ""
     curve: tuple[float, ...] = ()
+    epoch_s: tuple[float, ...] = ()
     form: TokenForm = TokenForm.GATHERED
     top1: float | None = None
     reason: str = ""
@@ -99,6 +103,8 @@ class StudyRecord:
     mlflow_run_id: str | None = None
     mlflow_experiment_id: str | None = None
     dense_top1: float | None = None
+    table_sha256: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def finished(self) -> tuple[TrialRecord, ...]:

@@ -6,12 +6,14 @@ import hashlib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from search.search_config import SamplerName
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
+
+    from search.parameters import ParameterSpace
 
 NSGA2_POPULATION = 20
 NUM_EI_CANDIDATES = 24
@@ -27,11 +29,20 @@ class Knowledge:
         latency_ms: predicted latency.
         max_latency_ms: the budget.
         accepts: whether they may become a trial, as far as can be told cheaply: within the budget, and new.
+        space: where candidates come from; learned from the trials if None.
     """
 
     latency_ms: Callable[[Mapping[str, Any]], float]
     max_latency_ms: float
     accepts: Callable[[Mapping[str, Any]], bool]
+    space: ParameterSpace | None = None
+
+
+class SamplerFactory(Protocol):
+    """Makes a sampler anew for every draw."""
+
+    def __call__(self, name: SamplerName, *, seed: int, num_startup_trials: int, knowledge: Knowledge) -> BaseSampler:
+        """As `make_sampler` does."""
 
 
 def make_sampler(name: SamplerName, *, seed: int, num_startup_trials: int, knowledge: Knowledge) -> BaseSampler:
@@ -69,6 +80,7 @@ def make_sampler(name: SamplerName, *, seed: int, num_startup_trials: int, knowl
                     knowledge.latency_ms,
                     max_latency_ms=knowledge.max_latency_ms,
                     accepts=knowledge.accepts,
+                    space=knowledge.space,
                     seed=seed,
                     num_startup_trials=num_startup_trials,
                     num_candidates=NUM_CANDIDATES,

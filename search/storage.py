@@ -28,6 +28,17 @@ def create_or_load(name: str, url: str) -> optuna.Study:
     )
 
 
+def create_in_memory(name: str) -> optuna.Study:
+    """A study that ends with this process."""
+    _quieten()
+    return optuna.create_study(
+        study_name=name,
+        directions=list(DIRECTIONS),
+        sampler=optuna.samplers.RandomSampler(),
+        pruner=optuna.pruners.NopPruner(),
+    )
+
+
 def load(name: str, url: str) -> optuna.Study:
     """The study of this name in a storage, to read."""
     _quieten()

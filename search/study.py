@@ -19,7 +19,7 @@ from search.proposer import Proposal
 from search.records import Latency, Rejection, StudyRecord, TrialRecord, TrialState
 from search.retries import INTERRUPTED
 from search.space import SearchSpace
-from search.storage import create_or_load, load, reading, storage_errors
+from search.storage import create_in_memory, create_or_load, load, reading, storage_errors
 from search.study_files import STUDY_FILE, StudyFile, read_study_file, sqlite_url, write_study_file
 from search.study_identity import check_same
 from spvit.errors import UsageError
@@ -71,6 +71,13 @@ class StudyStore:
         write_study_file(directory, StudyFile(name=experiment.study.name, storage=experiment.study.storage))
         return cls(study, directory, space)
 
+    @classmethod
+    def in_memory(cls, experiment: ExperimentConfig, facts: StudyFacts, space: SearchSpace) -> StudyStore:
+        """A study that is written nowhere and ends with its driver: what a simulated search is kept in."""
+        study, directory = create_in_memory(experiment.study.name), study_directory(experiment)
+        _check_or_write_facts(study, experiment.model_dump(mode="json"), facts, directory)
+        return cls(study, directory, space)
+
     @property
     def directory(self) -> Path:
         """The study's folder."""
@@ -109,17 +116,27 @@ class StudyStore:
             self._records[record.number] = record
             return record
 
-    def report_epoch(self, number: int, epoch: int, top1: float, form: TokenForm = TokenForm.GATHERED) -> TrialRecord:
+    def report_epoch(
+        self,
+        number: int,
+        epoch: int,
+        top1: float,
+        form: TokenForm = TokenForm.GATHERED,
+        *,
+        seconds: float = 0.0,
+    ) -> TrialRecord:
         """Notes the validation top-1 (percent) after epoch `epoch`, the first that is not noted yet.
 
-        Epochs whose report got lost with their worker are taken to have had the same top-1. `form` is how the model
-        ran.
+        Epochs whose report got lost with their worker are taken to have had the same top-1 and to have taken as long.
+        `form` is how the model ran, `seconds` how long the epoch took: kept in memory until the trial ends, since it
+        decides nothing and a transaction for each epoch is dear.
         """
         if form is not self._records[number].form:
             self._set(number, names.FORM, form.value, form=form)
         known = self._records[number].curve
         curve = (*known, *[top1] * (epoch - len(known)))
-        return self._set(number, names.CURVE, list(curve), curve=curve)
+        epoch_s = _extended(self._records[number].epoch_s, seconds, len(curve))
+        return self._set(number, names.CURVE, list(curve), curve=curve, epoch_s=epoch_s)
 
     def complete(self, number: int, top1: float) -> TrialRecord:
         """The trial was trained to the end."""
@@ -175,11 +192,17 @@ class StudyStore:
             self._attrs = {**self._attrs, key: value}
 
     def _tell(self, number: int, state: TrialState, values: list[float] | None = None) -> TrialRecord:
+        if any(epoch_s := self._records[number].epoch_s):
+            self._set(number, names.EPOCH_S, list(epoch_s))
         with self._lock, storage_errors(self._directory):
             self._study._storage.set_trial_state_values(self._ids[number], OptunaState[state.name], values)
             frozen = self._study._storage.get_trial(self._ids[number])
             self._records[number] = names.trial_record(frozen, self._records[number].mlflow_run_id)
             return self._records[number]
+
+
+def _extended(epoch_s: tuple[float, ...], seconds: float, num_epochs: int) -> tuple[float, ...]:
+    return (*epoch_s, *[seconds] * (num_epochs - len(epoch_s)))
 
 
 def study_directory(experiment: ExperimentConfig) -> Path:

@@ -24,6 +24,7 @@ MLFLOW_EXPERIMENT_ID = "mlflow_experiment_id"
 DENSE_TOP1 = "dense_top1"
 
 CURVE = "curve"
+EPOCH_S = "epoch_s"
 FORM = "form"
 REASON = "reason"
 
@@ -51,6 +52,7 @@ def trial_attrs(proposal: Proposal) -> dict[str, Any]:
         "label": proposal.label,
         "retry_of": proposal.retry_of,
         CURVE: list(proposal.curve),
+        EPOCH_S: list(proposal.epoch_s),
         FORM: TokenForm.GATHERED.value,
     }
 
@@ -69,6 +71,7 @@ def trial_record(trial: FrozenTrial, mlflow_run_id: str | None = None) -> TrialR
         origin=Origin(attrs["origin"]),
         label=attrs["label"],
         curve=tuple(attrs[CURVE]),
+        epoch_s=tuple(attrs.get(EPOCH_S, ())),
         form=TokenForm(attrs.get(FORM, TokenForm.GATHERED)),
         top1=trial.values[0] if trial.values else None,
         reason=attrs.get(REASON, ""),
@@ -95,4 +98,6 @@ def study_record(name: str, directory: str, attrs: Mapping[str, Any], trials: tu
         mlflow_run_id=attrs.get(MLFLOW_RUN_ID),
         mlflow_experiment_id=attrs.get(MLFLOW_EXPERIMENT_ID),
         dense_top1=attrs.get(DENSE_TOP1),
+        table_sha256=attrs.get(TABLE_SHA256, ""),
+        versions=attrs.get(VERSIONS, {}),
     )

@@ -128,15 +128,17 @@ class FineTuner:
             self._warm_up()
         started = time.perf_counter()
         loss_terms = self._train(progress)
-        seconds = time.perf_counter() - started
+        trained = time.perf_counter()
+        evaluation = self._evaluate()
         metrics = EpochMetrics(
             epoch=self.epoch + 1,
-            evaluation=self._evaluate(),
+            evaluation=evaluation,
             loss_terms=loss_terms,
             weights=Weights.RAW if self._average is None else Weights.EMA,
             lr=self._training.lr((self.epoch + 1) * self._num_steps - 1, self._num_steps),
-            train_seconds=seconds,
-            images_per_second=self._num_steps * self._images_per_step / seconds,
+            train_seconds=trained - started,
+            eval_seconds=time.perf_counter() - trained,
+            images_per_second=self._num_steps * self._images_per_step / (trained - started),
         )
         self._history.append(metrics)
         self._save()

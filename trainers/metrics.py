@@ -41,7 +41,13 @@ class EpochMetrics:
     loss_terms: Mapping[str, float] = field(default_factory=dict)
     lr: float = 0.0
     train_seconds: float = 0.0
+    eval_seconds: float = 0.0
     images_per_second: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """What the epoch took: training and evaluation."""
+        return self.train_seconds + self.eval_seconds
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values with flat names, for the border to Ray and MLflow."""
@@ -50,6 +56,7 @@ class EpochMetrics:
             "weights": self.weights.value,
             "lr": self.lr,
             "train_seconds": self.train_seconds,
+            "eval_seconds": self.eval_seconds,
         }
         flat |= {"images_per_second": self.images_per_second}
         flat |= {f"val_{name}": value for name, value in asdict(self.evaluation).items()}
@@ -72,5 +79,6 @@ class EpochMetrics:
             loss_terms={key[5:]: float(value) for key, value in values.items() if key.startswith("loss_")},
             lr=float(values.get("lr", 0.0)),
             train_seconds=float(values.get("train_seconds", 0.0)),
+            eval_seconds=float(values.get("eval_seconds", 0.0)),
             images_per_second=float(values.get("images_per_second", 0.0)),
         )

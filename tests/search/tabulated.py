@@ -8,10 +8,11 @@ from typing import Any
 
 from search.budget import LatencyBudget
 from search.config import ExperimentConfig
-from search.driver import Decision, Idle, Limits, SearchDriver
+from search.driver import Limits, SearchDriver
 from search.proposer import Proposer
 from search.pruner import PeerPruner
 from search.records import Latency, TrialRecord
+from search.simulated_workers import SimulatedWorkers
 from search.space import SearchSpace
 from search.study import StudyFacts, StudyStore
 from spvit.schedule import PruningSchedule, TokenGeometry, TokenPlan
@@ -83,20 +84,13 @@ def make_driver(config: ExperimentConfig, **kwargs: Any) -> SearchDriver:
     return driver
 
 
-def run(driver: SearchDriver, *, max_reports: int = 10**6, seed: int = 0, report: Any = None) -> int:
-    """Plays Ray: starts what there is room for and lets a random running trial finish an epoch. Returns reports."""
-    order, running, num_reports = random.Random(seed), {}, 0
-    while num_reports < max_reports:
-        while isinstance(trial := driver.suggest(), TrialRecord):
-            running[trial.number] = (trial, trial.num_epochs)
-        if trial is Idle.FINISHED and (not running or driver.is_stopping):
-            break
-        number = order.choice(sorted(running))
-        trial, epoch = running[number]
-        values = report(trial, epoch + 1) if report else metrics(epoch + 1, top1(trial, epoch + 1))
-        num_reports += 1
-        running[number] = (trial, epoch + 1)
-        if driver.on_result(number, values) is Decision.STOP:
-            driver.on_complete(number)
-            del running[number]
-    return num_reports
+def run(driver: SearchDriver, *, max_reports: int | None = None, seed: int = 0, report: Any = None) -> int:
+    """Plays Ray: starts what there is room for; epochs take as long as chance has it. Returns reports."""
+    order = random.Random(seed)
+    workers = SimulatedWorkers(
+        report=report or (lambda trial, epoch: metrics(epoch, top1(trial, epoch))),
+        epoch_s=lambda trial, epoch: order.expovariate(1.0),
+        max_reports=max_reports,
+    )
+    workers.run(driver)
+    return workers.num_reports

@@ -22,6 +22,18 @@ SURFACE = {
     "status": STUDY_OPTIONS | {"STUDY"},
     "pareto": STUDY_OPTIONS | {"STUDY", "--max-latency-ms"},
     "trials": STUDY_OPTIONS | {"STUDY"},
+    "record": STUDY_OPTIONS | {"STUDY", "--output"},
+    "simulate": {
+        "--on",
+        "--sampler",
+        "--pruner",
+        "--seeds",
+        "--trials",
+        "--workers",
+        "--max-latency-ms",
+        "--max-latency-share",
+        "--json",
+    },
     "retarget": STUDY_OPTIONS
     | {"STUDY", "--table", "--max-latency-ms", "--max-latency-share", "--suggest", "--output"},
     "export": STUDY_OPTIONS | {"STUDY", "--trial", "--max-latency-ms", "--output", "--force"},

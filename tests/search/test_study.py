@@ -15,7 +15,7 @@ def test_what_the_driver_holds_is_what_another_process_reads(tmp_path):
     config = tabulated.experiment(tmp_path)
     store = tabulated.make_store(config)
     first = store.start(tabulated.make_proposer(config).propose(0))
-    store.report_epoch(0, 1, 61.5)
+    store.report_epoch(0, 1, 61.5, seconds=2.5)
     store.set_rejections({Rejection.TOO_SLOW: 3})
     store.set_mlflow_run(None, "parent")
     store.complete(0, 61.5)
@@ -23,6 +23,7 @@ def test_what_the_driver_holds_is_what_another_process_reads(tmp_path):
     study = read_study(tmp_path / "toy")
     assert study == store.record()
     assert study.trials[0].params == first.params
+    assert study.trials[0].epoch_s == (2.5,)
     assert (study.trials[0].top1, study.trials[0].mlflow_run_id, study.mlflow_run_id) == (61.5, "child", "parent")
     assert study.rejections == {Rejection.TOO_SLOW: 3}
     assert tabulated.make_store(config).record() == study
@@ -32,8 +33,22 @@ def test_an_epoch_whose_report_was_lost_takes_the_next_ones_value(tmp_path):
     config = tabulated.experiment(tmp_path)
     store = tabulated.make_store(config)
     store.start(tabulated.make_proposer(config).propose(0))
-    store.report_epoch(0, 1, 60.0)
-    assert store.report_epoch(0, 3, 64.0).curve == (60.0, 64.0, 64.0)
+    store.report_epoch(0, 1, 60.0, seconds=1.0)
+    trial = store.report_epoch(0, 3, 64.0, seconds=2.0)
+    assert (trial.curve, trial.epoch_s) == ((60.0, 64.0, 64.0), (1.0, 2.0, 2.0))
+
+
+def test_a_trial_that_goes_on_after_its_driver_died_has_a_time_for_each_epoch(tmp_path):
+    config = tabulated.experiment(tmp_path)
+    store = tabulated.make_store(config)
+    store.start(tabulated.make_proposer(config).propose(0))
+    store.report_epoch(0, 2, 60.0, seconds=1.0)
+    again = tabulated.make_store(config)  # the first driver is gone, and with it what it had only in memory
+    (lost,) = again.reconcile()
+    assert (len(lost.curve), lost.epoch_s) == (2, ())
+    again.start(tabulated.make_proposer(config).retry(lost, 0))
+    again.report_epoch(1, 3, 61.0, seconds=3.0)
+    assert again.complete(1, 61.0).epoch_s == (3.0, 3.0, 3.0)
 
 
 @pytest.mark.parametrize(
