@@ -108,7 +108,12 @@ def search(
     dense = device.price(PruningSchedule().plan(device.geometry))
     budget = LatencyBudget.from_config(experiment.latency, dense)
     check_feasible(space, device.price, budget)
-    facts = StudyFacts(dense_latency=dense, max_latency_ms=budget.max_ms, table_sha256=device.table_sha256)
+    facts = StudyFacts(
+        dense_latency=dense,
+        max_latency_ms=budget.max_ms,
+        smaller_budgets_ms=budget.smaller_ms,
+        table_sha256=device.table_sha256,
+    )
     with _closing(listeners), _locked_store(experiment, facts, space, device.table, resume=resume) as store:
         for listener in listeners:
             listener.on_open(store.set_mlflow_run, store.set_mlflow_experiment)

@@ -85,7 +85,10 @@ class TrialRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyRecord:
-    """One study as it stands: what was asked, what the budget is, and every trial."""
+    """One study as it stands: what was asked, what the budget is, and every trial.
+
+    `max_latency_ms` is the cap that every trial keeps, `smaller_budgets_ms` (ascending) are reported beside it.
+    """
 
     name: str
     directory: str
@@ -99,6 +102,12 @@ class StudyRecord:
     mlflow_run_id: str | None = None
     mlflow_experiment_id: str | None = None
     dense_top1: float | None = None
+    smaller_budgets_ms: tuple[float, ...] = ()
+
+    @property
+    def budgets_ms(self) -> tuple[float, ...]:
+        """Every budget, ascending; the last one is the cap."""
+        return (*self.smaller_budgets_ms, self.max_latency_ms)
 
     @property
     def finished(self) -> tuple[TrialRecord, ...]:

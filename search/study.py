@@ -33,6 +33,7 @@ class StudyFacts:
     dense_latency: Latency
     max_latency_ms: float
     table_sha256: str
+    smaller_budgets_ms: tuple[float, ...] = ()
 
 
 class StudyStore:
@@ -236,5 +237,6 @@ def _check_or_write_facts(study: optuna.Study, given: dict[str, Any], facts: Stu
         study.set_user_attr(names.EXPERIMENT, given)
         study.set_user_attr(names.DENSE_LATENCY, asdict(facts.dense_latency))
         study.set_user_attr(names.MAX_LATENCY_MS, facts.max_latency_ms)
+        study.set_user_attr(names.SMALLER_BUDGETS_MS, list(facts.smaller_budgets_ms))
         study.set_user_attr(names.VERSIONS, {name: version(name) for name in ("optuna", "ray", "torch", "timm")})
         study.set_user_attr(names.TABLE_SHA256, facts.table_sha256)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "experiment"
 DENSE_LATENCY = "dense_latency"
 MAX_LATENCY_MS = "max_latency_ms"
+SMALLER_BUDGETS_MS = "smaller_budgets_ms"
 TABLE_SHA256 = "table_sha256"
 REJECTIONS = "rejections"
 VERSIONS = "versions"
@@ -95,4 +96,5 @@ def study_record(name: str, directory: str, attrs: Mapping[str, Any], trials: tu
         mlflow_run_id=attrs.get(MLFLOW_RUN_ID),
         mlflow_experiment_id=attrs.get(MLFLOW_EXPERIMENT_ID),
         dense_top1=attrs.get(DENSE_TOP1),
+        smaller_budgets_ms=tuple(attrs.get(SMALLER_BUDGETS_MS, ())),
     )

@@ -8,6 +8,7 @@ import click
 
 from search.commands.options import epilog, existing_study, json_option, runs_dir_option, study_argument
 from search.commands.output import emit
+from search.pareto import ParetoPoint
 from search.summary import StudySummary
 
 
@@ -44,18 +45,22 @@ def summary_text(summary: StudySummary, *, is_running: bool) -> str:
         f"rejected  {rejected} (before any training)",
         f"epochs    {summary.num_epochs_trained} trained, {summary.num_epochs_saved} saved by stopping early",
         f"budget    {summary.max_latency_ms:.3f} ms (dense model: {summary.dense_latency_ms:.3f} ms)",
-        f"best      {_best(summary)}",
+        *(
+            f"within    {budget.max_latency_ms:.3f} ms: {_best(budget.best, summary)}"
+            for budget in summary.budgets[:-1]
+        ),
+        f"best      {_best(summary.best, summary)}",
     ]
     if not is_running and summary.num_counted < summary.num_trials:
         lines.append(f"continue  spvit-search resume {summary.name}")
     return "\n".join(lines)
 
 
-def _best(summary: StudySummary) -> str:
-    if summary.best is None:
+def _best(best: ParetoPoint | None, summary: StudySummary) -> str:
+    if best is None:
         return "none within the budget yet"
-    speed_up = summary.dense_latency_ms / summary.best.latency_ms
+    speed_up = summary.dense_latency_ms / best.latency_ms
     return (
-        f"trial {summary.best.number}: {summary.best.top1:.2f} % top-1 at {summary.best.latency_ms:.3f} ms "
+        f"trial {best.number}: {best.top1:.2f} % top-1 at {best.latency_ms:.3f} ms "
         f"({speed_up:.2f} times as fast as dense)"
     )

@@ -24,7 +24,7 @@ SURFACE = {
     "trials": STUDY_OPTIONS | {"STUDY"},
     "retarget": STUDY_OPTIONS
     | {"STUDY", "--table", "--max-latency-ms", "--max-latency-share", "--suggest", "--output"},
-    "export": STUDY_OPTIONS | {"STUDY", "--trial", "--max-latency-ms", "--output", "--force"},
+    "export": STUDY_OPTIONS | {"STUDY", "--trial", "--max-latency-ms", "--max-latency-share", "--output", "--force"},
     "dashboard": STUDY_OPTIONS | {"STUDY", "--port", "--no-browser"},
     "fine-tune": EXPERIMENT_OPTIONS | {"EXPERIMENT"},
     "progressive": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--profile", "--no-profile"},
