@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from latency_tables.table import LatencyTable
 from search.budget import LatencyBudget, Price, check_feasible, price_from
 from search.config import ExperimentConfig
-from search.driver import Limits, SearchDriver
+from search.driver import SearchDriver
 from search.latency_target import target_from
+from search.limits import Limits
 from search.listener import StudyListener
 from search.lock import study_lock
 from search.proposer import Proposer

@@ -16,12 +16,13 @@ from optuna.trial import create_trial
 from search import study_attrs as names
 from search.config import ExperimentConfig
 from search.proposer import Proposal
-from search.records import Latency, Rejection, StudyRecord, TrialRecord, TrialState
+from search.records import Latency, Rejection, SearchEnd, StudyRecord, TrialRecord, TrialState
 from search.retries import INTERRUPTED
 from search.space import SearchSpace
 from search.storage import create_or_load, load, reading, storage_errors
 from search.study_files import STUDY_FILE, StudyFile, read_study_file, sqlite_url, write_study_file
 from search.study_identity import check_same
+from search.usage import Usage
 from spvit.errors import UsageError
 from spvit.options import TokenForm
 
@@ -145,6 +146,14 @@ class StudyStore:
     def set_rejections(self, rejections: Mapping[Rejection, int]) -> None:
         """Notes how many proposals were rejected so far, by reason."""
         self._set_study(names.REJECTIONS, {str(reason): count for reason, count in rejections.items()})
+
+    def set_usage(self, usage: Usage) -> None:
+        """Notes the time that the search used so far, all sessions together."""
+        self._set_study(names.USAGE, asdict(usage))
+
+    def set_end(self, end: SearchEnd | None) -> None:
+        """Notes why the search ended; None when it goes on."""
+        self._set_study(names.END, None if end is None else {"cause": str(end.cause), "reason": end.reason})
 
     def set_dense_top1(self, top1: float) -> None:
         """Notes the validation top-1 (percent) of the unpruned model."""

@@ -93,6 +93,7 @@ def _count_lines(summary: StudySummary) -> list[str]:
         f"* {ended}",
         f"* proposals rejected before any training: {rejected}",
         f"* {summary.num_epochs_trained} epochs trained, {summary.num_epochs_saved} saved by stopping early",
+        *([] if summary.end is None else [f"* ended: {summary.end.reason}"]),
         f"* hypervolume {summary.hypervolume:.1f} % x ms (over 0 % at {summary.dense_latency_ms:.3g} ms)",
     ]
 

@@ -94,7 +94,14 @@ def search_progress(study: StudyRecord, *, now_ms: int) -> RunUpdate:
 
 def search_ended(study: StudyRecord, *, note: str, artifacts: Sequence[str], now_ms: int) -> RunUpdate:
     """The parent run of a search that ended or was stopped, with its note (Markdown) and files."""
-    tags = {"mlflow.note.content": note, "spvit.rejected": str(sum(study.rejections.values()))}
+    tags = {
+        "mlflow.note.content": note,
+        "spvit.rejected": str(sum(study.rejections.values())),
+        "spvit.end": "" if study.end is None else str(study.end.cause),
+        "spvit.end_reason": "" if study.end is None else study.end.reason,
+        "spvit.wall_time_s": f"{study.usage.wall_s:.0f}",
+        "spvit.gpu_hours": f"{study.usage.gpu_hours:.4g}",
+    }
     return RunUpdate(
         number=None, tags=_texts(tags), status=RunStatus.FINISHED, end_ms=now_ms, artifacts=tuple(artifacts)
     )

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from search.pareto import ParetoPoint, hypervolume, pareto_front
-from search.records import Origin, Rejection, StudyRecord, TrialRecord, TrialState
+from search.records import Origin, Rejection, SearchEnd, StudyRecord, TrialRecord, TrialState
 from search.retries import root_of
 from search.selection import best_trial, trial_points
+from search.usage import Usage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +31,7 @@ class StudySummary:
     `num_epochs_saved` is what early stopping saved: epochs that the complete and pruned trials would have taken in
     full, less those trained. Rejected proposals are not in it; they were never trained at all.
     `hypervolume` (percent x ms) is taken over 0 % at the dense model's latency.
+    `usage` is the time of all sessions, `end` why the last one ended, where that is known.
     `budgets` has the best trial within each budget of the study, ascending: the last one is `best`.
     """
 
@@ -47,6 +49,8 @@ class StudySummary:
     hypervolume: float
     front: tuple[ParetoPoint, ...]
     budgets: tuple[BudgetBest, ...]
+    usage: Usage
+    end: SearchEnd | None
 
     @property
     def is_finished(self) -> bool:
@@ -86,6 +90,8 @@ def summarise(study: StudyRecord) -> StudySummary:
         hypervolume=study_hypervolume(study),
         front=pareto_front(points),
         budgets=budgets,
+        usage=study.usage,
+        end=study.end,
     )
 
 

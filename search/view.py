@@ -94,9 +94,10 @@ class TerminalView(StudyListener):
         self._stop()
 
     def _how_it_ended(self, last: ProgressState) -> str:
-        if not self._has_trials and last.num_ended >= last.study.num_trials:
-            return "nothing was left to do, the study is finished (a larger search.num_trials adds trials)"
-        return f"search ended after {duration(self._clock() - last.started_s)}"
+        is_over = last.num_ended >= last.study.num_trials or (last.study.end is not None and last.study.end.is_final)
+        if not self._has_trials and is_over:
+            return f"nothing was left to do, the study is finished{_why(last.study)}; a larger limit goes on"
+        return f"search ended after {duration(self._clock() - last.started_s)}{_why(last.study)}"
 
     def _update(self, trial: TrialRecord) -> None:
         self._has_trials = True
@@ -151,6 +152,10 @@ def _counts(state: ProgressState) -> str:
     counts = ", ".join(f"{state.count(kind)} {name}" for kind, name in ENDED.items())
     rejected = sum(state.study.rejections.values())
     return f"{counts}, {rejected} proposals rejected" if rejected else counts
+
+
+def _why(study: StudyRecord) -> str:
+    return "" if study.end is None else f" ({study.end.reason})"
 
 
 def _budgets(study: StudyRecord) -> str:

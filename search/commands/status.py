@@ -9,7 +9,11 @@ import click
 from search.commands.options import epilog, existing_study, json_option, runs_dir_option, study_argument
 from search.commands.output import emit
 from search.pareto import ParetoPoint
+from search.progress_state import duration
 from search.summary import StudySummary
+from search.usage import Usage
+
+MORE = "with a larger limit: spvit-search launch EXPERIMENT --set search.num_trials=N, or the key above"
 
 
 @click.command("status", epilog=epilog("spvit-search status demo", "usage", "storage"))
@@ -44,6 +48,7 @@ def summary_text(summary: StudySummary, *, is_running: bool) -> str:
         f"trials    {counts or 'none yet'}; {summary.num_counted} of the {summary.num_trials} asked for",
         f"rejected  {rejected} (before any training)",
         f"epochs    {summary.num_epochs_trained} trained, {summary.num_epochs_saved} saved by stopping early",
+        f"time      {_used(summary.usage)}",
         f"budget    {summary.max_latency_ms:.3f} ms (dense model: {summary.dense_latency_ms:.3f} ms)",
         *(
             f"within    {budget.max_latency_ms:.3f} ms: {_best(budget.best, summary)}"
@@ -51,9 +56,22 @@ def summary_text(summary: StudySummary, *, is_running: bool) -> str:
         ),
         f"best      {_best(summary.best, summary)}",
     ]
-    if not is_running and summary.num_counted < summary.num_trials:
-        lines.append(f"continue  spvit-search resume {summary.name}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *([] if is_running else _ending(summary))])
+
+
+def _ending(summary: StudySummary) -> list[str]:
+    """Why the search ended, where that is known, and how to go on."""
+    ended = [] if summary.end is None else [f"ended     {summary.end.reason}"]
+    if summary.end is not None and summary.end.is_final:
+        return [*ended, f"continue  {MORE}"]
+    if summary.num_counted < summary.num_trials:
+        return [*ended, f"continue  spvit-search resume {summary.name}"]
+    return ended
+
+
+def _used(usage: Usage) -> str:
+    gpus = f", {usage.gpu_hours:.2f} GPU-hours" if usage.gpu_s else ""
+    return f"{duration(usage.wall_s)} of searching{gpus}"
 
 
 def _best(best: ParetoPoint | None, summary: StudySummary) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from search.budget import LatencyBudget
 from search.config import ExperimentConfig
-from search.driver import Decision, Idle, Limits, SearchDriver
+from search.driver import Decision, Idle, SearchDriver
+from search.limits import Limits
 from search.proposer import Proposer
 from search.pruner import PeerPruner
 from search.records import Latency, TrialRecord

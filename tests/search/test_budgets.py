@@ -68,7 +68,7 @@ def test_budgets_that_cannot_be_are_refused_by_their_place(latency, text):
 
 
 def test_a_search_covers_the_largest_budget_and_starts_at_the_edge_of_each(tmp_path):
-    config = _with_budgets(tmp_path, [0.7, 0.6], num_trials=8)
+    config = _with_budgets(tmp_path, [0.7, 0.6], num_trials=8, sampler="random")
     driver = tabulated.make_driver(config)
     tabulated.run(driver)
     driver.finish()
