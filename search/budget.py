@@ -9,8 +9,6 @@ from latency_tables.predictor import Predictor
 from latency_tables.table import LatencyTable
 from search.latency_config import LatencyConfig
 from search.records import Latency
-from search.space import SearchSpace
-from spvit.errors import NothingFeasibleError
 from spvit.schedule import TokenPlan
 
 Price = Callable[[TokenPlan], Latency]
@@ -87,20 +85,3 @@ class LatencyBudget:
 
 def _ascending(limits: float | Sequence[float]) -> list[float]:
     return sorted(limits) if isinstance(limits, Sequence) else [limits]
-
-
-def check_feasible(space: SearchSpace, price: Price, budget: LatencyBudget) -> None:
-    """Refuses a search that could never start a trial.
-
-    Raises:
-        NothingFeasibleError: even with every keep rate at its lowest the budget is exceeded.
-    """
-    cheapest = min((price(space.network_of(trial)) for trial in space.fastest()), key=lambda cost: cost.high_ms)
-    if budget.admits(cheapest):
-        return
-    raise NothingFeasibleError(
-        f"no configuration of [search.space] is within {budget.max_ms:.3f} ms ({budget.source}): with every keep rate "
-        f"at its lowest the model takes {cheapest.mean_ms:.3f} ms (at most {cheapest.high_ms:.3f} ms). Raise "
-        f"latency.max_latency_ms or latency.max_latency_share, lower `low` of the keep rates in [search.space], or "
-        f"put pruning.blocks earlier"
-    )

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from latency_tables.table import LatencyTable
-from search.budget import LatencyBudget, Price, check_feasible, price_from
+from search.budget import LatencyBudget, Price, price_from
 from search.config import ExperimentConfig
 from search.driver import SearchDriver
+from search.feasible import check_feasible
 from search.latency_target import target_from
 from search.limits import Limits
 from search.listener import StudyListener
@@ -108,7 +109,7 @@ def search(
     space = SearchSpace(experiment, device.geometry, target)
     dense = device.price(PruningSchedule().plan(device.geometry))
     budget = LatencyBudget.from_config(experiment.latency, dense)
-    check_feasible(space, device.price, budget)
+    check_feasible(space, device.price, budget, device.table)
     facts = StudyFacts(
         dense_latency=dense,
         max_latency_ms=budget.max_ms,

@@ -219,7 +219,7 @@ def test_a_search_that_was_stopped_or_failed_says_so(tmp_path):
     driver.finish()
     end = read_study(tmp_path / "toy").end
     assert (end.cause, end.reason, end.is_final) == (EndCause.STOPPED, "stopped on request", False)
-    tabulated.make_driver(tabulated.experiment(tmp_path))
+    tabulated.make_driver(tabulated.experiment(tmp_path, sampler="random"))
     assert read_study(tmp_path / "toy").end is None  # it runs
 
 
