@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from search.config import ExperimentConfig
-from search.forecast import grace_epochs
+from search.forecast import sure_epochs
 from search.search_config import PrunerName, SamplerName, SearchConfig
 from trainers.config import TrainingConfig
 
@@ -37,12 +37,13 @@ def _of_search(search: SearchConfig) -> Iterator[str]:
 
 
 def _of_training(experiment: ExperimentConfig) -> Iterator[str]:
-    training, pruner = experiment.training, experiment.search.pruner
-    if pruner is not PrunerName.NONE and grace_epochs(experiment) >= training.epochs:
-        keys = "search.grace_epochs" if experiment.search.grace_epochs else "training.freeze_epochs + 1"
+    training, search = experiment.training, experiment.search
+    if search.pruner is not PrunerName.NONE and sure_epochs(experiment) >= training.epochs:
+        key = "training.freeze_epochs + 1" if search.grace_epochs is None else "search.grace_epochs"
+        grace = training.freeze_epochs + 1 if search.grace_epochs is None else search.grace_epochs
         yield (
-            f"no trial can be stopped early: {keys} = {grace_epochs(experiment)} grace epochs are all of "
-            f"training.epochs = {training.epochs}"
+            f"no trial can be stopped early: {key} = {grace} leaves none of training.epochs = {training.epochs} after "
+            f"which that would save anything"
         )
     yield from _of_epochs(training)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from search.config import ExperimentConfig
 from search.records import Origin, StudyRecord, TrialState
+from search.search_config import PrunerName
 
 MIN_TRIALS = 8
 """Ended trials from which a study's own share of epochs is believed."""
@@ -30,7 +31,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeptShare:
-    """How much of the epochs behind the grace epochs trials train (0 to 1), and how that is known."""
+    """How much of the epochs behind the sure ones trials train (0 to 1), and how that is known."""
 
     share: Interval
     source: str
@@ -56,35 +57,35 @@ class Forecast:
     kept: KeptShare
 
 
-def grace_epochs(experiment: ExperimentConfig) -> int:
-    """Epochs before a trial may be pruned, at most all of them; all where nothing prunes."""
+def sure_epochs(experiment: ExperimentConfig) -> int:
+    """Epochs that every trial trains: those of grace and the one after which it is judged first, or all unpruned."""
     search, epochs = experiment.search, experiment.training.epochs
-    if search.pruner == "none":
+    if search.pruner is PrunerName.NONE:
         return epochs
     grace = search.grace_epochs if search.grace_epochs is not None else experiment.training.freeze_epochs + 1
-    return min(grace, epochs)
+    return min(grace + 1, epochs)
 
 
 def prior_kept_share(experiment: ExperimentConfig) -> KeptShare:
-    """Before anything is known: from trials that are all stopped after the grace epochs to trials that none is."""
-    if grace_epochs(experiment) >= experiment.training.epochs:
+    """Before anything is known: from trials that are all stopped as early as can be to trials that none is."""
+    if sure_epochs(experiment) >= experiment.training.epochs:
         return KeptShare(share=Interval(low=1.0, high=1.0, middle=1.0), source="nothing can be stopped early")
     return KeptShare(
         share=Interval(low=0.0, high=1.0),
-        source="nothing is known of it yet: from all trials stopped after the grace epochs to none",
+        source="nothing is known of it yet: from all trials, as early as can be, to none",
     )
 
 
-def kept_share_of(num_epochs: Iterable[int], *, grace: int, epochs: int, source: str) -> KeptShare | None:
+def kept_share_of(num_epochs: Iterable[float], *, sure: int, epochs: int, source: str) -> KeptShare | None:
     """From the epochs that trials trained, with the 90 % interval of their mean; None where that says too little.
 
     Args:
         num_epochs: of each trial that ended by itself or by the pruner.
-        grace: epochs before which none of them could be pruned.
+        sure: epochs that each of them trained unless it could not be trained at all.
         epochs: of one that is trained to the end.
         source: where they come from.
     """
-    shares = np.array([(min(num, epochs) - grace) / (epochs - grace) for num in num_epochs if num >= grace < epochs])
+    shares = np.array([(min(num, epochs) - sure) / (epochs - sure) for num in num_epochs if num >= sure < epochs])
     if len(shares) < MIN_TRIALS:
         return None
     rng = np.random.default_rng(0)
@@ -100,7 +101,7 @@ def kept_share_of_study(study: StudyRecord, experiment: ExperimentConfig) -> Kep
     counted = [t for t in study.trials if t.state in ended and t.origin is not Origin.BASELINE]
     return kept_share_of(
         (trial.num_epochs for trial in counted),
-        grace=grace_epochs(experiment),
+        sure=sure_epochs(experiment),
         epochs=experiment.training.epochs,
         source=f"the {len(counted)} trials of this study that have ended",
     )
@@ -118,13 +119,13 @@ def forecast(
         num_at_once: trials that run side by side at full speed.
         num_done: trials that have ended already.
     """
-    grace, epochs = grace_epochs(experiment), experiment.training.epochs
+    sure, epochs = sure_epochs(experiment), experiment.training.epochs
     num_sampled = max(0, experiment.search.num_trials - num_done)
     num_fixed = 0 if num_done or not experiment.pruning.schedule(depth=1000).stages else 1
     num_trials = num_sampled + num_fixed
 
     def epochs_at(share: float) -> float:
-        return num_fixed * epochs + num_sampled * (grace + share * (epochs - grace))
+        return num_fixed * epochs + num_sampled * (sure + share * (epochs - sure))
 
     def hours_at(share: float, epoch_s: float) -> float:
         return (epochs_at(share) * epoch_s + num_trials * seconds.start + seconds.warm_up) / 3600.0

@@ -43,7 +43,7 @@ def test_a_plan_says_what_can_be_reached_and_what_it_costs(plan, folder):
     assert 0 < reach["budgets"][0]["feasible"]["share"] < reach["budgets"][1]["feasible"]["share"]
     assert plan["cost"]["steps_per_epoch"] == 4
     assert plan["forecast"]["num_trials"] == 9
-    assert plan["forecast"]["num_epochs"] == {"low": 8 + 3, "high": 27, "middle": None}
+    assert plan["forecast"]["num_epochs"] == {"low": 8 * 2 + 3, "high": 27, "middle": None}
     assert 0 < plan["forecast"]["hours"]["low"] < plan["forecast"]["hours"]["high"]
     assert plan["fit"]["num_at_once"] == 2
     assert [path.name for path in (folder / "runs" / "small").iterdir() if path.suffix == ".json"] == [

@@ -14,10 +14,10 @@ from search.forecast import (
     KeptShare,
     TrialSeconds,
     forecast,
-    grace_epochs,
     kept_share_of,
     kept_share_of_study,
     prior_kept_share,
+    sure_epochs,
 )
 from search.records import Origin
 from search.search_config import SearchConfig
@@ -32,18 +32,18 @@ def _experiment(tmp_path, *, training=None, **search):
     return ExperimentConfig.model_validate(values)
 
 
-def test_before_anything_is_known_epochs_go_from_grace_alone_to_all(tmp_path):
+def test_before_anything_is_known_epochs_go_from_the_sure_ones_to_all(tmp_path):
     config = _experiment(tmp_path, num_trials=10, grace_epochs=1)  # 4 epochs, and a fixed schedule
     kept = prior_kept_share(config)
     found = forecast(config, SECONDS, kept, num_at_once=2.0)
     assert found.num_trials == 11
-    assert found.num_epochs == Interval(low=4 + 10 * 1, high=4 + 10 * 4)
-    assert found.trial_hours.low == pytest.approx((14 * 10 + 11 * 5 + 100) / 3600)
+    assert found.num_epochs == Interval(low=4 + 10 * 2, high=4 + 10 * 4)
+    assert found.trial_hours.low == pytest.approx((24 * 10 + 11 * 5 + 100) / 3600)
     assert found.trial_hours.high == pytest.approx((44 * 30 + 11 * 5 + 100) / 3600)
     assert found.hours.high == pytest.approx(found.trial_hours.high / 2)
 
 
-@pytest.mark.parametrize("search", [{"pruner": "none"}, {"grace_epochs": 4}, {"grace_epochs": 9}])
+@pytest.mark.parametrize("search", [{"pruner": "none"}, {"grace_epochs": 3}, {"grace_epochs": 9}])
 def test_where_nothing_can_be_stopped_the_number_of_epochs_is_known(tmp_path, search):
     config = _experiment(tmp_path, num_trials=10, **search)
     found = forecast(config, SECONDS, prior_kept_share(config), num_at_once=1.0)
@@ -72,17 +72,17 @@ def test_trials_that_have_ended_cost_nothing_more(tmp_path):
 
 
 @given(num_epochs=st.lists(st.integers(2, 12), min_size=MIN_TRIALS, max_size=60))
-def test_the_share_of_epochs_is_the_mean_of_those_behind_grace(num_epochs):
-    kept = kept_share_of(num_epochs, grace=2, epochs=12, source="here")
+def test_the_share_of_epochs_is_the_mean_of_those_that_are_not_sure(num_epochs):
+    kept = kept_share_of(num_epochs, sure=2, epochs=12, source="here")
     assert kept.share.low <= kept.share.middle <= kept.share.high
     mean = sum((num - 2) / 10 for num in num_epochs) / len(num_epochs)
     assert kept.share.middle == pytest.approx(mean, abs=0.05)
 
 
 def test_a_few_trials_or_none_that_could_be_stopped_say_nothing():
-    assert kept_share_of([3] * (MIN_TRIALS - 1), grace=2, epochs=12, source="") is None
-    assert kept_share_of([3] * 20, grace=12, epochs=12, source="") is None
-    assert kept_share_of([1] * 20, grace=2, epochs=12, source="") is None  # diverged, not stopped by the pruner
+    assert kept_share_of([3] * (MIN_TRIALS - 1), sure=2, epochs=12, source="") is None
+    assert kept_share_of([3] * 20, sure=12, epochs=12, source="") is None
+    assert kept_share_of([1] * 20, sure=2, epochs=12, source="") is None  # diverged, not stopped by the pruner
 
 
 def test_a_studys_own_trials_are_believed_once_enough_have_ended(tmp_path):
@@ -95,13 +95,14 @@ def test_a_studys_own_trials_are_believed_once_enough_have_ended(tmp_path):
     kept = kept_share_of_study(study, config)
     assert kept.source == "the 12 trials of this study that have ended"
     counted = [trial.num_epochs for trial in study.trials if trial.origin is not Origin.BASELINE]
-    assert kept.share.middle == pytest.approx(sum((num - 1) / 3 for num in counted if num) / 12)
+    assert kept.share.middle == pytest.approx(sum((num - 2) / 2 for num in counted) / 12)
 
 
-def test_grace_is_that_of_the_pruner(tmp_path):
-    assert grace_epochs(_experiment(tmp_path, grace_epochs=3)) == 3
-    assert grace_epochs(_experiment(tmp_path, grace_epochs=None, training={"freeze_epochs": 2})) == 3
-    assert grace_epochs(_experiment(tmp_path, pruner="none")) == 4
+def test_every_trial_trains_until_it_is_judged_first(tmp_path):
+    assert sure_epochs(_experiment(tmp_path, grace_epochs=2)) == 3
+    assert sure_epochs(_experiment(tmp_path, grace_epochs=None, training={"freeze_epochs": 1})) == 3
+    assert sure_epochs(_experiment(tmp_path, grace_epochs=9)) == 4
+    assert sure_epochs(_experiment(tmp_path, pruner="none")) == 4
 
 
 GPUS = Node(num_cpus=16, num_gpus=4, memory_mib=64_000)
@@ -154,8 +155,8 @@ def test_memory_that_does_not_suffice_is_named():
         ({"num_concurrent": 9}, {}, r"search\.num_concurrent = 9 is more than search\.num_trials = 8"),
         ({"patience_trials": 8}, {}, r"search\.patience_trials = 8 never ends"),
         ({"patience_trials": 3}, {}, r"search\.patience_trials = 3 can end the search within"),
-        ({"grace_epochs": 4}, {}, r"no trial can be stopped early: search\.grace_epochs = 4"),
-        ({"grace_epochs": None}, {"freeze_epochs": 3}, r"no trial can be stopped early: training\.freeze_epochs \+ 1"),
+        ({"grace_epochs": 3}, {}, r"no trial can be stopped early: search\.grace_epochs = 3 leaves none"),
+        ({"grace_epochs": None}, {"freeze_epochs": 2}, r"no trial can be stopped early: training\.freeze_epochs \+ 1"),
         ({}, {"freeze_epochs": 4}, "the backbone never learns"),
         ({}, {"warmup_epochs": 4.0}, r"the learning rate never reaches training\.lr"),
         ({}, {"images_per_epoch": 10, "batch_size": 20}, "an epoch is one step"),
