@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "Profile, search, export the best model and report: the whole way.",
     "profile": "Measure what the model's blocks cost on this device.",
     "table": "Show, check, compare or import latency tables.",
+    "plan": "Say what a search would reach and cost, before any training.",
     "launch": "Search for the best pruning under the latency budget.",
     "resume": "Continue a study that was stopped or interrupted.",
     "status": "Say how far a study is.",

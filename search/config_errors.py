@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from search.config_keys import known_keys, nearest_key
+from search.latency_config import BUDGET_FORMS
 
 MAX_VALUE_CHARS = 60
 # Where a value may have one of several forms, pydantic adds the form's name to the place of the error.
@@ -68,6 +69,8 @@ def explain(error: ValidationError) -> tuple[Problem, ...]:
 
 def _place(loc: Sequence[int | str]) -> tuple[int | str, ...]:
     """The place as the author wrote it: without the names of forms. No key of the file is that deep and so called."""
+    if loc[:1] == ("latency",):
+        return tuple(part for depth, part in enumerate(loc) if depth != 2 or part not in BUDGET_FORMS)
     shortened = [part for depth, part in enumerate(loc) if depth < 3 or part not in RANGE_FORMS]
     if len(shortened) > 2 and shortened[-1] in SCALAR_FORMS:
         shortened.pop()

@@ -110,7 +110,8 @@ def _type_name(annotation: object) -> str:
         case origin if origin is Literal:
             return " or ".join(f"`{value}`" for value in arguments)
         case origin if origin is tuple:
-            return f"list of {_type_name(arguments[0])}s"
+            name, comma, bounds = _type_name(arguments[0]).partition(",")
+            return f"list of {name}s{comma}{bounds}"
         case origin if origin is dict:
             return f"table of {_type_name(arguments[1])}"
         case _:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from search.ending import Ending
+from search.limits import Limits
 from search.listener import StudyListener
 from search.proposer import Proposal, Proposer
 from search.pruner import PeerPruner
-from search.records import Origin, TrialRecord, TrialState
+from search.records import EndCause, Origin, SearchEnd, TrialRecord, TrialState
 from search.retries import INTERRUPTED, LOST, root_of, trials_to_retry
-from search.search_config import SearchConfig
 from search.study import StudyStore
 from spvit.errors import SpvitError, TooManyFailuresError
 from trainers.metrics import EpochMetrics
@@ -59,29 +60,11 @@ class Failure(Enum):
     """Disk, data or node: it becomes FAIL, which samplers ignore, and is run again."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """When a search ends."""
-
-    num_trials: int
-    num_concurrent: int
-    max_failed_share: float
-
-    @classmethod
-    def from_config(cls, config: SearchConfig) -> Limits:
-        """The limits that an experiment sets."""
-        return cls(
-            num_trials=config.num_trials,
-            num_concurrent=config.num_concurrent,
-            max_failed_share=config.max_failed_share,
-        )
-
-
 class SearchDriver:
     """One search over one study. Every method is called from one thread.
 
     The order of trials: first those that were interrupted, then the baseline, then what the sampler proposes, until
-    `num_trials` of the sampler's trials are complete, pruned or running.
+    `num_trials` of the sampler's trials are complete, pruned or running, or a stopping rule ends it.
     """
 
     def __init__(
@@ -92,12 +75,14 @@ class SearchDriver:
         pruner: PeerPruner,
         limits: Limits,
         listeners: Sequence[StudyListener] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._proposer = proposer
         self._pruner = pruner
         self._limits = limits
         self._listeners = tuple(listeners)
+        self._ending = Ending(store, rules=limits.rules, gpus_per_trial=limits.gpus_per_trial, clock=clock)
         self._is_stopping = False
         self._is_exhausted = False
         self._num_ended = 0
@@ -113,6 +98,7 @@ class SearchDriver:
     def start(self) -> None:
         """Takes over what the study holds: ends the trials of a driver that died, rebuilds sampler and pruner."""
         self._store.reconcile()
+        self._ending.begin()
         trials = self._store.trials
         self._proposer.restore(trials, self._store.record().rejections)
         self._store.set_rejections(self._proposer.rejections)  # none so far is a count too
@@ -123,6 +109,7 @@ class SearchDriver:
         """Ends what is still running as interrupted, so that it can be resumed."""
         for trial in self._running():
             self._fail(trial.number, INTERRUPTED)
+        self._ending.keep(self._otherwise())
         self._tell(lambda listener: listener.on_study_end(self._store.record()))
 
     def stop(self) -> None:
@@ -132,12 +119,16 @@ class SearchDriver:
     @property
     def is_stopping(self) -> bool:
         """Whether the search was asked to end or has to."""
-        return self._is_stopping or self.error is not None
+        return self._is_stopping or self.error is not None or self._ending.stops_running
 
     @property
     def is_finished(self) -> bool:
-        """Whether everything that the study is to hold has ended."""
-        if self._running() or trials_to_retry(self._store.trials):
+        """Whether everything that the study is to hold has ended, or a stopping rule ended it."""
+        if self._running():
+            return False
+        if self._ending.end is not None:
+            return True
+        if trials_to_retry(self._store.trials):
             return False
         return self._is_exhausted or self._num_sampled() >= self._limits.num_trials
 
@@ -170,8 +161,11 @@ class SearchDriver:
             return otherwise
 
     def _suggest(self) -> TrialRecord | Idle:
+        self._ending.look(len(self._running()))
         if self.is_stopping:
             return Idle.FINISHED
+        if self._ending.end is not None:
+            return Idle.WAIT if self._running() else Idle.FINISHED
         if len(self._running()) >= self._limits.num_concurrent:
             return Idle.WAIT
         proposal = self._next_proposal()
@@ -181,6 +175,7 @@ class SearchDriver:
         return self._start(proposal)
 
     def _on_result(self, number: int, report: Mapping[str, Any]) -> Decision:
+        self._ending.look(len(self._running()))
         self._pass_on(report.get(ReportKey.WARNINGS, ()))
         if self._store.trial(number).state.is_finished:
             return Decision.STOP
@@ -219,6 +214,7 @@ class SearchDriver:
         return proposal
 
     def _start(self, proposal: Proposal) -> TrialRecord:
+        self._ending.advance(len(self._running()))
         trial = self._store.start(proposal)
         if proposal.origin is Origin.RETRY:
             self._proposer.add(trial)
@@ -258,6 +254,7 @@ class SearchDriver:
         self._num_ended += 1
         self._proposer.end(trial)
         self._pruner.update(trial)
+        self._ending.trial_ended(len(self._running()))
         self._tell(lambda listener: listener.on_trial_end(trial))
 
     def _check_failures(self, reason: str) -> None:
@@ -268,6 +265,18 @@ class SearchDriver:
             f"{self._limits.max_failed_share:g} allows. The last one: {reason}. Mend the cause or narrow "
             f"[search.space], then resume; finished trials are kept"
         )
+
+    def _otherwise(self) -> SearchEnd:
+        """Why the session ends where no rule ended it."""
+        if self.error is not None:
+            return SearchEnd(cause=EndCause.ERROR, reason=str(self.error))
+        if not self.is_finished:
+            return SearchEnd(cause=EndCause.STOPPED, reason="stopped on request")
+        if self._num_sampled() >= self._limits.num_trials:
+            reason = f"search.num_trials = {self._limits.num_trials} trials have ended"
+            return SearchEnd(cause=EndCause.TRIALS, reason=reason)
+        reason = "every configuration within the budget that could be found was tried"
+        return SearchEnd(cause=EndCause.EXHAUSTED, reason=reason)
 
     def _running(self) -> list[TrialRecord]:
         return [trial for trial in self._store.trials if trial.state is TrialState.RUNNING]

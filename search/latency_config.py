@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from search.latency_options import OnDrift, TargetDevice
 from trainers.frozen_config import FrozenConfig, OpenShare, Positive
+
+Number = TypeVar("Number")
+DenseShare = Annotated[float, Field(gt=0.0, le=1.0)]
+ONE, SEVERAL = BUDGET_FORMS = ("one", "several")
+
+
+def _form_of(value: Any) -> str:
+    """Which form its author meant, so that only that form's complaints are heard."""
+    return SEVERAL if isinstance(value, list | tuple) else ONE
+
+
+OneOrSeveral = Annotated[
+    Annotated[Number, Tag(ONE)] | Annotated[tuple[Number, ...], Tag(SEVERAL)],
+    Discriminator(_form_of),
+]
 
 
 class LatencyConfig(FrozenConfig):
@@ -32,9 +47,13 @@ class LatencyConfig(FrozenConfig):
     precision_percent: Annotated[float, Field(gt=0.0, lt=100.0)] = Field(
         default=2.0, description="Half of a row's 90 % interval at which it is repeated no more."
     )
-    max_latency_ms: Positive | None = None
-    max_latency_share: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
-        default=None, description="Budget as a share of the dense model's latency."
+    max_latency_ms: OneOrSeveral[Positive] | None = Field(
+        default=None,
+        description="Budget for a batch. Of several the search keeps to the largest and names the best trial within "
+        "each.",
+    )
+    max_latency_share: OneOrSeveral[DenseShare] | None = Field(
+        default=None, description="Budget, or several, as shares of the dense model's latency."
     )
     target: TargetDevice = Field(
         default=TargetDevice.THIS_DEVICE,
@@ -53,6 +72,13 @@ class LatencyConfig(FrozenConfig):
         if self.max_latency_ms is not None and self.max_latency_share is not None:
             raise ValueError("give max_latency_ms or max_latency_share, not both")
         return self
+
+    @field_validator("max_latency_ms", "max_latency_share")
+    @classmethod
+    def _different(cls, budgets: float | tuple[float, ...] | None) -> float | tuple[float, ...] | None:
+        if isinstance(budgets, tuple) and len(set(budgets)) < max(len(budgets), 1):
+            raise ValueError(f"one budget or more, all different, were required, but got {list(budgets)}")
+        return budgets
 
     @model_validator(mode="after")
     def _runtime_fits(self) -> Self:

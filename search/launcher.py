@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from latency_tables.table import LatencyTable
-from search.budget import LatencyBudget, Price, check_feasible, price_from
+from search.budget import LatencyBudget, Price, price_from
 from search.config import ExperimentConfig
-from search.driver import Limits, SearchDriver
+from search.driver import SearchDriver
+from search.feasible import check_feasible
 from search.latency_target import target_from
+from search.limits import Limits
 from search.listener import StudyListener
 from search.lock import study_lock
 from search.proposer import Proposer
@@ -107,8 +109,13 @@ def search(
     space = SearchSpace(experiment, device.geometry, target)
     dense = device.price(PruningSchedule().plan(device.geometry))
     budget = LatencyBudget.from_config(experiment.latency, dense)
-    check_feasible(space, device.price, budget)
-    facts = StudyFacts(dense_latency=dense, max_latency_ms=budget.max_ms, table_sha256=device.table_sha256)
+    check_feasible(space, device.price, budget, device.table)
+    facts = StudyFacts(
+        dense_latency=dense,
+        max_latency_ms=budget.max_ms,
+        smaller_budgets_ms=budget.smaller_ms,
+        table_sha256=device.table_sha256,
+    )
     with _closing(listeners), _locked_store(experiment, facts, space, device.table, resume=resume) as store:
         for listener in listeners:
             listener.on_open(store.set_mlflow_run, store.set_mlflow_experiment)

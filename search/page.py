@@ -52,10 +52,10 @@ def write_page(data: PlotData, path: Path) -> None:
 def render_page(data: PlotData) -> str:
     """The page as text."""
     scale = Scale(
-        latencies=_padded([*(p.latency_ms for p in data.points), data.budget_ms]),
+        latencies=_padded([*(p.latency_ms for p in data.points), *data.budgets_ms]),
         top1s=_padded([p.top1 for p in data.points]),
     )
-    body = [*_grid(scale), _budget(data.budget_ms, scale), _steps(data.front, scale)]
+    body = [*_grid(scale), *(_budget(budget_ms, scale) for budget_ms in data.budgets_ms), _steps(data.front, scale)]
     body += [_mark(point, scale) for point in data.points]
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(data.title)}">{"".join(body)}</svg>'
     return html_page(data.title, BODY.format(legend=_legend(data), svg=svg))

@@ -34,7 +34,7 @@ class PlotData:
     """One study as a picture. `front` runs from the fastest to the most accurate."""
 
     title: str
-    budget_ms: float
+    budgets_ms: tuple[float, ...]
     points: tuple[PlotPoint, ...]
     front: tuple[tuple[float, float], ...]
 
@@ -55,7 +55,7 @@ def plot_data(study: StudyRecord) -> PlotData:
     order = list(PointKind)
     return PlotData(
         title=f"Study {study.name}: accuracy and latency",
-        budget_ms=study.max_latency_ms,
+        budgets_ms=study.budgets_ms,
         points=tuple(sorted(points, key=lambda point: order.index(point.kind))),
         front=tuple((trial.latency.mean_ms, trial.top1) for trial in on_front if trial.top1 is not None),
     )

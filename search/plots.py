@@ -43,14 +43,9 @@ def _draw(axes: Axes, data: PlotData) -> None:
             axes.scatter(
                 [p.latency_ms for p in points], [p.top1 for p in points], label=kind.value, zorder=depth, **style
             )
-    axes.axvline(
-        data.budget_ms,
-        color="#CC79A7",
-        linestyle="--",
-        linewidth=1.4,
-        label=f"budget {data.budget_ms:.3g} ms",
-        zorder=1,
-    )
+    for budget_ms in data.budgets_ms:
+        label = f"budget {budget_ms:.3g} ms"
+        axes.axvline(budget_ms, color="#CC79A7", linestyle="--", linewidth=1.4, label=label, zorder=1)
     axes.set(xlabel="predicted latency per batch (ms)", ylabel="validation top-1 (%)", title=data.title)
     axes.grid(visible=True, alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

@@ -41,10 +41,9 @@ class ProgressState:
         """Trials, other than baselines, that count towards the study's number and have ended."""
         return num_counted(self.study)
 
-    @property
-    def best(self) -> TrialRecord | None:
-        """The best finished trial within the budget."""
-        return best_trial(self.study)
+    def best(self, max_latency_ms: float) -> TrialRecord | None:
+        """The best finished trial within a budget."""
+        return best_trial(self.study, max_latency_ms)
 
     def count(self, state: TrialState) -> int:
         """Trials in a state."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -201,7 +201,12 @@ class Proposer:
         def plan(schedule: PruningSchedule) -> TokenPlan:
             return schedule.plan(self._space.geometry, pruning.package, pruning.selector)
 
-        return list(warm_starts(rates, fits=lambda s: self._budget.admits(self._price(plan(s))), plan=plan))
+        def starts(budget: LatencyBudget) -> Iterator[WarmStart]:
+            where = f" of {budget.max_ms:.3g} ms" if self._budget.smaller_ms else ""
+            for start in warm_starts(rates, fits=lambda s: budget.admits(self._price(plan(s))), plan=plan):
+                yield replace(start, label=start.label + where)
+
+        return [start for budget in self._budget.each for start in starts(budget)]
 
     def _accept(self, proposal: Proposal, number: int, trial: optuna.Trial) -> Proposal:
         self._seen.add(self._space.identity(proposal.config))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from search.usage import Usage
 from spvit.options import TokenForm
 
 
@@ -39,6 +40,32 @@ class Rejection(StrEnum):
 
     TOO_SLOW = "too_slow"
     DUPLICATE = "duplicate"
+
+
+class EndCause(StrEnum):
+    """What ended a search."""
+
+    TRIALS = "trials"
+    EXHAUSTED = "exhausted"
+    WALL_TIME = "wall_time"
+    GPU_HOURS = "gpu_hours"
+    TARGET = "target"
+    PATIENCE = "patience"
+    STOPPED = "stopped"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchEnd:
+    """Why a search ended, as a cause and as a sentence without a full stop."""
+
+    cause: EndCause
+    reason: str
+
+    @property
+    def is_final(self) -> bool:
+        """Whether `resume` would start nothing more: other settings are needed to go on."""
+        return self.cause not in {EndCause.STOPPED, EndCause.ERROR}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +116,11 @@ class TrialRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyRecord:
-    """One study as it stands: what was asked, what the budget is, and every trial."""
+    """One study as it stands: what was asked, what the budget is, and every trial.
+
+    `max_latency_ms` is the cap that every trial keeps, `smaller_budgets_ms` (ascending) are reported beside it. `usage`
+    is the time of all sessions, `end` why the last one ended; None while one is running, or where it was killed.
+    """
 
     name: str
     directory: str
@@ -105,6 +136,14 @@ class StudyRecord:
     dense_top1: float | None = None
     table_sha256: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    smaller_budgets_ms: tuple[float, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    end: SearchEnd | None = None
+
+    @property
+    def budgets_ms(self) -> tuple[float, ...]:
+        """Every budget, ascending; the last one is the cap."""
+        return (*self.smaller_budgets_ms, self.max_latency_ms)
 
     @property
     def finished(self) -> tuple[TrialRecord, ...]:

@@ -89,6 +89,10 @@ def _model_rows(study: StudyRecord, summary: StudySummary, export: ExportReport 
     best_number = export.trial if export is not None else summary.best.number if summary.best is not None else None
     if fixed is not None and fixed.number != best_number:
         rows.append(row(fixed.label or FIXED, fixed.top1, fixed.latency.mean_ms, measured.get(FIXED)))
+    for budget in summary.budgets[:-1]:
+        if budget.best is not None:
+            name = f"best under {budget.max_latency_ms:.3g} ms (trial {budget.best.number})"
+            rows.append(row(name, budget.best.top1, budget.best.latency_ms, None))
     best = next((t for t in study.trials if t.number == best_number), None)
     if best is not None:
         name = f"best under {summary.max_latency_ms:.3g} ms (trial {best.number})"
@@ -126,4 +130,11 @@ def _front_row(trial: TrialRecord) -> FrontRow:
 def _next_commands(study: StudyRecord, export: ExportReport | None) -> tuple[str, ...]:
     name = study.name
     last = f"spvit-search export {name}" if export is None else f"spvit-search evaluate {export.directory}"
-    return (f"spvit-search dashboard {name}", f"spvit-search pareto {name}", last)
+    smaller = (f"spvit-search export {name} --max-latency-ms {_rounded_up(ms)}" for ms in study.smaller_budgets_ms)
+    return (f"spvit-search dashboard {name}", f"spvit-search pareto {name}", *smaller, last)
+
+
+def _rounded_up(limit_ms: float) -> str:
+    """Four digits or what it takes: a trial that just fits a budget must fit what is typed."""
+    text = f"{limit_ms:.4g}"
+    return text if float(text) >= limit_ms else repr(limit_ms)

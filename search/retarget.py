@@ -93,7 +93,11 @@ class Retargeted:
     @property
     def recommended(self) -> MovedTrial | None:
         """The most accurate trial that is within the budget even at the upper end of its prediction."""
-        best = best_trial(self.after)
+        return self.best_within(self.budget.max_ms)
+
+    def best_within(self, max_latency_ms: float) -> MovedTrial | None:
+        """The same within any latency, such as one of several smaller budgets."""
+        best = best_trial(self.after, max_latency_ms)
         return None if best is None else self._moved(best.number)
 
     @property
@@ -135,9 +139,11 @@ class AskedBudget:
             return LatencyBudget(max_ms=self.max_latency_share * dense.mean_ms, source=source)
         # The quotient of equal latencies is exactly 1: with the study's own table the budget is the study's own.
         share = study.max_latency_ms / study.dense_latency.mean_ms
+        scale = dense.mean_ms / study.dense_latency.mean_ms
         return LatencyBudget(
-            max_ms=study.max_latency_ms * (dense.mean_ms / study.dense_latency.mean_ms),
+            max_ms=study.max_latency_ms * scale,
             source=f"{share:.3g} of the dense model there, as in the study",
+            smaller_ms=tuple(limit_ms * scale for limit_ms in study.smaller_budgets_ms),
         )
 
 
@@ -170,6 +176,7 @@ def retarget(
         experiment=study.experiment if experiment is None else experiment,
         dense_latency=price(_plan(PruningConfig(), geometry)),
         max_latency_ms=budget.max_ms,
+        smaller_budgets_ms=budget.smaller_ms,
         trials=priced,
     )
     fixed = None if default is None else _fixed_schedule(study, default, price(_plan(default, geometry)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from search.further import FurtherTrial
 from search.records import StudyRecord, TrialState
-from search.retarget import best_on_every_device
+from search.retarget import Retargeted, best_on_every_device
 from search.retargeting import DeviceReport
 from search.summary import study_hypervolume
 
@@ -45,9 +45,15 @@ def _device(report: DeviceReport) -> dict[str, Any]:
         },
         "recommended": None if best is None else best.number,
         "recommended_before": result.recommended_before,
+        "smaller_budgets": [_within(result, limit_ms) for limit_ms in result.budget.smaller_ms],
         "further": [_further(trial) for trial in report.further.trials],
         "further_note": report.further.note,
     }
+
+
+def _within(result: Retargeted, limit_ms: float) -> dict[str, Any]:
+    best = result.best_within(limit_ms)
+    return {"max_latency_ms": limit_ms, "recommended": None if best is None else best.number}
 
 
 def _further(trial: FurtherTrial) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def experiment_on(experiment: ExperimentConfig, file: TableFile, budget: Latency
         "device": _torch_device(file.table, experiment.latency.device),
         "dtype": str(key.dtype),
         "runtime": str(key.runtime),
-        "max_latency_ms": budget.max_ms,
+        "max_latency_ms": list(budget.all_ms) if budget.smaller_ms else budget.max_ms,
         "max_latency_share": None,
         "target": str(TargetDevice.OTHER_DEVICE if is_imported else TargetDevice.THIS_DEVICE),
     }
@@ -128,7 +128,7 @@ def experiment_on(experiment: ExperimentConfig, file: TableFile, budget: Latency
 def _name_on(study: str, table: LatencyTable, budget: LatencyBudget) -> str:
     """Different for different tables and budgets, as trainings of one name share a folder."""
     device = re.sub(r"[^A-Za-z0-9._-]+", "-", table.key.device_id)
-    digest = hashlib.sha256(f"{table.sha256} {budget.max_ms!r}".encode()).hexdigest()[:8]
+    digest = hashlib.sha256(f"{table.sha256} {' '.join(map(repr, budget.all_ms))}".encode()).hexdigest()[:8]
     return f"{study[:NAME_LENGTH]}-on-{device[:NAME_LENGTH]}-{digest}"
 
 

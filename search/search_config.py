@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from search.space_config import SpaceConfig
 from trainers.config import FrozenConfig, Positive, Share
@@ -54,6 +55,23 @@ class SearchConfig(FrozenConfig):
         description="Optuna's pruners compare a trial with those at most this much slower than itself.",
     )
     max_failed_share: Share = 0.5
+    max_wall_time_s: Positive | None = Field(
+        default=None, description="End after this time, all sessions together; running trials are stopped, to go on."
+    )
+    max_gpu_hours: Positive | None = Field(
+        default=None,
+        description="End after so many hours of GPUs held by trials; running trials are stopped, to go on.",
+    )
+    target_top1: Annotated[float, Field(gt=0.0, le=100.0)] | None = Field(
+        default=None,
+        description="End when a finished trial within the (smallest) budget has this validation top-1, in percent; "
+        "running trials finish.",
+    )
+    patience_trials: int | None = Field(
+        default=None,
+        ge=1,
+        description="End when so many trials in a row did not add to the hypervolume; running trials finish.",
+    )
     warm_starts: bool = Field(
         default=True,
         description="Try first what uses the budget up: one stage, r, r^2, ..., and the rates with most tokens.",
@@ -63,3 +81,12 @@ class SearchConfig(FrozenConfig):
         description="Keep as many tokens as cost no more than what was drawn; for stage keep rates.",
     )
     space: SpaceConfig = SpaceConfig()
+
+    @model_validator(mode="after")
+    def _gpu_hours_can_pass(self) -> Self:
+        if self.max_gpu_hours is not None and not self.gpus_per_trial:
+            raise ValueError(
+                f"max_gpu_hours = {self.max_gpu_hours:g} would never end a search whose trials hold no GPU: set "
+                f"gpus_per_trial, or use max_wall_time_s"
+            )
+        return self

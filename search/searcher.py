@@ -8,6 +8,7 @@ from ray.tune.search.searcher import Searcher
 
 from search.driver import Idle, SearchDriver
 from search.ray_border import OfTheDriver, TrialTask
+from search.signals import end_tune
 from search.study_files import trial_directory
 from trainers.config import TrialConfig
 
@@ -26,6 +27,8 @@ class DriverSearcher(OfTheDriver, Searcher):  # type: ignore[misc]  # Ray has no
         if trial is Idle.WAIT:
             return None
         if isinstance(trial, Idle):
+            if self._driver.is_stopping:
+                end_tune()  # else it would wait for the running trials' next reports, and epochs can take hours
             return Searcher.FINISHED
         self._numbers[trial_id] = trial.number
         task = TrialTask(

@@ -12,6 +12,13 @@ from typing import Any
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
+def end_tune() -> None:
+    """Ends Ray Tune's loop after its current step, if it runs on this thread."""
+    is_handled = signal.getsignal(signal.SIGUSR1) not in {signal.SIG_DFL, None}
+    if is_handled and threading.current_thread() is threading.main_thread():
+        signal.raise_signal(signal.SIGUSR1)
+
+
 @contextmanager
 def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     """While the block runs, SIGINT and SIGTERM call `stop` and end Ray Tune's loop.
@@ -27,7 +34,7 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         del number, frame
         stop()
-        signal.raise_signal(signal.SIGUSR1)
+        end_tune()
 
     before: dict[signal.Signals, Any] = {signal.SIGUSR1: signal.signal(signal.SIGUSR1, signal.SIG_IGN)}
     before |= {number: signal.signal(number, handle) for number in STOPPING}

@@ -16,8 +16,9 @@ import numpy as np
 
 from search.budget import LatencyBudget
 from search.config import ExperimentConfig
-from search.driver import Limits, SearchDriver
+from search.driver import SearchDriver
 from search.experiment import validate
+from search.limits import Limits
 from search.proposer import Proposer
 from search.pruner import PeerPruner
 from search.recorded import RecordedStudy, RecordedTrial

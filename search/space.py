@@ -83,6 +83,12 @@ class SearchSpace:
         rates = self._space.stage_keep_rates
         return None if rates is None else Rates(blocks=self._blocks, low=rates.low, high=rates.high)
 
+    @property
+    def base_rates(self) -> Rates | None:
+        """What the base keep rate may be; None where the search does not explore it."""
+        rates = self._space.base_keep_rate
+        return None if rates is None else Rates(blocks=self._blocks, low=rates.low, high=rates.high)
+
     def params_of(self, schedule: PruningSchedule) -> dict[str, Any]:
         """Parameters that mean this schedule, with everything else as the file says; for spaces of stage keep rates.
 

@@ -16,12 +16,13 @@ from optuna.trial import create_trial
 from search import study_attrs as names
 from search.config import ExperimentConfig
 from search.proposer import Proposal
-from search.records import Latency, Rejection, StudyRecord, TrialRecord, TrialState
+from search.records import Latency, Rejection, SearchEnd, StudyRecord, TrialRecord, TrialState
 from search.retries import INTERRUPTED
 from search.space import SearchSpace
 from search.storage import create_in_memory, create_or_load, load, reading, storage_errors
 from search.study_files import STUDY_FILE, StudyFile, read_study_file, sqlite_url, write_study_file
 from search.study_identity import check_same
+from search.usage import Usage
 from spvit.errors import UsageError
 from spvit.options import TokenForm
 
@@ -33,6 +34,7 @@ class StudyFacts:
     dense_latency: Latency
     max_latency_ms: float
     table_sha256: str
+    smaller_budgets_ms: tuple[float, ...] = ()
 
 
 class StudyStore:
@@ -162,6 +164,14 @@ class StudyStore:
         """Notes how many proposals were rejected so far, by reason."""
         self._set_study(names.REJECTIONS, {str(reason): count for reason, count in rejections.items()})
 
+    def set_usage(self, usage: Usage) -> None:
+        """Notes the time that the search used so far, all sessions together."""
+        self._set_study(names.USAGE, asdict(usage))
+
+    def set_end(self, end: SearchEnd | None) -> None:
+        """Notes why the search ended; None when it goes on."""
+        self._set_study(names.END, None if end is None else {"cause": str(end.cause), "reason": end.reason})
+
     def set_dense_top1(self, top1: float) -> None:
         """Notes the validation top-1 (percent) of the unpruned model."""
         self._set_study(names.DENSE_TOP1, top1)
@@ -259,5 +269,6 @@ def _check_or_write_facts(study: optuna.Study, given: dict[str, Any], facts: Stu
         study.set_user_attr(names.EXPERIMENT, given)
         study.set_user_attr(names.DENSE_LATENCY, asdict(facts.dense_latency))
         study.set_user_attr(names.MAX_LATENCY_MS, facts.max_latency_ms)
+        study.set_user_attr(names.SMALLER_BUDGETS_MS, list(facts.smaller_budgets_ms))
         study.set_user_attr(names.VERSIONS, {name: version(name) for name in ("optuna", "ray", "torch", "timm")})
         study.set_user_attr(names.TABLE_SHA256, facts.table_sha256)

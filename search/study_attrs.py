@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from search.proposer import Proposal
-from search.records import Latency, Origin, Rejection, StudyRecord, TrialRecord, TrialState
+from search.records import EndCause, Latency, Origin, Rejection, SearchEnd, StudyRecord, TrialRecord, TrialState
+from search.usage import Usage
 from spvit.options import TokenForm
 
 if TYPE_CHECKING:
@@ -16,12 +17,15 @@ if TYPE_CHECKING:
 EXPERIMENT = "experiment"
 DENSE_LATENCY = "dense_latency"
 MAX_LATENCY_MS = "max_latency_ms"
+SMALLER_BUDGETS_MS = "smaller_budgets_ms"
 TABLE_SHA256 = "table_sha256"
 REJECTIONS = "rejections"
 VERSIONS = "versions"
 MLFLOW_RUN_ID = "mlflow_run_id"
 MLFLOW_EXPERIMENT_ID = "mlflow_experiment_id"
 DENSE_TOP1 = "dense_top1"
+USAGE = "usage"
+END = "end"
 
 CURVE = "curve"
 EPOCH_S = "epoch_s"
@@ -100,4 +104,11 @@ def study_record(name: str, directory: str, attrs: Mapping[str, Any], trials: tu
         dense_top1=attrs.get(DENSE_TOP1),
         table_sha256=attrs.get(TABLE_SHA256, ""),
         versions=attrs.get(VERSIONS, {}),
+        smaller_budgets_ms=tuple(attrs.get(SMALLER_BUDGETS_MS, ())),
+        usage=Usage(**attrs.get(USAGE, {})),
+        end=_search_end(attrs.get(END)),
     )
+
+
+def _search_end(values: Mapping[str, Any] | None) -> SearchEnd | None:
+    return SearchEnd(cause=EndCause(values["cause"]), reason=values["reason"]) if values else None

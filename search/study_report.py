@@ -12,7 +12,7 @@ from search.plots import draw_front
 from search.records import StudyRecord, TrialState
 from search.results import front_frame, trials_frame
 from search.selection import front_trials, keep_rates
-from search.summary import StudySummary, summarise
+from search.summary import BudgetBest, StudySummary, summarise
 
 
 def write_study_files(study: StudyRecord, directory: Path) -> tuple[Path, ...]:
@@ -54,16 +54,30 @@ def without_nulls(values: Mapping[str, Any]) -> dict[str, Any]:
 def study_note(study: StudyRecord) -> str:
     """A study in a few lines of Markdown."""
     summary = summarise(study)
-    lines = [f"# Study {study.name}", "", _best_sentence(summary), "", *_count_lines(summary), "", *_front_table(study)]
+    lines = [
+        f"# Study {study.name}",
+        "",
+        *_best_sentences(summary),
+        "",
+        *_count_lines(summary),
+        "",
+        *_front_table(study),
+    ]
     return "\n".join(lines) + "\n"
 
 
-def _best_sentence(summary: StudySummary) -> str:
-    if summary.best is None:
-        return f"No finished trial is within the budget of {summary.max_latency_ms:.3g} ms."
-    best = summary.best
+def _best_sentences(summary: StudySummary) -> list[str]:
+    """One line, or an item for each of several budgets."""
+    sentences = [_best_sentence(budget, summary) for budget in summary.budgets]
+    return sentences if len(sentences) == 1 else [f"* {sentence}" for sentence in sentences]
+
+
+def _best_sentence(budget: BudgetBest, summary: StudySummary) -> str:
+    best = budget.best
+    if best is None:
+        return f"No finished trial is within the budget of {budget.max_latency_ms:.3g} ms."
     return (
-        f"Best under {summary.max_latency_ms:.3g} ms: **{best.top1:.2f} % top-1 at {best.latency_ms:.2f} ms** "
+        f"Best under {budget.max_latency_ms:.3g} ms: **{best.top1:.2f} % top-1 at {best.latency_ms:.2f} ms** "
         f"(trial {best.number}), {summary.dense_latency_ms / best.latency_ms:.2f} times as fast as the dense model."
     )
 
@@ -79,6 +93,7 @@ def _count_lines(summary: StudySummary) -> list[str]:
         f"* {ended}",
         f"* proposals rejected before any training: {rejected}",
         f"* {summary.num_epochs_trained} epochs trained, {summary.num_epochs_saved} saved by stopping early",
+        *([] if summary.end is None else [f"* ended: {summary.end.reason}"]),
         f"* hypervolume {summary.hypervolume:.1f} % x ms (over 0 % at {summary.dense_latency_ms:.3g} ms)",
     ]
 

@@ -26,6 +26,7 @@ def search_started(study: StudyRecord, *, now_ms: int) -> RunUpdate:
     tags = {
         "spvit.role": "search",
         "spvit.max_latency_ms": f"{study.max_latency_ms:.6g}",
+        "spvit.smaller_budgets_ms": ", ".join(f"{limit_ms:.6g}" for limit_ms in study.smaller_budgets_ms),
         "spvit.dense_latency_ms": f"{study.dense_latency.mean_ms:.6g}",
         "spvit.num_trials": str(study.num_trials),
         "spvit.model": str(study.experiment.get("model", {}).get("name", "")),
@@ -78,18 +79,29 @@ def trial_ended(trial: TrialRecord, *, now_ms: int) -> RunUpdate:
 
 
 def search_progress(study: StudyRecord, *, now_ms: int) -> RunUpdate:
-    """Hypervolume and the best trial within the budget; the number of trials trained to the end as step."""
+    """Hypervolume and the best trial within each budget; the number of trials trained to the end as step."""
     values = {"hypervolume": study_hypervolume(study)}
     best = best_trial(study)
     if best is not None and best.top1 is not None:
         values |= {"best_top1": best.top1, "best_latency_ms": best.latency.mean_ms}
+    for limit_ms in study.smaller_budgets_ms:
+        within = best_trial(study, limit_ms)
+        if within is not None and within.top1 is not None:
+            values[f"best_top1_within_{limit_ms:.4g}_ms"] = within.top1
     points, _ = finite_metrics(values, step=len(study.finished), timestamp_ms=now_ms)
     return RunUpdate(number=None, metrics=points)
 
 
 def search_ended(study: StudyRecord, *, note: str, artifacts: Sequence[str], now_ms: int) -> RunUpdate:
     """The parent run of a search that ended or was stopped, with its note (Markdown) and files."""
-    tags = {"mlflow.note.content": note, "spvit.rejected": str(sum(study.rejections.values()))}
+    tags = {
+        "mlflow.note.content": note,
+        "spvit.rejected": str(sum(study.rejections.values())),
+        "spvit.end": "" if study.end is None else str(study.end.cause),
+        "spvit.end_reason": "" if study.end is None else study.end.reason,
+        "spvit.wall_time_s": f"{study.usage.wall_s:.0f}",
+        "spvit.gpu_hours": f"{study.usage.gpu_hours:.4g}",
+    }
     return RunUpdate(
         number=None, tags=_texts(tags), status=RunStatus.FINISHED, end_ms=now_ms, artifacts=tuple(artifacts)
     )

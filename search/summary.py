@@ -8,9 +8,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from search.pareto import ParetoPoint, hypervolume, pareto_front
-from search.records import Origin, Rejection, StudyRecord, TrialRecord, TrialState
+from search.records import Origin, Rejection, SearchEnd, StudyRecord, TrialRecord, TrialState
 from search.retries import root_of
 from search.selection import best_trial, trial_points
+from search.usage import Usage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BudgetBest:
+    """The most accurate finished trial within one budget, None where there is none yet."""
+
+    max_latency_ms: float
+    best: ParetoPoint | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +31,8 @@ class StudySummary:
     `num_epochs_saved` is what early stopping saved: epochs that the complete and pruned trials would have taken in
     full, less those trained. Rejected proposals are not in it; they were never trained at all.
     `hypervolume` (percent x ms) is taken over 0 % at the dense model's latency.
+    `usage` is the time of all sessions, `end` why the last one ended, where that is known.
+    `budgets` has the best trial within each budget of the study, ascending: the last one is `best`.
     """
 
     name: str
@@ -37,6 +48,9 @@ class StudySummary:
     best: ParetoPoint | None
     hypervolume: float
     front: tuple[ParetoPoint, ...]
+    budgets: tuple[BudgetBest, ...]
+    usage: Usage
+    end: SearchEnd | None
 
     @property
     def is_finished(self) -> bool:
@@ -51,13 +65,14 @@ class StudySummary:
             "counts": {str(state): count for state, count in self.counts.items()},
             "rejections": {str(reason): count for reason, count in self.rejections.items()},
             "front": [asdict(point) for point in self.front],
+            "budgets": [asdict(budget) for budget in self.budgets],
         }
 
 
 def summarise(study: StudyRecord) -> StudySummary:
     """The summary of a study as it stands; works on a running one."""
     points = trial_points(study)
-    best = best_trial(study)
+    budgets = tuple(BudgetBest(max_latency_ms=limit, best=_best_point(study, limit)) for limit in study.budgets_ms)
     counts = Counter(trial.state for trial in study.trials)
     trained, in_full = _epochs(study)
     return StudySummary(
@@ -71,10 +86,18 @@ def summarise(study: StudyRecord) -> StudySummary:
         max_latency_ms=study.max_latency_ms,
         dense_latency_ms=study.dense_latency.mean_ms,
         dense_top1=study.dense_top1,
-        best=next((p for p in points if best is not None and p.number == best.number), None),
+        best=budgets[-1].best,
         hypervolume=study_hypervolume(study),
         front=pareto_front(points),
+        budgets=budgets,
+        usage=study.usage,
+        end=study.end,
     )
+
+
+def _best_point(study: StudyRecord, max_latency_ms: float) -> ParetoPoint | None:
+    best = best_trial(study, max_latency_ms)
+    return next((p for p in trial_points(study) if best is not None and p.number == best.number), None)
 
 
 def study_hypervolume(study: StudyRecord) -> float:

@@ -57,7 +57,7 @@ class TerminalView(StudyListener):
         """Say what begins; open the display on a terminal."""
         self._state = ProgressState.begin(study, self._clock())
         self._say(
-            f"study {study.name}: {study.num_trials} trials, budget {study.max_latency_ms:.3g} ms "
+            f"study {study.name}: {study.num_trials} trials, {_budgets(study)} ms "
             f"(dense model: {study.dense_latency.mean_ms:.3g} ms)"
         )
         if self._console.is_terminal:
@@ -86,7 +86,7 @@ class TerminalView(StudyListener):
         self._stop()
         if self._state is not None:
             last = ProgressState(study=study, started_s=self._state.started_s)
-            self._say(f"{self._how_it_ended(last)}: {_counts(last)}; best {_best(last)}")
+            self._say(f"{self._how_it_ended(last)}: {_counts(last)}; best {_best(last, study.max_latency_ms)}")
 
     @_silently
     def close(self) -> None:
@@ -94,9 +94,10 @@ class TerminalView(StudyListener):
         self._stop()
 
     def _how_it_ended(self, last: ProgressState) -> str:
-        if not self._has_trials and last.num_ended >= last.study.num_trials:
-            return "nothing was left to do, the study is finished (a larger search.num_trials adds trials)"
-        return f"search ended after {duration(self._clock() - last.started_s)}"
+        is_over = last.num_ended >= last.study.num_trials or (last.study.end is not None and last.study.end.is_final)
+        if not self._has_trials and is_over:
+            return f"nothing was left to do, the study is finished{_why(last.study)}; a larger limit goes on"
+        return f"search ended after {duration(self._clock() - last.started_s)}{_why(last.study)}"
 
     def _update(self, trial: TrialRecord) -> None:
         self._has_trials = True
@@ -124,7 +125,7 @@ def status_lines(state: ProgressState, now_s: float) -> list[str]:
     return [
         *(_running_line(trial, state.study) for trial in state.running),
         f"{state.num_ended} of {state.study.num_trials} trials: {_counts(state)}",
-        f"best under {state.study.max_latency_ms:.3g} ms: {_best(state)}",
+        *(f"best under {limit_ms:.3g} ms: {_best(state, limit_ms)}" for limit_ms in state.study.budgets_ms),
         f"{duration(now_s - state.started_s)} elapsed{forecast}",
     ]
 
@@ -153,6 +154,15 @@ def _counts(state: ProgressState) -> str:
     return f"{counts}, {rejected} proposals rejected" if rejected else counts
 
 
-def _best(state: ProgressState) -> str:
-    best = state.best
+def _why(study: StudyRecord) -> str:
+    return "" if study.end is None else f" ({study.end.reason})"
+
+
+def _budgets(study: StudyRecord) -> str:
+    noun = "budgets" if study.smaller_budgets_ms else "budget"
+    return f"{noun} {', '.join(f'{limit_ms:.3g}' for limit_ms in study.budgets_ms)}"
+
+
+def _best(state: ProgressState, max_latency_ms: float) -> str:
+    best = state.best(max_latency_ms)
     return "none yet" if best is None else f"{best.top1:.2f} % at {best.latency.mean_ms:.2f} ms (trial {best.number})"

@@ -1,4 +1,4 @@
-"""Whether the GPU that was asked for is there."""
+"""Which GPUs are there."""
 
 from __future__ import annotations
 
@@ -25,3 +25,10 @@ def check_gpu(device: str, *, key: str) -> None:
             f'{key} = "{device}" needs a GPU, but torch {torch.__version__} sees {num_gpus} here. Set {key} = "cpu", '
             "or run on a machine with a GPU and a build of torch with CUDA."
         )
+
+
+def num_gpus() -> int:
+    """How many GPUs torch sees on this machine."""
+    import torch
+
+    return torch.cuda.device_count()

@@ -30,7 +30,19 @@ from trainers.selector_start import start_selectors
 from trainers.teacher import make_teacher
 from trainers.workers import WorkerGroup, resolve_device
 
-__all__ = ["DivergedError", "FineTuner"]
+__all__ = ["DivergedError", "FineTuner", "make_training_step"]
+
+
+def make_training_step(
+    model: PrunedModel, config: TrialConfig, *, workers: WorkerGroup, device: torch.device
+) -> TrainingStep:
+    """The loss of a batch as a trial trains by it: model, teacher and terms, compiled where that is asked for."""
+    criterion = make_criterion(model, config, workers).to(device)
+    teacher = make_teacher(model, config.training, needed=config.losses.needs_teacher)
+    step = TrainingStep(model, teacher, criterion, config)
+    if config.training.compile:
+        compile_blocks(step, device)
+    return step
 
 
 class FineTuner:
@@ -72,7 +84,7 @@ class FineTuner:
         self._optimizer = make_optimizer(self._model, config.training)
         self._average = make_average(self._optimizer, config.training)
         self._training = EpochTraining(
-            self._make_step(),
+            make_training_step(self._model, config, workers=self._workers, device=self._device),
             self._optimizer,
             self._average,
             config=config.training,
@@ -143,15 +155,6 @@ class FineTuner:
         self._history.append(metrics)
         self._save()
         return metrics
-
-    def _make_step(self) -> TrainingStep:
-        config = self._config
-        criterion = make_criterion(self._model, config, self._workers).to(self._device)
-        teacher = make_teacher(self._model, config.training, needed=config.losses.needs_teacher)
-        step = TrainingStep(self._model, teacher, criterion, config)
-        if config.training.compile:
-            compile_blocks(step, self._device)
-        return step
 
     @property
     def _num_steps(self) -> int:

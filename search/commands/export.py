@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from search.commands.options import POSITIVE, epilog, existing_study, json_option, runs_dir_option, study_argument
+from search.commands.options import (
+    POSITIVE,
+    POSITIVE_SHARE,
+    epilog,
+    existing_study,
+    json_option,
+    runs_dir_option,
+    study_argument,
+)
 from search.commands.output import emit
 from search.commands.progress import progress_bar
 from spvit.errors import UsageError
@@ -20,34 +28,41 @@ EPILOG = epilog(
 @study_argument
 @click.option("--trial", "number", type=click.IntRange(min=0), help="This trial, by its number.")
 @click.option("--max-latency-ms", type=POSITIVE, help="The best trial within this latency.")
+@click.option("--max-latency-share", type=POSITIVE_SHARE, help="The same as a share of the dense model's latency.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to write; runs/STUDY/export/trial_N if absent.")
 @click.option("--force", is_flag=True, help="Replace an export that is there.")
 @runs_dir_option
 @json_option
 def command(
+    *,
     study: str,
     number: int | None,
     max_latency_ms: float | None,
+    max_latency_share: float | None,
     output: Path | None,
     runs_dir: Path,
-    *,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write the best model within the study's budget (or the one asked for) to a folder.
+    """Write the best model within the study's largest budget (or the one asked for) to a folder.
 
     The model is evaluated again from the written file, and timed here side by side with the dense model. The folder
     holds weights, all that is needed to build the model, an experiment file of its schedule, and a report.
     """
-    if number is not None and max_latency_ms is not None:
-        raise UsageError("--trial and --max-latency-ms were both given; one of them says which model to export.")
+    given = {"--trial": number, "--max-latency-ms": max_latency_ms, "--max-latency-share": max_latency_share}
+    chosen = [name for name, value in given.items() if value is not None]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)} were both given; one of them says which model to export.")
     from search.exporting import export_trial
     from search.study import read_study
 
     folder = existing_study(runs_dir, study)
+    record = read_study(folder)
+    if max_latency_share is not None:
+        max_latency_ms = max_latency_share * record.dense_latency.mean_ms
     with progress_bar("exporting") as progress:
         report = export_trial(
-            read_study(folder),
+            record,
             folder,
             number=number,
             max_latency_ms=max_latency_ms,

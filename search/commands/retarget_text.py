@@ -110,7 +110,15 @@ def _recommended(result: Retargeted) -> list[str]:
     return [
         f"recommended  trial {best.number}: {best.top1:.2f} % at {latency}, {speed_up}; {_before(result, best)}",
         f"             spvit-search export {result.before.name} --trial {best.number}",
+        *(f"within       {limit_ms:.3f} ms: {_within(result, limit_ms)}" for limit_ms in result.budget.smaller_ms),
     ]
+
+
+def _within(result: Retargeted, limit_ms: float) -> str:
+    best = result.best_within(limit_ms)
+    return (
+        "no finished trial" if best is None else f"trial {best.number}: {best.top1:.2f} % at {best.new.mean_ms:.3f} ms"
+    )
 
 
 def _before(result: Retargeted, best: MovedTrial) -> str:

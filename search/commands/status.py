@@ -8,7 +8,12 @@ import click
 
 from search.commands.options import epilog, existing_study, json_option, runs_dir_option, study_argument
 from search.commands.output import emit
+from search.pareto import ParetoPoint
+from search.progress_state import duration
 from search.summary import StudySummary
+from search.usage import Usage
+
+MORE = "with a larger limit: spvit-search launch EXPERIMENT --set search.num_trials=N, or the key above"
 
 
 @click.command("status", epilog=epilog("spvit-search status demo", "usage", "storage"))
@@ -43,19 +48,37 @@ def summary_text(summary: StudySummary, *, is_running: bool) -> str:
         f"trials    {counts or 'none yet'}; {summary.num_counted} of the {summary.num_trials} asked for",
         f"rejected  {rejected} (before any training)",
         f"epochs    {summary.num_epochs_trained} trained, {summary.num_epochs_saved} saved by stopping early",
+        f"time      {_used(summary.usage)}",
         f"budget    {summary.max_latency_ms:.3f} ms (dense model: {summary.dense_latency_ms:.3f} ms)",
-        f"best      {_best(summary)}",
+        *(
+            f"within    {budget.max_latency_ms:.3f} ms: {_best(budget.best, summary)}"
+            for budget in summary.budgets[:-1]
+        ),
+        f"best      {_best(summary.best, summary)}",
     ]
-    if not is_running and summary.num_counted < summary.num_trials:
-        lines.append(f"continue  spvit-search resume {summary.name}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *([] if is_running else _ending(summary))])
 
 
-def _best(summary: StudySummary) -> str:
-    if summary.best is None:
+def _ending(summary: StudySummary) -> list[str]:
+    """Why the search ended, where that is known, and how to go on."""
+    ended = [] if summary.end is None else [f"ended     {summary.end.reason}"]
+    if summary.end is not None and summary.end.is_final:
+        return [*ended, f"continue  {MORE}"]
+    if summary.num_counted < summary.num_trials:
+        return [*ended, f"continue  spvit-search resume {summary.name}"]
+    return ended
+
+
+def _used(usage: Usage) -> str:
+    gpus = f", {usage.gpu_hours:.2f} GPU-hours" if usage.gpu_s else ""
+    return f"{duration(usage.wall_s)} of searching{gpus}"
+
+
+def _best(best: ParetoPoint | None, summary: StudySummary) -> str:
+    if best is None:
         return "none within the budget yet"
-    speed_up = summary.dense_latency_ms / summary.best.latency_ms
+    speed_up = summary.dense_latency_ms / best.latency_ms
     return (
-        f"trial {summary.best.number}: {summary.best.top1:.2f} % top-1 at {summary.best.latency_ms:.3f} ms "
+        f"trial {best.number}: {best.top1:.2f} % top-1 at {best.latency_ms:.3f} ms "
         f"({speed_up:.2f} times as fast as dense)"
     )

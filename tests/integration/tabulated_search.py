@@ -1,4 +1,7 @@
-"""A search with real Ray on tabulated trials, to be run as a process of its own: DIRECTORY NUM_TRIALS EPOCH_SECONDS."""
+"""A search with real Ray on tabulated trials, to be run as a process of its own.
+
+Arguments: DIRECTORY NUM_TRIALS EPOCH_SECONDS, and keys of `[search]` as JSON.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,8 @@ def _metrics(epoch: int, top1: float) -> EpochMetrics:
 
 def main() -> None:
     directory, num_trials, seconds = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    config = tabulated.experiment(directory, num_trials=num_trials)
+    limits = json.loads(sys.argv[4]) if len(sys.argv) > 4 else {}
+    config = tabulated.experiment(directory, num_trials=num_trials, **limits)
     study = directory / "toy"
     study.mkdir(parents=True, exist_ok=True)
     (study / "epoch_seconds").write_text(seconds)

@@ -8,7 +8,8 @@ from typing import Any
 
 from search.budget import LatencyBudget
 from search.config import ExperimentConfig
-from search.driver import Limits, SearchDriver
+from search.driver import SearchDriver
+from search.limits import Limits
 from search.proposer import Proposer
 from search.pruner import PeerPruner
 from search.records import Latency, TrialRecord
@@ -62,7 +63,12 @@ def metrics(epoch: int, value: float) -> dict[str, Any]:
 
 def make_store(config: ExperimentConfig, *, sha256: str = "a" * 64) -> StudyStore:
     budget = LatencyBudget.from_config(config.latency, dense())
-    facts = StudyFacts(dense_latency=dense(), max_latency_ms=budget.max_ms, table_sha256=sha256)
+    facts = StudyFacts(
+        dense_latency=dense(),
+        max_latency_ms=budget.max_ms,
+        smaller_budgets_ms=budget.smaller_ms,
+        table_sha256=sha256,
+    )
     return StudyStore.open(config, facts, SearchSpace(config, GEOMETRY))
 
 

@@ -17,6 +17,7 @@ SURFACE = {
     "run": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address"},
     "profile": EXPERIMENT_OPTIONS | {"EXPERIMENT"},
     "table": set(),
+    "plan": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address", "--profile", "--no-profile"},
     "launch": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address", "--profile", "--no-profile"},
     "resume": STUDY_OPTIONS | {"STUDY", "--address"},
     "status": STUDY_OPTIONS | {"STUDY"},
@@ -36,7 +37,7 @@ SURFACE = {
     },
     "retarget": STUDY_OPTIONS
     | {"STUDY", "--table", "--max-latency-ms", "--max-latency-share", "--suggest", "--output"},
-    "export": STUDY_OPTIONS | {"STUDY", "--trial", "--max-latency-ms", "--output", "--force"},
+    "export": STUDY_OPTIONS | {"STUDY", "--trial", "--max-latency-ms", "--max-latency-share", "--output", "--force"},
     "dashboard": STUDY_OPTIONS | {"STUDY", "--port", "--no-browser"},
     "fine-tune": EXPERIMENT_OPTIONS | {"EXPERIMENT"},
     "progressive": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--profile", "--no-profile"},

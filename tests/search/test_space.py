@@ -6,8 +6,9 @@ import tabulated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.budget import LatencyBudget, check_feasible
+from search.budget import LatencyBudget
 from search.config import ExperimentConfig
+from search.feasible import check_feasible
 from search.space import SearchSpace
 from spvit.errors import ConfigError, NothingFeasibleError
 from spvit.options import SelectorKind
@@ -62,7 +63,7 @@ def test_a_budget_admits_by_the_upper_end_of_the_interval(space):
 
 
 def test_an_impossible_budget_is_named_before_anything_starts(space):
-    with pytest.raises(NothingFeasibleError, match=r"within 3\.000 ms \(here\).*takes 3\.167 ms.*lower `low`"):
+    with pytest.raises(NothingFeasibleError, match=r"within 3\.000 ms \(here\).*takes 3\.167 ms.*lower search"):
         check_feasible(space, tabulated.price, LatencyBudget(max_ms=3.0, source="here"))
     check_feasible(space, tabulated.price, LatencyBudget(max_ms=3.3, source="here"))
 

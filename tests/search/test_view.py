@@ -6,7 +6,7 @@ from rich.console import Console
 
 from search.console import LastingConsole
 from search.progress_state import ProgressState, duration
-from search.records import TrialState
+from search.records import EndCause, SearchEnd, TrialState
 from search.view import TerminalView, status_lines
 
 
@@ -78,8 +78,9 @@ def test_durations_read_well(seconds, text):
 def test_a_study_that_was_finished_before_is_said_to_be(study):
     buffer = io.StringIO()
     view = TerminalView(Console(file=buffer, force_terminal=False))
-    finished = replace(study, num_trials=4)
+    end = SearchEnd(cause=EndCause.TRIALS, reason="search.num_trials = 4 trials have ended")
+    finished = replace(study, num_trials=4, end=end)
     view.on_study_start(finished)
     view.on_study_end(finished)
     assert "nothing was left to do, the study is finished" in buffer.getvalue()
-    assert "search.num_trials" in buffer.getvalue()
+    assert "(search.num_trials = 4 trials have ended); a larger limit goes on" in buffer.getvalue()

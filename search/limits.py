@@ -1,0 +1,30 @@
+"""When a search ends, and how much of it runs at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from search.search_config import SearchConfig
+from search.stopping import StopRule, stop_rules
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """When a search ends."""
+
+    num_trials: int
+    num_concurrent: int
+    max_failed_share: float
+    gpus_per_trial: float = 0.0
+    rules: tuple[StopRule, ...] = ()
+
+    @classmethod
+    def from_config(cls, config: SearchConfig) -> Limits:
+        """The limits that an experiment sets."""
+        return cls(
+            num_trials=config.num_trials,
+            num_concurrent=config.num_concurrent,
+            max_failed_share=config.max_failed_share,
+            gpus_per_trial=config.gpus_per_trial,
+            rules=stop_rules(config),
+        )

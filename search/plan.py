@@ -1,0 +1,81 @@
+"""What a search would reach and cost, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from search.cluster_fit import ClusterFit
+from search.draws import ShareEstimate
+from search.forecast import Forecast
+from search.reach import Cheapest, NetworkCount
+from search.records import Latency
+
+if TYPE_CHECKING:
+    from trainers.step_cost import TrainingCost
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BudgetReach:
+    """One budget, and how much of the space is within it as drawn."""
+
+    max_latency_ms: float
+    source: str
+    feasible: ShareEstimate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reach:
+    """Latencies that the space can reach.
+
+    Attributes:
+        dense: the unpruned model's.
+        cheapest: the cheapest network's.
+        drawn_ms: the lowest, the median and the highest mean latency of configurations drawn at random.
+        budgets: every budget, ascending.
+        count: the networks, where they can be counted.
+        num_estimated: at least about how many networks there are, where they cannot.
+    """
+
+    dense: Latency
+    cheapest: Cheapest
+    drawn_ms: tuple[float, float, float]
+    budgets: tuple[BudgetReach, ...]
+    count: NetworkCount | None
+    num_estimated: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchPlan:
+    """Everything that can be said before training.
+
+    Attributes:
+        study: its name.
+        num_trials: that are asked for.
+        num_done: that have ended already.
+        num_epochs: of a trial that is trained to the end.
+        reach: what latencies there are.
+        cost: of the costliest configuration within the budget.
+        forecast: what is still to come.
+        fit: how many trials run at once.
+        warnings: what does not fit, and settings that make no sense together.
+    """
+
+    study: str
+    num_trials: int
+    num_done: int
+    num_epochs: int
+    reach: Reach
+    cost: TrainingCost
+    forecast: Forecast
+    fit: ClusterFit
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        values = asdict(self)
+        values["reach"]["cheapest"]["block_tokens"] = list(self.reach.cheapest.plan.block_tokens)
+        del values["reach"]["cheapest"]["plan"]
+        if self.reach.count is not None:
+            values["reach"]["count"]["num_networks"] = self.reach.count.num_networks
+        return values

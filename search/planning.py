@@ -1,0 +1,242 @@
+"""Works out what a search would reach and cost: prices the space, times a trial, looks at the machines."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latency_tables.table import LatencyTable
+from search.budget import LatencyBudget, Price, price_from
+from search.cluster_fit import ClusterFit, Node, cluster_fit
+from search.config import ExperimentConfig
+from search.contradictions import contradictions
+from search.draws import Draw, draws, estimated_networks, feasible_share
+from search.feasible import check_feasible
+from search.forecast import (
+    Forecast,
+    Interval,
+    KeptShare,
+    TrialSeconds,
+    forecast,
+    kept_share_of_study,
+    prior_kept_share,
+)
+from search.latency_target import target_from
+from search.plan import BudgetReach, Reach, SearchPlan
+from search.reach import cheapest, count_networks
+from search.records import Latency, StudyRecord
+from search.space import SearchSpace
+from search.study_files import STUDY_FILE
+from search.study_identity import check_same
+from search.summary import num_counted
+from search.trial_cost import measure_trials
+from spvit.schedule import PruningSchedule
+from trainers.config import TrialConfig
+
+if TYPE_CHECKING:
+    from trainers.step_cost import TrainingCost
+
+RARE = 0.002
+"""Feasible share below which random draws may find nothing; see `search.proposer`."""
+
+Progress = Callable[[float, str], None]
+
+
+def make_plan(
+    experiment: ExperimentConfig,
+    table: LatencyTable,
+    folder: Path,
+    *,
+    address: str | None = None,
+    progress: Progress = lambda _share, _text: None,
+) -> SearchPlan:
+    """Everything that can be said of a search before it trains.
+
+    Args:
+        experiment: the search; its paths are absolute.
+        table: what prices it.
+        folder: of its study, which may have trials already.
+        address: of the Ray cluster that it would run on; this machine where not given.
+        progress: told the finished share and what is being done.
+
+    Raises:
+        NothingFeasibleError: no configuration meets the budget, or one of several.
+        StudyMismatchError: the study was made from another experiment.
+        ClusterError: the cluster cannot be reached, or timing a trial was ended for want of memory.
+        ConfigError, DataError, DivergedError: a trial cannot be trained.
+    """
+    priced = _Priced.of(experiment, table)
+    check_feasible(priced.space, priced.price, priced.budget, table)
+    study = _study(experiment, folder)
+    progress(0.0, "pricing the space")
+    drawn = draws(priced.space, priced.price)
+    reach = _reach(priced, drawn)
+    progress(0.3, "a few training steps of two trials")
+    costs = measure_trials(_extremes(priced, drawn), num_threads=_num_threads(experiment))
+    progress(0.9, "what there is to train on")
+    fit = _fit(experiment, costs[0], address)
+    num_done = 0 if study is None else num_counted(study)
+    kept = (None if study is None else kept_share_of_study(study, experiment)) or prior_kept_share(experiment)
+    foreseen = _forecast(experiment, costs, kept, fit, num_done)
+    return SearchPlan(
+        study=experiment.study.name,
+        num_trials=experiment.search.num_trials,
+        num_done=num_done,
+        num_epochs=experiment.training.epochs,
+        reach=reach,
+        cost=costs[0],
+        forecast=foreseen,
+        fit=fit,
+        warnings=(*contradictions(experiment), *fit.problems, *_limits(experiment, reach, foreseen)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Priced:
+    """A search space with its prices and its budget."""
+
+    space: SearchSpace
+    table: LatencyTable
+    price: Price
+    dense: Latency
+    budget: LatencyBudget
+
+    @classmethod
+    def of(cls, experiment: ExperimentConfig, table: LatencyTable) -> _Priced:
+        price = cache(price_from(table))
+        dense = price(PruningSchedule().plan(table.geometry))
+        return cls(
+            space=SearchSpace(experiment, table.geometry, target_from(experiment, table)),
+            table=table,
+            price=price,
+            dense=dense,
+            budget=LatencyBudget.from_config(experiment.latency, dense),
+        )
+
+
+def _reach(priced: _Priced, drawn: Sequence[Draw]) -> Reach:
+    count = count_networks(priced.space)
+    return Reach(
+        dense=priced.dense,
+        cheapest=cheapest(priced.space, priced.price, priced.table),
+        drawn_ms=_spread([draw.latency.mean_ms for draw in drawn]),
+        budgets=tuple(_budget_reach(drawn, each) for each in reversed(priced.budget.each)),
+        count=count,
+        num_estimated=None if count is not None else estimated_networks(draw.plan for draw in drawn),
+    )
+
+
+def _study(experiment: ExperimentConfig, folder: Path) -> StudyRecord | None:
+    """The study as far as it is, None where there is none yet."""
+    if not (folder / STUDY_FILE).is_file():
+        return None
+    from search.study import read_study
+
+    study = read_study(folder)
+    check_same(
+        study.name,
+        stored=study.experiment,
+        given=experiment.model_dump(mode="json"),
+        stored_table="",  # the table is the study's own
+        given_table="",
+    )
+    return study
+
+
+def _budget_reach(drawn: Sequence[Draw], budget: LatencyBudget) -> BudgetReach:
+    return BudgetReach(max_latency_ms=budget.max_ms, source=budget.source, feasible=feasible_share(drawn, budget))
+
+
+def _spread(values: Sequence[float]) -> tuple[float, float, float]:
+    return min(values), statistics.median(values), max(values)
+
+
+def _extremes(priced: _Priced, drawn: Sequence[Draw]) -> list[TrialConfig]:
+    """The slowest and the fastest trial within the budget: a search uses its budget up, but tries others too."""
+    within = sorted((d for d in drawn if priced.budget.admits(d.latency)), key=lambda d: d.latency.mean_ms)
+    return [within[-1].config, within[0].config] if within else [priced.space.fastest()[0]] * 2
+
+
+def _num_threads(experiment: ExperimentConfig) -> int:
+    """CPU threads that a worker trains with, as `search.ray_run` sets them."""
+    return experiment.training.num_threads or max(1, int(experiment.search.cpus_per_trial))
+
+
+def _fit(experiment: ExperimentConfig, cost: TrainingCost, address: str | None) -> ClusterFit:
+    if address is None:
+        nodes: Sequence[Node] = [_this_machine(experiment)]
+    else:
+        from search.ray_nodes import cluster_nodes
+
+        nodes = cluster_nodes(address)
+    return cluster_fit(
+        nodes,
+        experiment.search,
+        num_threads=_num_threads(experiment),
+        trial_mib=cost.peak_mib,
+        is_local=address is None,
+    )
+
+
+def _this_machine(experiment: ExperimentConfig) -> Node:
+    from spvit.gpu import num_gpus
+
+    return Node(
+        num_cpus=len(os.sched_getaffinity(0)),
+        num_gpus=num_gpus() if experiment.search.gpus_per_trial else 0,
+        memory_mib=_free_mib(),
+    )
+
+
+def _free_mib() -> float | None:
+    """Memory that could be had without swapping; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = [line.split() for line in lines if line.startswith("MemAvailable:")]
+    return float(found[0][1]) / 1024.0 if found else None
+
+
+def _forecast(
+    experiment: ExperimentConfig, costs: Sequence[TrainingCost], kept: KeptShare, fit: ClusterFit, num_done: int
+) -> Forecast:
+    """The epochs of the costliest configuration are the likely ones: a search uses its budget up."""
+    seconds = TrialSeconds(
+        epoch=Interval(
+            low=min(cost.epoch_s(cost.low_step_s) for cost in costs),
+            high=max(cost.epoch_s(cost.high_step_s) for cost in costs),
+            middle=costs[0].epoch_s(costs[0].step_s),
+        ),
+        warm_up=max(cost.warm_up_s for cost in costs),
+        start=max(cost.build_s for cost in costs),
+    )
+    return forecast(experiment, seconds, kept, num_at_once=max(1.0, fit.num_at_full_speed), num_done=num_done)
+
+
+def _limits(experiment: ExperimentConfig, reach: Reach, foreseen: Forecast) -> Iterator[str]:
+    """What the numbers say against the settings."""
+    rare = [budget for budget in reach.budgets if budget.feasible.high < RARE]
+    for budget in rare:
+        yield (
+            f"only {100 * budget.feasible.high:.2f} % of the space at most are within {budget.max_latency_ms:.3f} ms: "
+            f"samplers other than known_latency will hardly draw any; lower `high` in [search.space]"
+        )
+    if reach.cheapest.latency.high_ms <= reach.dense.high_ms <= reach.budgets[-1].max_latency_ms:
+        yield "the budget excludes nothing, as the dense model is within it: lower it if a faster model is wanted"
+    limit_s = experiment.search.max_wall_time_s
+    if limit_s is not None and limit_s < 3600.0 * foreseen.hours.low:
+        yield f"search.max_wall_time_s = {limit_s:g} ends the search before its trials: they take longer in any case"
+    num_trials = experiment.search.num_trials
+    if not _settings(experiment) and reach.count is not None and reach.count.num_networks < num_trials:
+        yield f"there are only {reach.count.num_networks} networks for search.num_trials = {num_trials}"
+
+
+def _settings(experiment: ExperimentConfig) -> bool:
+    """Whether anything beside the network is explored."""
+    return bool(experiment.search.space.losses or experiment.search.space.training)

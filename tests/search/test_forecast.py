@@ -1,0 +1,171 @@
+"""What a search will cost: epochs, hours, how many trials run at once, and settings that make no sense together."""
+
+import pytest
+import tabulated
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.cluster_fit import Node, cluster_fit
+from search.config import ExperimentConfig
+from search.contradictions import contradictions
+from search.forecast import (
+    MIN_TRIALS,
+    Interval,
+    KeptShare,
+    TrialSeconds,
+    forecast,
+    kept_share_of,
+    kept_share_of_study,
+    prior_kept_share,
+    sure_epochs,
+)
+from search.records import Origin
+from search.search_config import SearchConfig
+from search.study import read_study
+
+SECONDS = TrialSeconds(epoch=Interval(low=10.0, high=30.0, middle=20.0), warm_up=100.0, start=5.0)
+
+
+def _experiment(tmp_path, *, training=None, **search):
+    values = tabulated.experiment(tmp_path, **search).model_dump(mode="json")
+    values["training"] |= training or {}
+    return ExperimentConfig.model_validate(values)
+
+
+def test_before_anything_is_known_epochs_go_from_the_sure_ones_to_all(tmp_path):
+    config = _experiment(tmp_path, num_trials=10, grace_epochs=1)  # 4 epochs, and a fixed schedule
+    kept = prior_kept_share(config)
+    found = forecast(config, SECONDS, kept, num_at_once=2.0)
+    assert found.num_trials == 11
+    assert found.num_epochs == Interval(low=4 + 10 * 2, high=4 + 10 * 4)
+    assert found.trial_hours.low == pytest.approx((24 * 10 + 11 * 5 + 100) / 3600)
+    assert found.trial_hours.high == pytest.approx((44 * 30 + 11 * 5 + 100) / 3600)
+    assert found.hours.high == pytest.approx(found.trial_hours.high / 2)
+
+
+@pytest.mark.parametrize("search", [{"pruner": "none"}, {"grace_epochs": 3}, {"grace_epochs": 9}])
+def test_where_nothing_can_be_stopped_the_number_of_epochs_is_known(tmp_path, search):
+    config = _experiment(tmp_path, num_trials=10, **search)
+    found = forecast(config, SECONDS, prior_kept_share(config), num_at_once=1.0)
+    assert found.num_epochs == Interval(low=44, high=44, middle=44)
+
+
+@given(
+    share=st.floats(0.0, 1.0), num_trials=st.integers(1, 40), at_once=st.floats(1.0, 16.0), num_done=st.integers(0, 50)
+)
+def test_a_forecast_is_in_order_and_never_negative(tmp_path_factory, share, num_trials, at_once, num_done):
+    config = _experiment(tmp_path_factory.getbasetemp(), num_trials=num_trials)
+    kept = KeptShare(share=Interval(low=share / 2, high=(share + 1) / 2, middle=share), source="here")
+    found = forecast(config, SECONDS, kept, num_at_once=at_once, num_done=num_done)
+    for interval in (found.num_epochs, found.trial_hours, found.hours):
+        assert 0.0 <= interval.low <= interval.middle <= interval.high
+    assert found.num_trials == max(0, num_trials - num_done) + (num_done == 0)
+    assert found.hours.high <= found.trial_hours.high
+
+
+def test_trials_that_have_ended_cost_nothing_more(tmp_path):
+    config = _experiment(tmp_path, num_trials=10)
+    kept = prior_kept_share(config)
+    left = forecast(config, SECONDS, kept, num_at_once=1.0, num_done=6)
+    assert left.num_epochs.high == 4 * 4
+    assert forecast(config, SECONDS, kept, num_at_once=1.0, num_done=10).num_trials == 0
+
+
+@given(num_epochs=st.lists(st.integers(2, 12), min_size=MIN_TRIALS, max_size=60))
+def test_the_share_of_epochs_is_the_mean_of_those_that_are_not_sure(num_epochs):
+    kept = kept_share_of(num_epochs, sure=2, epochs=12, source="here")
+    assert kept.share.low <= kept.share.middle <= kept.share.high
+    mean = sum((num - 2) / 10 for num in num_epochs) / len(num_epochs)
+    assert kept.share.middle == pytest.approx(mean, abs=0.05)
+
+
+def test_a_few_trials_or_none_that_could_be_stopped_say_nothing():
+    assert kept_share_of([3] * (MIN_TRIALS - 1), sure=2, epochs=12, source="") is None
+    assert kept_share_of([3] * 20, sure=12, epochs=12, source="") is None
+    assert kept_share_of([1] * 20, sure=2, epochs=12, source="") is None  # diverged, not stopped by the pruner
+
+
+def test_a_studys_own_trials_are_believed_once_enough_have_ended(tmp_path):
+    config = _experiment(tmp_path, num_trials=12, sampler="random")
+    driver = tabulated.make_driver(config)
+    tabulated.run(driver, max_reports=5)
+    assert kept_share_of_study(read_study(tmp_path / "toy"), config) is None
+    tabulated.run(tabulated.make_driver(config))
+    study = read_study(tmp_path / "toy")
+    kept = kept_share_of_study(study, config)
+    assert kept.source == "the 12 trials of this study that have ended"
+    counted = [trial.num_epochs for trial in study.trials if trial.origin is not Origin.BASELINE]
+    assert kept.share.middle == pytest.approx(sum((num - 2) / 2 for num in counted) / 12)
+
+
+def test_every_trial_trains_until_it_is_judged_first(tmp_path):
+    assert sure_epochs(_experiment(tmp_path, grace_epochs=2)) == 3
+    assert sure_epochs(_experiment(tmp_path, grace_epochs=None, training={"freeze_epochs": 1})) == 3
+    assert sure_epochs(_experiment(tmp_path, grace_epochs=9)) == 4
+    assert sure_epochs(_experiment(tmp_path, pruner="none")) == 4
+
+
+GPUS = Node(num_cpus=16, num_gpus=4, memory_mib=64_000)
+LAPTOP = Node(num_cpus=2, num_gpus=0, memory_mib=4000)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "search", "num_at_once"),
+    [
+        ([LAPTOP], {"num_concurrent": 2}, 2),
+        ([LAPTOP], {"num_concurrent": 8}, 8),  # a Ray of our own gives out more CPUs than there are
+        ([LAPTOP], {"num_concurrent": 2, "gpus_per_trial": 1.0}, 0),
+        ([GPUS], {"num_concurrent": 8, "gpus_per_trial": 1.0}, 4),
+        ([GPUS], {"num_concurrent": 99, "gpus_per_trial": 0.4}, 8),
+        ([GPUS, GPUS], {"num_concurrent": 99, "gpus_per_trial": 3.0}, 2),  # never on GPUs of two machines
+    ],
+)
+def test_trials_at_once_are_what_the_machines_hold(nodes, search, num_at_once):
+    fit = cluster_fit(nodes, SearchConfig(**search), num_threads=1)
+    assert fit.num_at_once == num_at_once
+    assert fit.num_at_full_speed <= fit.num_at_once
+    wanted = search["num_concurrent"]
+    assert any("fit" in text or "instead of" in text for text in fit.problems) == (num_at_once < wanted)
+
+
+def test_a_cluster_gives_out_no_more_cpus_than_it_has():
+    search = SearchConfig(num_concurrent=8, cpus_per_trial=3.0)
+    fit = cluster_fit([LAPTOP, Node(num_cpus=10, num_gpus=0)], search, num_threads=3, is_local=False)
+    assert fit.num_at_once == 3
+    assert fit.problems == ("3 trials run at once instead of search.num_concurrent = 8: there are 12 CPUs and 0 GPUs",)
+
+
+def test_trials_that_share_cpus_run_at_the_pace_of_fewer():
+    fit = cluster_fit([LAPTOP], SearchConfig(num_concurrent=3), num_threads=2)
+    assert (fit.num_at_once, fit.num_at_full_speed) == (3, 1.0)
+    assert "3 trials of 2 threads share 2 CPUs" in fit.problems[0]
+
+
+def test_memory_that_does_not_suffice_is_named():
+    search = SearchConfig(num_concurrent=2)
+    assert cluster_fit([LAPTOP], search, num_threads=1, trial_mib=1900).problems == ()
+    (text,) = cluster_fit([LAPTOP], search, num_threads=1, trial_mib=2100).problems
+    assert "2 trials of about 2100 MiB need more memory than the 4000 MiB" in text
+
+
+@pytest.mark.parametrize(
+    ("search", "training", "text"),
+    [
+        ({"num_startup_trials": 8}, {}, r"search\.num_startup_trials = 8 leaves the sampler known_latency none"),
+        ({"num_concurrent": 9}, {}, r"search\.num_concurrent = 9 is more than search\.num_trials = 8"),
+        ({"patience_trials": 8}, {}, r"search\.patience_trials = 8 never ends"),
+        ({"patience_trials": 3}, {}, r"search\.patience_trials = 3 can end the search within"),
+        ({"grace_epochs": 3}, {}, r"no trial can be stopped early: search\.grace_epochs = 3 leaves none"),
+        ({"grace_epochs": None}, {"freeze_epochs": 2}, r"no trial can be stopped early: training\.freeze_epochs \+ 1"),
+        ({}, {"freeze_epochs": 4}, "the backbone never learns"),
+        ({}, {"warmup_epochs": 4.0}, r"the learning rate never reaches training\.lr"),
+        ({}, {"images_per_epoch": 10, "batch_size": 20}, "an epoch is one step"),
+        ({}, {"device": "cuda:0"}, "trials are given no GPU"),
+        ({"gpus_per_trial": 1.0}, {"device": "cpu"}, r'training\.device = "cpu" uses none'),
+    ],
+)
+def test_settings_that_contradict_each_other_are_named(tmp_path, search, training, text):
+    assert contradictions(_experiment(tmp_path)) == ()
+    found = contradictions(_experiment(tmp_path, training=training, **search))
+    with pytest.raises(ValueError, match=text):
+        raise ValueError("\n".join(found))
