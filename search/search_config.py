@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from search.space_config import SpaceConfig
+from search.start_config import StartConfig
+from search.warm_starts import USUAL, WarmStartName
 from trainers.config import FrozenConfig, Positive, Share
 
 
@@ -46,12 +48,23 @@ class SearchConfig(FrozenConfig):
         default=0.02, description="A trial is compared with those at most this much slower than itself."
     )
     max_failed_share: Share = 0.5
-    warm_starts: bool = Field(
-        default=True,
-        description="Try first what uses the budget up: one stage, r, r^2, ..., and the rates with most tokens.",
+    warm_starts: tuple[WarmStartName, ...] = Field(
+        default=USUAL,
+        description="Schedules to try first (docs/space.md); `true` for the three that use the budget up, `false` for "
+        "none.",
+    )
+    enqueue: tuple[StartConfig, ...] = Field(
+        default=(), description="Trials of your own to begin with, tables `[[search.enqueue]]` (docs/space.md)."
     )
     widen: bool = Field(
         default=True,
         description="Keep as many tokens as cost no more than what was drawn; for stage keep rates.",
     )
     space: SpaceConfig = SpaceConfig()
+
+    @field_validator("warm_starts", mode="before")
+    @classmethod
+    def _usual_or_none(cls, value: object) -> object:
+        if isinstance(value, bool):
+            return USUAL if value else ()
+        return value

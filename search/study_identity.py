@@ -21,6 +21,8 @@ CHANGEABLE = frozenset(
         "search.cpus_per_trial",
         "search.gpus_per_trial",
         "search.max_failed_share",
+        "search.enqueue",
+        "search.warm_starts",
         "tracking.uri",
         "tracking.enabled",
         "data.download",

@@ -44,11 +44,13 @@ def experiment_toml(experiment: Mapping[str, Any]) -> str:
 
 def without_nulls(values: Mapping[str, Any]) -> dict[str, Any]:
     """The mapping without its null values, at every depth."""
-    return {
-        key: without_nulls(value) if isinstance(value, Mapping) else value
-        for key, value in values.items()
-        if value is not None
-    }
+    return {key: _without_nulls(value) for key, value in values.items() if value is not None}
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return without_nulls(value)
+    return [_without_nulls(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def study_note(study: StudyRecord) -> str:

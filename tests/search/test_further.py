@@ -120,13 +120,6 @@ def test_few_trials_tell_nothing(study, space, table):
     assert "2 trials of the search space are trained, 4 are needed" in found.note
 
 
-def test_a_space_that_explores_nothing_has_nothing_else_to_try(study, config, table):
-    values = config.model_dump(mode="json")
-    values["search"] |= {"space": {}}
-    empty = SearchSpace(type(config).model_validate(values), table.geometry)
-    assert "search space is empty" in further(study, empty, table)[1].note
-
-
 def test_trials_that_are_running_are_not_proposed_again(study, space, table, found):
     first = found[1].trials[0].proposal
     running = replace(
