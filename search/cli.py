@@ -25,6 +25,7 @@ COMMANDS = {
     "resume": "Continue a study that was stopped or interrupted.",
     "status": "Say how far a study is.",
     "pareto": "List the best trade-offs between accuracy and latency.",
+    "report": "Write a study's report as it stands: front, growth, importances, slices.",
     "trials": "List every trial of a study.",
     "retarget": "Take a study to another device: its best trials there, and which more would pay.",
     "export": "Write one trial's model to a folder, measured and checked.",
