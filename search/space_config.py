@@ -152,9 +152,7 @@ def _check_form(key: str, choice: Choice) -> None:
 
 def _check_number(number: IntRange | Choice, blocks: BlockRange | BlockChoice | None) -> None:
     if isinstance(blocks, BlockChoice):
-        raise ValueError(
-            "num_selectors follows from the lists of blocks.choices: leave it out, or give a range of blocks"
-        )
+        raise ValueError("num_selectors follows from blocks.choices: leave it out, or give a range of blocks")
     if any(not isinstance(value, int) or isinstance(value, bool) or value < 1 for value in extremes(number)):
         raise ValueError(f"num_selectors must be whole numbers, 1 or more, but got {shown(number)}")
 
@@ -182,5 +180,5 @@ def _check_condition(key: str, name: str, values: tuple[Scalar, ...], discrete: 
         )
     if not values or not all(contains(value, discrete[name]) for value in values):
         raise ValueError(
-            f"{key}: `when` needs values that {name} may have ({shown(discrete[name])}), got {list(values)}"
+            f"{key}: `when` needs values that {name} may have ({shown(discrete[name])}), but got {list(values)}"
         )
