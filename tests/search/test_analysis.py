@@ -1,14 +1,18 @@
 """How a search went: growth of the front, importances, slices, the knee; on whole, unfinished and empty studies."""
 
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
+import finished_study
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from search.analysis_plots import analysis_pictures
+from search.cli import run
 from search.history import history
 from search.importance import MIN_TRIALS, beyond_latency, importances
 from search.pareto import hypervolume
@@ -112,3 +116,15 @@ def test_pictures_show_categories_and_numbers(study, make_trial):
     pictures = analysis_pictures(whole, importances(whole))
     assert all(content.startswith(b"\x89PNG") for content in pictures.values())
     assert len({*pictures.values()}) == 3
+
+
+def test_the_command_writes_the_report_of_a_study_that_is_there(tmp_path, capsys):
+    finished_study.make_study(finished_study.experiment(tmp_path / "runs"), finished_study.table(), num_trials=3)
+    assert run(["report", "small", "--runs-dir", str(tmp_path / "runs"), "--json"]) == 0
+    files = json.loads(capsys.readouterr().out)["files"]
+    assert all(Path(file).stat().st_size > 0 for file in files)
+    assert (tmp_path / "runs" / "small" / "report" / "importance.png").exists()
+    assert run(["report", "none", "--runs-dir", str(tmp_path / "runs")]) == 2
+    blocked = tmp_path / "file"
+    blocked.touch()
+    assert run(["report", "small", "--runs-dir", str(tmp_path / "runs"), "--output", str(blocked / "x")]) == 8
