@@ -12,7 +12,7 @@ from spvit.schedule import PruningSchedule, TokenPlan
 NUM_DRAWS = 2000
 NUM_STEPS = 500
 SPVIT_RATES = (0.617, 0.369, 0.137)
-"""What SPViT's code trains its DeiT-S of three stages to (`main_l2_vit_3keep_senet.py`), whatever base rate is given."""
+"""What SPViT's code trains its DeiT-S of three stages to (`main_l2_vit_3keep_senet.py`), whatever its base rate."""
 DYNAMICVIT_BASE = 0.7
 """DynamicViT keeps .7, .49, .343 of all patches."""
 MIN_BEND = 0.05
