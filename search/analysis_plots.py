@@ -33,7 +33,7 @@ def analysis_pictures(study: StudyRecord, found: Importances) -> Mapping[str, by
 
 
 def draw_history(moments: Sequence[Moment]) -> bytes:
-    """Hypervolume over trials, epochs and minutes, with the best top-1 within the budget."""
+    """Hypervolume over trials, epochs and minutes."""
     figure = _figure(width=10.0, height=3.4)
     if not moments:
         return _saying(figure, "No trial has ended yet.")
@@ -68,7 +68,7 @@ def draw_importances(found: Importances) -> bytes:
 
 
 def draw_slices(points: Sequence[SlicePoint]) -> bytes:
-    """Top-1 (left axis) and latency (right axis) over the values of each parameter."""
+    """Top-1 (dots; triangles where stopped early) and latency (crosses) over the values of each parameter."""
     names = list(dict.fromkeys(point.parameter for point in points))[:MAX_SLICES]
     num_rows = max(1, ceil(len(names) / NUM_COLUMNS))
     figure = _figure(width=10.0, height=2.7 * num_rows)
@@ -84,10 +84,11 @@ def draw_slices(points: Sequence[SlicePoint]) -> bytes:
 def _draw_slice(axes: Axes, points: Sequence[SlicePoint]) -> None:
     twin = axes.twinx()
     places = _places([point.value for point in points])
-    if _is_wide(places) and all(isinstance(point.value, float) for point in points):
+    if _is_wide(places) and not points[0].parameter.endswith("_share"):
         axes.set_xscale("log")
     twin.scatter(places, [p.latency_ms for p in points], marker="x", s=14, color=ORANGE, alpha=0.6)
     twin.tick_params(labelsize=7, colors=ORANGE)
+    twin.set_ylabel("latency (ms)", fontsize=7, color=ORANGE)
     for state, colour, marker in ((TrialState.COMPLETE, BLUE, "o"), (TrialState.PRUNED, GREY, "^")):
         chosen = [(place, p.top1) for place, p in zip(places, points, strict=True) if p.state is state]
         axes.scatter([x for x, _ in chosen], [y for _, y in chosen], s=16, color=colour, marker=marker)
