@@ -21,6 +21,7 @@ SURFACE = {
     "resume": STUDY_OPTIONS | {"STUDY", "--address"},
     "status": STUDY_OPTIONS | {"STUDY"},
     "pareto": STUDY_OPTIONS | {"STUDY", "--max-latency-ms"},
+    "report": STUDY_OPTIONS | {"STUDY", "--output"},
     "trials": STUDY_OPTIONS | {"STUDY"},
     "retarget": STUDY_OPTIONS
     | {"STUDY", "--table", "--max-latency-ms", "--max-latency-share", "--suggest", "--output"},
