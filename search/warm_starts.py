@@ -161,8 +161,10 @@ def _scaled(name: WarmStartName, published: Sequence[float], rates: Rates, fits:
 
 
 def _published(name: WarmStartName, schedule: PruningSchedule, *, is_exact: bool) -> str:
+    if not is_exact:
+        return f"{name.value}, scaled to fit"
     shown = ", ".join(f"{rate:.3g}".removeprefix("0") for rate in schedule.keep_rates)
-    return f"{name.value} [{shown}]" if is_exact else f"{name.value}, scaled to [{shown}]"
+    return f"{name.value} [{shown}]"
 
 
 def _knee(rates: Rates, gauge: Gauge) -> PruningSchedule | None:
