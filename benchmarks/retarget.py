@@ -149,7 +149,7 @@ def with_trials(study: StudyRecord, proposals: list[Proposal], rng: random.Rando
 
 
 def at_random(seed: int, space: SearchSpace, price: Price, budget: LatencyBudget, num: int) -> list[Proposal]:
-    search = experiment(seed).search.model_copy(update={"sampler": "random", "warm_starts": False})
+    search = experiment(seed).search.model_copy(update={"sampler": "random", "warm_starts": ()})
     proposer = Proposer(space, price=price, budget=budget, config=search, seed=1000 + seed)
     return [proposal for number in range(num) if (proposal := proposer.propose(number)) is not None]
 

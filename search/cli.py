@@ -26,6 +26,7 @@ COMMANDS = {
     "resume": "Continue a study that was stopped or interrupted.",
     "status": "Say how far a study is.",
     "pareto": "List the best trade-offs between accuracy and latency.",
+    "report": "Write a study's report as it stands: front, growth, importances, slices.",
     "trials": "List every trial of a study.",
     "record": "Write a study as a table for searches to be replayed on.",
     "simulate": "Replay searches on a recorded study, in simulated time, and compare them.",

@@ -85,7 +85,7 @@ def further_trials(
     """
     price = _infinite_where_unknown(price)
     fastest = min((price(space.network_of(trial)) for trial in space.fastest()), key=lambda cost: cost.high_ms)
-    reason = _why_none(study, space, budget, fastest)
+    reason = _why_none(study, budget, fastest)
     if num == 0 or reason:
         return Further(trials=(), note=reason, fastest=fastest)
     study = replace(study, trials=tuple(comparable(trial, space) for trial in study.trials))
@@ -155,7 +155,7 @@ def _proposer(
 ) -> Proposer:
     """A proposer that knows the study's trials, and goes by their model from the first proposal on."""
     config = search.model_copy(
-        update={"sampler": SamplerName.KNOWN_LATENCY, "num_startup_trials": 1, "warm_starts": False}
+        update={"sampler": SamplerName.KNOWN_LATENCY, "num_startup_trials": 1, "warm_starts": (), "enqueue": ()}
     )
     seed = int(study.experiment["study"]["seed"])
     proposer = Proposer(space, price=price, budget=budget, config=config, seed=seed, staircase=staircase)
@@ -170,10 +170,8 @@ def _in_sight(study: StudyRecord, trusted: Sequence[Proposal]) -> Candidates:
     return Candidates(params=[params for params, _ in tried], latencies_ms=np.array([ms for _, ms in tried]))
 
 
-def _why_none(study: StudyRecord, space: SearchSpace, budget: LatencyBudget, fastest: Latency) -> str:
+def _why_none(study: StudyRecord, budget: LatencyBudget, fastest: Latency) -> str:
     num_known = sum(bool(trial.params) for trial in study.finished)
-    if not space.names:
-        return "the study's search space is empty, so there is nothing else to try"
     if num_known < MIN_TRIALS:
         return (
             f"what further trials would bring cannot be told: {num_known} trials of the search space are trained, "

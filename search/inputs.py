@@ -37,10 +37,12 @@ def check_search_inputs(experiment: ExperimentConfig) -> None:
     """
     from search.model_facts import geometry_of_experiment
     from search.space import SearchSpace
+    from search.starts import enqueued_starts
     from trainers.build import build_model
 
     check_inputs(experiment)
     space = SearchSpace(experiment, geometry_of_experiment(experiment))
+    enqueued_starts(experiment.search.enqueue, space)
     # Package modes make no other modules, so one trial of each kind stands for all.
     for kind, trial in {trial.pruning.selector: trial for trial in space.fastest()}.items():
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -43,14 +44,20 @@ class Scale:
         return HEIGHT - BOTTOM - (top1 - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
 
-def write_page(data: PlotData, path: Path) -> None:
-    """Write the page of a study; everything that comes from the study is escaped."""
+def write_page(data: PlotData, path: Path, pictures: Mapping[str, bytes] | None = None) -> None:
+    """Write the page of a study; everything that comes from the study is escaped.
+
+    Args:
+        data: what the front's picture shows.
+        path: where to.
+        pictures: PNG files by what they show, put below the front.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render_page(data), encoding="utf-8")
+    path.write_text(render_page(data, pictures), encoding="utf-8")
 
 
-def render_page(data: PlotData) -> str:
-    """The page as text."""
+def render_page(data: PlotData, pictures: Mapping[str, bytes] | None = None) -> str:
+    """The page as text; see `write_page`."""
     scale = Scale(
         latencies=_padded([*(p.latency_ms for p in data.points), *data.budgets_ms]),
         top1s=_padded([p.top1 for p in data.points]),
@@ -58,7 +65,15 @@ def render_page(data: PlotData) -> str:
     body = [*_grid(scale), *(_budget(budget_ms, scale) for budget_ms in data.budgets_ms), _steps(data.front, scale)]
     body += [_mark(point, scale) for point in data.points]
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(data.title)}">{"".join(body)}</svg>'
-    return html_page(data.title, BODY.format(legend=_legend(data), svg=svg))
+    below = "".join(_picture(name, content) for name, content in (pictures or {}).items())
+    return html_page(data.title, BODY.format(legend=_legend(data), svg=svg) + below)
+
+
+def _picture(name: str, content: bytes) -> str:
+    """A picture within the page itself, which so remains one file."""
+    text = b64encode(content).decode("ascii")
+    style = "max-width: 100%"
+    return f'\n<h2>{escape(name)}</h2><img style="{style}" alt="{escape(name)}" src="data:image/png;base64,{text}">'
 
 
 def _padded(values: Sequence[float]) -> tuple[float, float]:

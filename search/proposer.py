@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -19,10 +20,13 @@ from search.sampler import Knowledge, SamplerFactory, draw_seed, make_sampler
 from search.search_config import SamplerName, SearchConfig
 from search.space import SearchSpace
 from search.staircase import Staircase, widen
-from search.warm_starts import WarmStart, warm_starts
+from search.starts import Start, enqueued_starts, named_starts
+from search.warm_starts import Gauge
 from spvit.errors import NothingFeasibleError
 from spvit.schedule import PruningSchedule, TokenPlan
 from trainers.config import TrialConfig
+
+logger = logging.getLogger(__name__)
 
 DIRECTIONS = ("maximize", "minimize")
 NUM_MODEL_DRAWS = 64
@@ -79,7 +83,9 @@ class Proposer:
         self._shadow = _new_shadow()
         self._shadow_numbers: dict[int, int] = {}
         self._seen: set[str] = set()
-        self._warm_starts: list[WarmStart] | None = None
+        self._enqueued = enqueued_starts(config.enqueue, space)
+        self._starts: list[Start] | None = None
+        self._has_begun = False
         # Of candidates as they are drawn: widening and snapping are too slow to try on every one, and change latency by
         # no more than noise. What comes of them is judged once more, by its own price, before it becomes a trial.
         self._knowledge = Knowledge(
@@ -94,6 +100,7 @@ class Proposer:
         self.rejections.update(rejections)
         for record in records:
             self._seen.add(self._space.identity(TrialConfig.model_validate(record.config)))
+            self._has_begun = self._has_begun or record.origin is not Origin.BASELINE
             self.add(record)
 
     @property
@@ -107,7 +114,7 @@ class Proposer:
         Raises:
             NothingFeasibleError: nothing within the budget was found at all.
         """
-        if start := self._next_warm_start(number):
+        if start := self._next_start(number):
             return start
         drawn: Counter[Rejection] = Counter()
         for draw in range(NUM_MODEL_DRAWS + NUM_RANDOM_DRAWS):
@@ -177,36 +184,57 @@ class Proposer:
         else:
             self._shadow.tell(shadow_number, state=OptunaState[record.state.name])
 
-    def _next_warm_start(self, number: int) -> Proposal | None:
-        """The next schedule to try before the sampler is asked, among those that were not tried yet."""
-        if self._warm_starts is None:
-            self._warm_starts = self._find_warm_starts()
-        while self._warm_starts:
-            start = self._warm_starts.pop(0)
-            self._shadow.enqueue_trial(self._space.params_of(start.schedule))
+    def _next_start(self, number: int) -> Proposal | None:
+        """The next trial to begin with before the sampler is asked, among those that were not tried yet."""
+        if self._starts is None:
+            self._starts = self._find_starts()
+        while self._starts:
+            start = self._starts.pop(0)
+            self._shadow.enqueue_trial(dict(start.params))
             trial = self._ask(number, draw=0)
-            verdict = self._judge(self._widened(self._space.suggest(trial)), trial.params)
+            config = self._space.suggest(trial)
+            verdict = self._judge(config if start.is_exact else self._widened(config), trial.params)
             if isinstance(verdict, Proposal):
-                named = replace(verdict, origin=Origin.WARM_START, label=start.label)
+                named = replace(verdict, origin=start.origin, label=start.label)
                 return self._accept(named, number, trial)
             self._shadow.tell(trial, state=OptunaState.FAIL)  # tried before this search was resumed, or too slow
         return None
 
-    def _find_warm_starts(self) -> list[WarmStart]:
-        rates = self._space.stage_rates
-        if rates is None or not self._config.warm_starts:
-            return []
+    def _find_starts(self) -> list[Start]:
         pruning = self._space.default.pruning
 
         def plan(schedule: PruningSchedule) -> TokenPlan:
             return schedule.plan(self._space.geometry, pruning.package, pruning.selector)
 
-        def starts(budget: LatencyBudget) -> Iterator[WarmStart]:
-            where = f" of {budget.max_ms:.3g} ms" if self._budget.smaller_ms else ""
-            for start in warm_starts(rates, fits=lambda s: budget.admits(self._price(plan(s))), plan=plan):
-                yield replace(start, label=start.label + where)
+        own = [start for start in self._enqueued if self._is_within_budget(start)]
+        return [*own, *(start for budget in self._budget.each for start in self._starts_within(budget, plan))]
 
-        return [start for budget in self._budget.each for start in starts(budget)]
+    def _starts_within(self, budget: LatencyBudget, plan: Callable[[PruningSchedule], TokenPlan]) -> Iterator[Start]:
+        """The named warm starts of one budget; named after it where there are several."""
+        gauge = Gauge(
+            fits=lambda s: budget.admits(self._price(plan(s))),
+            plan=plan,
+            cost_ms=lambda s: self._price(plan(s)).mean_ms,
+        )
+        where = f" of {budget.max_ms:.3g} ms" if self._budget.smaller_ms else ""
+        for start in named_starts(self._config.warm_starts or (), self._space, gauge):
+            yield replace(start, label=start.label + where)
+
+    def _is_within_budget(self, start: Start) -> bool:
+        """Whether a starting point may be trained; says so where not, and counts it once, when the search begins."""
+        latency = self._price(self._space.network_of(self._space.trial_config(start.params)))
+        if self._budget.admits(latency):
+            return True
+        logger.warning(
+            "%s of [[search.enqueue]] is not trained: it takes up to %.3f ms, more than the budget of %.3f ms (%s)",
+            start.label,
+            latency.high_ms,
+            self._budget.max_ms,
+            self._budget.source,
+        )
+        if not self._has_begun:
+            self.rejections[Rejection.TOO_SLOW] += 1
+        return False
 
     def _accept(self, proposal: Proposal, number: int, trial: optuna.Trial) -> Proposal:
         self._seen.add(self._space.identity(proposal.config))

@@ -31,6 +31,7 @@ class Origin(StrEnum):
 
     SAMPLER = "sampler"
     WARM_START = "warm_start"
+    ENQUEUED = "enqueued"  # a starting point of the user's own
     BASELINE = "baseline"  # a fixed schedule to compare with: trained in full, exempt from the budget and the pruner
     RETRY = "retry"  # an interrupted trial, run again from its checkpoint
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
+from search.history import Moment, history
+from search.pareto import knee, pareto_front
 from search.records import StudyRecord, TrialRecord
-from search.selection import front_trials, keep_rates
+from search.selection import front_trials, keep_rates, trial_points
+from search.slices import SlicePoint, slices
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from search.importance import Importances
 
 
 def trials_frame(study: StudyRecord) -> DataFrame:
@@ -25,6 +32,48 @@ def trials_frame(study: StudyRecord) -> DataFrame:
 def front_frame(study: StudyRecord) -> DataFrame:
     """The trials on the Pareto front, fastest first; columns as in `trials_frame`."""
     return _frame([trial_row(trial, study) for trial in front_trials(study)])
+
+
+def history_frame(study: StudyRecord) -> DataFrame:
+    """How the front grew: one row for each complete or pruned trial, in the order in which they ended.
+
+    Columns: number, num_trials, num_epochs, elapsed_s, hypervolume (percent x ms), best_top1 (percent, within the
+    budget); see `search.history.Moment`.
+    """
+    return _plain_frame(history(study), Moment).astype({"elapsed_s": "float64", "best_top1": "float64"})
+
+
+def importance_frame(study: StudyRecord, found: Importances | None = None) -> DataFrame:
+    """Which parameters made a difference (fANOVA), the most important at equal latency first.
+
+    Columns: name, top1, beyond_latency: shares of the variance that the parameter explains by itself. Empty where too
+    few trials are trained; `frame.attrs["note"]` says what is missing, and `frame.attrs["num_trials"]` how many count.
+    `found` saves computing them where they are known.
+    """
+    from search.importance import Importance, importances
+
+    found = importances(study) if found is None else found
+    frame = _plain_frame(found.rows, Importance)
+    frame.attrs.update(note=found.note, num_trials=found.num_trials)
+    return frame
+
+
+def slices_frame(study: StudyRecord) -> DataFrame:
+    """Every parameter by itself: one row for each trial that was trained and each of its parameters.
+
+    Columns: parameter, value, number, state, top1 (percent; of a pruned trial what it was stopped at), latency_ms.
+    """
+    return _plain_frame(slices(study), SlicePoint)
+
+
+def knee_trial(study: StudyRecord) -> TrialRecord | None:
+    """The trial at the bend of the Pareto front; None while there are fewer than three on it.
+
+    Beyond it a little more accuracy costs much latency (`search.pareto.knee`).
+    """
+    front = front_trials(study)
+    point = knee(pareto_front(trial_points(study))) if len(front) > 2 else None
+    return next((trial for trial in front if point is not None and trial.number == point.number), None)
 
 
 def trial_row(trial: TrialRecord, study: StudyRecord) -> dict[str, Any]:
@@ -46,6 +95,12 @@ def trial_row(trial: TrialRecord, study: StudyRecord) -> dict[str, Any]:
     rates = {f"keep{stage}": rate for stage, rate in enumerate(keep_rates(trial), start=1)}
     # The schedule's own rates win over parameters of the same name, which may be relative to the stage before.
     return row | dict(trial.params) | rates | {"reason": trial.reason}
+
+
+def _plain_frame(rows: Sequence[Any], kind: type[Any]) -> DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame([asdict(row) for row in rows], columns=[field.name for field in fields(kind)])
 
 
 def _frame(rows: list[dict[str, Any]]) -> DataFrame:

@@ -66,6 +66,7 @@ def make_sampler(name: SamplerName, *, seed: int, num_startup_trials: int, knowl
                     n_startup_trials=num_startup_trials,
                     n_ei_candidates=NUM_EI_CANDIDATES,
                     multivariate=True,
+                    group=True,  # parameters that not every trial asks for
                     constant_liar=True,
                     seed=seed,
                 )

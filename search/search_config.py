@@ -5,9 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from search.space_config import SpaceConfig
+from search.start_config import StartConfig
+from search.warm_starts import USUAL, WarmStartName
 from trainers.config import FrozenConfig, Positive, Share
 from trainers.frozen_config import OpenShare
 
@@ -72,9 +74,13 @@ class SearchConfig(FrozenConfig):
         ge=1,
         description="End when so many trials in a row did not add to the hypervolume; running trials finish.",
     )
-    warm_starts: bool = Field(
-        default=True,
-        description="Try first what uses the budget up: one stage, r, r^2, ..., and the rates with most tokens.",
+    warm_starts: tuple[WarmStartName, ...] = Field(
+        default=USUAL,
+        description="Schedules to try first (docs/space.md); `true` for the three that use the budget up, `false` for "
+        "none.",
+    )
+    enqueue: tuple[StartConfig, ...] = Field(
+        default=(), description="Trials of your own to begin with, tables `[[search.enqueue]]` (docs/space.md)."
     )
     widen: bool = Field(
         default=True,
@@ -90,3 +96,10 @@ class SearchConfig(FrozenConfig):
                 f"gpus_per_trial, or use max_wall_time_s"
             )
         return self
+
+    @field_validator("warm_starts", mode="before")
+    @classmethod
+    def _usual_or_none(cls, value: object) -> object:
+        if isinstance(value, bool):
+            return USUAL if value else ()
+        return value

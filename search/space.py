@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from itertools import islice, pairwise, product
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise, product
+from math import isclose
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
+from search.conditions import Values, has_effect, in_asking_order
 from search.config import ExperimentConfig
-from search.space_config import Choice, Domain, FloatRange, IntRange
+from search.corners import check_corners
+from search.default_space import default_space
+from search.domains import Choice, Domain, FloatRange, IntRange, extremes, nearest
+from search.structure import Structure
+from search.trial_identity import trial_identity
 from search.warm_starts import Rates
 from spvit.errors import ConfigError
 from spvit.schedule import PruningSchedule, TokenGeometry, TokenPlan
@@ -19,8 +23,26 @@ from trainers.config import LatencyTarget, TrialConfig
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
-MAX_CORNERS = 256
-NUM_DIGITS = 3
+SECTIONS = ("pruning", "losses", "training")
+FIRST_RATE = "keep1"
+BASE_RATE = "base_keep_rate"
+
+Params = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parameter:
+    """Something that is explored, and when it is asked for.
+
+    Attributes:
+        section: the table of the trial that it is a key of; empty for what makes up the schedule.
+        stage: the selector (1, 2, ...) without which there is no such parameter.
+    """
+
+    name: str
+    domain: Domain
+    section: str = ""
+    stage: int = 0
 
 
 class SearchSpace:
@@ -29,21 +51,30 @@ class SearchSpace:
     Parameters have short names. Stage keep rates are explored as `keep1`, the cumulative rate of the first stage in
     [low, high], and `keep2_share`, `keep3_share`, ...: how much of the span from `low` to the rate before is kept,
     in [0, 1]. So rates never rise, none falls below `low`, and every parameter has fixed bounds, without which
-    multivariate TPE and Gaussian processes cannot relate parameters to each other.
+    multivariate TPE and Gaussian processes cannot relate parameters to each other. Positions are explored likewise
+    (`search.positions`). A parameter that would have no effect is not asked for.
 
     Args:
-        config: the experiment.
+        config: the experiment; where its space names nothing, the backbone's default is explored.
         geometry: of its backbone.
         latency: what the latency term of a trial's loss aims at.
+
+    Raises:
+        ConfigError: the space has trials that cannot be, or parameters that no trial asks for.
     """
 
     def __init__(self, config: ExperimentConfig, geometry: TokenGeometry, latency: LatencyTarget | None = None) -> None:
         self.geometry = geometry
         self._default = config.trial(geometry.depth, latency)
-        self._blocks = config.pruning.resolved_blocks(geometry.depth)
-        self._space = config.search.space
-        self._domains = self._find_domains()
-        self._check_corners()
+        self._values = self._default.to_dict()
+        given = config.search.space
+        self._space = default_space(config, geometry) if given.explores_nothing else given
+        own_blocks = config.pruning.resolved_blocks(geometry.depth)
+        self.structure = Structure.of(self._space, own_blocks, geometry.depth)
+        self._fixed_base = config.pruning.base_keep_rate
+        self._parameters = self._find_parameters()
+        self._check_rates()
+        check_corners(self)
 
     @property
     def default(self) -> TrialConfig:
@@ -52,62 +83,98 @@ class SearchSpace:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the parameters that are explored."""
-        return tuple(self._domains)
+        """Names of the parameters that are explored; a trial asks for those that have an effect."""
+        return tuple(parameter.name for parameter in self._parameters)
+
+    @property
+    def domains(self) -> Mapping[str, Domain]:
+        """What each of them may be."""
+        return {parameter.name: parameter.domain for parameter in self._parameters}
 
     def suggest(self, trial: BaseTrial) -> TrialConfig:
         """Draws every parameter from a trial of any study and says what it means."""
-        return self.trial_config({name: _suggest(trial, name, domain) for name, domain in self._domains.items()})
+        return self._config(*self._walk(lambda parameter: _suggest(trial, parameter.name, parameter.domain)))
 
-    def trial_config(self, params: Mapping[str, Any]) -> TrialConfig:
-        """The trial that parameters mean; the inverse of `suggest`, used when a study is resumed."""
-        values = self._default.to_dict()
-        values["pruning"] |= {key: params[key] for key in self._space.pruning}
-        values["losses"] |= {key: params[key] for key in self._space.losses}
-        values["training"] |= {key: params[key] for key in self._space.training}
-        config = TrialConfig.model_validate(values)
-        pruning = config.pruning.model_copy(update={"schedule": self._schedule(params)})
-        return config.model_copy(update={"pruning": pruning})
+    def trial_config(self, params: Params) -> TrialConfig:
+        """The trial that parameters mean; the inverse of `suggest`, used when a study is resumed.
+
+        Raises:
+            KeyError: a parameter is missing that the others ask for.
+        """
+        return self._config(*self._walk(lambda parameter: params[parameter.name]))
+
+    def asked(self, params: Params) -> tuple[str, ...]:
+        """Which of these parameters a trial would ask for, the others of them being as they are."""
+        return tuple(self._walk(lambda parameter: params[parameter.name])[0])
+
+    def completed(self, params: Params) -> dict[str, Any]:
+        """The parameters that a trial asks for: these, and for the others what is nearest to the file's own.
+
+        Raises:
+            KeyError: one that makes up the schedule is missing.
+        """
+
+        def value_of(parameter: Parameter) -> Any:
+            if parameter.name in params or not parameter.section:
+                return params[parameter.name]
+            return nearest(self._values[parameter.section][parameter.name], parameter.domain)
+
+        return self._walk(value_of)[0]
 
     def fastest(self) -> tuple[TrialConfig, ...]:
-        """The trials with every keep rate at its lowest, one for each form of selectors that may be chosen."""
-        lowest = {
-            name: 0.0 if name.endswith("_share") else _extremes(domain)[0] for name, domain in self._domains.items()
-        }
-        forms = product(*(choice.choices for choice in self._space.pruning.values()))
-        return tuple(self.trial_config(lowest | dict(zip(self._space.pruning, form, strict=True))) for form in forms)
+        """The trials of which one is the cheapest: every keep rate at its lowest, selectors as early as they may be.
+
+        One for each number or choice of blocks, and each form of selectors that may be chosen.
+        """
+        forms = list(product(*(choice.choices for choice in self._space.pruning.values())))
+        lowest = {p.name: 0.0 if p.name.endswith("_share") else extremes(p.domain)[0] for p in self._parameters}
+        return tuple(
+            self.trial_config(lowest | placed | dict(zip(self._space.pruning, form, strict=True)))
+            for placed in self.structure.earliest()
+            for form in forms
+        )
 
     @property
     def stage_rates(self) -> Rates | None:
-        """What stage keep rates may be; None where the search does not explore them."""
+        """What stage keep rates may be, at their usual blocks; None where the search does not explore them."""
         rates = self._space.stage_keep_rates
-        return None if rates is None else Rates(blocks=self._blocks, low=rates.low, high=rates.high)
+        return None if rates is None else Rates(blocks=self._usual_blocks, low=rates.low, high=rates.high)
 
     @property
     def base_rates(self) -> Rates | None:
-        """What the base keep rate may be; None where the search does not explore it."""
+        """What the base keep rate may be, at the usual blocks; None where the search does not explore it."""
         rates = self._space.base_keep_rate
-        return None if rates is None else Rates(blocks=self._blocks, low=rates.low, high=rates.high)
+        return None if rates is None else Rates(blocks=self._usual_blocks, low=rates.low, high=rates.high)
 
     def params_of(self, schedule: PruningSchedule) -> dict[str, Any]:
-        """Parameters that mean this schedule, with everything else as the file says; for spaces of stage keep rates.
+        """Parameters that mean this schedule, with everything else as the file says.
 
         Raises:
             ValueError: the schedule lies outside of the space.
         """
-        rates, bounds = schedule.keep_rates, self._space.stage_keep_rates
-        if (
-            bounds is None
-            or schedule.blocks != self._blocks
-            or not bounds.low <= min(rates) <= max(rates) <= bounds.high
-        ):
-            raise ValueError(f"{schedule} lies outside of the search space.")
-        params: dict[str, Any] = {"keep1": rates[0]}
+        return self.completed({**self.structure.params_of(schedule.blocks), **self.rate_params(schedule.keep_rates)})
+
+    def rate_params(self, rates: tuple[float, ...]) -> dict[str, Any]:
+        """Parameters that mean these cumulative keep rates.
+
+        Raises:
+            ValueError: the rates lie outside of the space.
+        """
+        bounds = self._space.stage_keep_rates or self._space.base_keep_rate
+        if bounds is None or not rates:
+            raise ValueError(f"keep rates {list(rates)} are not explored")
+        if self._space.base_keep_rate is not None:
+            is_geometric = all(isclose(rate, rates[0] ** n, rel_tol=1e-3) for n, rate in enumerate(rates, start=1))
+            if not is_geometric or not bounds.low <= rates[0] <= bounds.high:
+                raise ValueError(
+                    f"keep rates must be r, r^2, ... with r from {bounds.low} to {bounds.high}, but got {list(rates)}"
+                )
+            return {BASE_RATE: rates[0]}
+        if not bounds.low <= min(rates) <= max(rates) <= bounds.high:
+            raise ValueError(f"keep rates must lie in {bounds.low} to {bounds.high}, but got {list(rates)}")
+        params: dict[str, Any] = {FIRST_RATE: rates[0]}
         for stage, (before, rate) in enumerate(pairwise(rates), start=2):
             params[f"keep{stage}_share"] = (rate - bounds.low) / (before - bounds.low) if before > bounds.low else 1.0
-        values = self._default.to_dict()
-        for section, domains in self._sections():
-            params |= {key: _nearest(values[section][key], domain) for key, domain in domains.items()}
         return params
 
     def network_of(self, config: TrialConfig) -> TokenPlan:
@@ -118,65 +185,97 @@ class SearchSpace:
     def identity(self, config: TrialConfig) -> str:
         """Equal for two trials exactly if training both would be a waste.
 
-        That is: the same network in integer tokens, and everything else equal to 3 significant digits.
+        That is: the same network in integer tokens, and everything else that has an effect equal to 3 significant
+        digits.
         """
-        values = config.to_dict()
-        network = self.network_of(config).selections
-        values["pruning"]["schedule"] = [(s.block, s.num_kept, s.num_packages_after) for s in network]
-        return json.dumps(_rounded(values), sort_keys=True)
+        return trial_identity(config.to_dict(), self.network_of(config))
 
-    def _find_domains(self) -> dict[str, Domain]:
-        domains: dict[str, Domain] = {}
-        if self._space.base_keep_rate is not None:
-            domains["base_keep_rate"] = self._space.base_keep_rate
-        if self._space.stage_keep_rates is not None:
-            domains["keep1"] = self._space.stage_keep_rates
-            shares = range(2, len(self._blocks) + 1)
-            domains |= {f"keep{stage}_share": FloatRange(low=0.0, high=1.0) for stage in shares}
-        for _, section in self._sections():
-            domains |= section
-        return domains
+    @property
+    def _usual_blocks(self) -> tuple[int, ...]:
+        """Those of the file where the space has them, else as many as there may be nearest to that."""
+        num_own = len(self.structure.own)
+        return self.structure.usual(min(self.structure.numbers, key=lambda num: (abs(num - num_own), num)))
 
-    def _sections(self) -> tuple[tuple[str, Mapping[str, Domain]], ...]:
-        """What is explored besides keep rates, by the table of the trial that it belongs to."""
-        space = self._space
-        return (("pruning", space.pruning), ("losses", space.losses), ("training", space.training))
+    def _find_parameters(self) -> tuple[Parameter, ...]:
+        space, stages = self._space, range(2, max(self.structure.numbers) + 1)
+        found = [
+            Parameter(name=name, domain=domain, stage=_stage_of(name))
+            for name, domain in self.structure.domains.items()
+        ]
+        if space.base_keep_rate is not None:
+            found.append(Parameter(name=BASE_RATE, domain=space.base_keep_rate))
+        if space.stage_keep_rates is not None:
+            share = FloatRange(low=0.0, high=1.0)
+            found.append(Parameter(name=FIRST_RATE, domain=space.stage_keep_rates))
+            found += [Parameter(name=f"keep{stage}_share", domain=share, stage=stage) for stage in stages]
+        return (*found, *self._find_settings())
 
-    def _schedule(self, params: Mapping[str, Any]) -> PruningSchedule:
-        if "base_keep_rate" in params:
-            return PruningSchedule.from_base_rate(params["base_keep_rate"], self._blocks)
-        if "keep1" not in params or self._space.stage_keep_rates is None:
-            return self._default.pruning.schedule
-        low = self._space.stage_keep_rates.low
-        rates = [float(params["keep1"])]
-        for stage in range(2, len(self._blocks) + 1):
-            rates.append(min(rates[-1], low + params[f"keep{stage}_share"] * (rates[-1] - low)))
-        return PruningSchedule.from_keep_rates(rates, self._blocks)
+    def _find_settings(self) -> Iterator[Parameter]:
+        """Keys of the trial's tables, each behind those that it depends on."""
+        domains = {(section, key): d for section in SECTIONS for key, d in getattr(self._space, section).items()}
+        for section, key in sorted(in_asking_order(domains), key=lambda key: domains[key].when is not None):
+            yield Parameter(name=key, domain=domains[section, key], section=section)
 
-    def _check_corners(self) -> None:
-        """Refuses, before anything is trained, bounds that no trial may have.
+    def _walk(self, value_of: Callable[[Parameter], Any]) -> tuple[dict[str, Any], Values]:
+        """Asks for the parameters one after the other, as far as those before say that they have an effect.
+
+        Returns:
+            The parameters, and the tables of the trial with them.
+        """
+        params: dict[str, Any] = {}
+        values = self._values | {section: dict(self._values[section]) for section in SECTIONS}
+        for parameter in self._parameters:
+            if not self._is_asked(parameter, params, values):
+                continue
+            params[parameter.name] = value_of(parameter)
+            if parameter.section:
+                values[parameter.section][parameter.name] = params[parameter.name]
+        return params, values
+
+    def _is_asked(self, parameter: Parameter, params: Params, values: Values) -> bool:
+        if parameter.stage:
+            return parameter.stage <= self.structure.num_stages(params)
+        return has_effect((parameter.section, parameter.name), values) and parameter.domain.is_asked(params)
+
+    def _config(self, params: Params, values: Values) -> TrialConfig:
+        config = TrialConfig.model_validate(values)
+        pruning = config.pruning.model_copy(update={"schedule": self._schedule(params)})
+        return config.model_copy(update={"pruning": pruning})
+
+    def _schedule(self, params: Params) -> PruningSchedule:
+        if BASE_RATE in params:
+            return PruningSchedule.from_base_rate(params[BASE_RATE], self.structure.blocks(params))
+        if FIRST_RATE in params and self._space.stage_keep_rates is not None:
+            blocks, low = self.structure.blocks(params), self._space.stage_keep_rates.low
+            rates = [float(params[FIRST_RATE])]
+            for stage in range(2, len(blocks) + 1):
+                rates.append(min(rates[-1], low + params[f"keep{stage}_share"] * (rates[-1] - low)))
+            return PruningSchedule.from_keep_rates(rates, blocks)
+        if self._fixed_base is not None and self._has_open_structure:
+            return PruningSchedule.from_base_rate(self._fixed_base, self.structure.blocks(params))
+        return self._default.pruning.schedule
+
+    @property
+    def _has_open_structure(self) -> bool:
+        return self._space.num_selectors is not None or self._space.blocks is not None
+
+    def _check_rates(self) -> None:
+        """Refuses selectors that nothing gives keep rates to.
 
         Raises:
-            ConfigError: some combination of bounds is refused by `[losses]` or `[training]`, or by the backbone.
+            ConfigError: the number or the blocks are explored, but rates are fixed ones at fixed blocks.
         """
-        corners = product(*(_extremes(domain) for domain in self._domains.values()))
-        for corner in islice(corners, MAX_CORNERS):
-            params = dict(zip(self._domains, corner, strict=True))
-            try:
-                self.network_of(self.trial_config(params))
-            except ValidationError as error:
-                raise ConfigError(_explain_corner(params, error.errors()[0])) from None
-            except ValueError as error:
-                raise ConfigError(f"pruning.blocks do not fit the model: {error}") from None
+        has_rates = self._space.stage_keep_rates or self._space.base_keep_rate or self._fixed_base
+        if self._has_open_structure and not has_rates:
+            raise ConfigError(
+                "search.space.blocks and search.space.num_selectors need keep rates for any number of selectors: "
+                "explore search.space.stage_keep_rates or search.space.base_keep_rate, or set pruning.base_keep_rate"
+            )
 
 
-def _explain_corner(params: Mapping[str, Any], problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    drawn = ", ".join(f"{name} = {value}" for name, value in params.items())
-    return (
-        f"[search.space] reaches a trial that is not allowed ({drawn}): {where}: {problem['msg']}. "
-        f"Narrow the bounds of that parameter or change what it depends on."
-    )
+def _stage_of(name: str) -> int:
+    """The selector that a parameter of the structure places; 0 for what is always asked."""
+    return int(name.removeprefix("block").removesuffix("_share")) if name.endswith("_share") else 0
 
 
 def _suggest(trial: BaseTrial, name: str, domain: Domain) -> Any:
@@ -187,24 +286,3 @@ def _suggest(trial: BaseTrial, name: str, domain: Domain) -> Any:
             return trial.suggest_int(name, domain.low, domain.high, log=domain.log)
         case Choice():
             return trial.suggest_categorical(name, domain.choices)
-
-
-def _nearest(value: Any, domain: Domain) -> Any:
-    """The value itself, or what the domain has nearest to it."""
-    if isinstance(domain, Choice):
-        return value if value in domain.choices else domain.choices[0]
-    return domain.low if value is None else min(max(value, domain.low), domain.high)
-
-
-def _extremes(domain: Domain) -> tuple[Any, ...]:
-    return domain.choices if isinstance(domain, Choice) else (domain.low, domain.high)
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.{NUM_DIGITS}g}")
-    if isinstance(value, Mapping):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(inner) for inner in value]
-    return value

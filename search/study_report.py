@@ -6,17 +6,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from search.analysis_plots import analysis_pictures
+from search.importance import Importances, importances
 from search.page import write_page
 from search.plot_data import plot_data
 from search.plots import draw_front
 from search.records import StudyRecord, TrialState
-from search.results import front_frame, trials_frame
+from search.results import front_frame, history_frame, importance_frame, knee_trial, trials_frame
 from search.selection import front_trials, keep_rates
 from search.summary import BudgetBest, StudySummary, summarise
+
+TITLES = {
+    "history": "How the front grew",
+    "importance": "What made a difference",
+    "slices": "Each parameter by itself: top-1 (dots) and latency (crosses, ms)",
+}
 
 
 def write_study_files(study: StudyRecord, directory: Path) -> tuple[Path, ...]:
     """Write `pareto.png`, `pareto.html`, `pareto.table.json`, `trials.csv`, `experiment.toml` and `summary.md`.
+
+    Beside them how the search went: `history`, `importance` and `slices` as `.png` and, but for the last, `.csv`; the
+    page holds the pictures too.
 
     Returns:
         The paths written.
@@ -26,13 +37,27 @@ def write_study_files(study: StudyRecord, directory: Path) -> tuple[Path, ...]:
     png, html, table, trials, experiment, note = paths = tuple(directory / name for name in names)
     data = plot_data(study)
     draw_front(data, png)
-    write_page(data, html)
+    found = importances(study)
+    pictures = analysis_pictures(study, found)
+    write_page(data, html, {TITLES[name]: content for name, content in pictures.items()})
     # `split` without an index is the form in which MLflow shows a file as a table.
     front_frame(study).to_json(table, orient="split", index=False, double_precision=4)
     trials_frame(study).to_csv(trials, index=False)
     experiment.write_text(experiment_toml(study.experiment), encoding="utf-8")
     note.write_text(study_note(study), encoding="utf-8")
-    return paths
+    return (*paths, *_write_analysis(study, found, pictures, directory))
+
+
+def _write_analysis(
+    study: StudyRecord, found: Importances, pictures: Mapping[str, bytes], directory: Path
+) -> list[Path]:
+    written = [directory / f"{name}.png" for name in pictures]
+    for path, content in zip(written, pictures.values(), strict=True):
+        path.write_bytes(content)
+    for name, frame in (("history", history_frame(study)), ("importance", importance_frame(study, found))):
+        written.append(directory / f"{name}.csv")
+        frame.to_csv(written[-1], index=False)
+    return written
 
 
 def experiment_toml(experiment: Mapping[str, Any]) -> str:
@@ -44,11 +69,13 @@ def experiment_toml(experiment: Mapping[str, Any]) -> str:
 
 def without_nulls(values: Mapping[str, Any]) -> dict[str, Any]:
     """The mapping without its null values, at every depth."""
-    return {
-        key: without_nulls(value) if isinstance(value, Mapping) else value
-        for key, value in values.items()
-        if value is not None
-    }
+    return {key: _without_nulls(value) for key, value in values.items() if value is not None}
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return without_nulls(value)
+    return [_without_nulls(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def study_note(study: StudyRecord) -> str:
@@ -60,6 +87,7 @@ def study_note(study: StudyRecord) -> str:
         *_best_sentences(summary),
         "",
         *_count_lines(summary),
+        *_knee_lines(study),
         "",
         *_front_table(study),
     ]
@@ -96,6 +124,14 @@ def _count_lines(summary: StudySummary) -> list[str]:
         *([] if summary.end is None else [f"* ended: {summary.end.reason}"]),
         f"* hypervolume {summary.hypervolume:.1f} % x ms (over 0 % at {summary.dense_latency_ms:.3g} ms)",
     ]
+
+
+def _knee_lines(study: StudyRecord) -> list[str]:
+    trial = knee_trial(study)
+    if trial is None:
+        return []
+    point = f"trial {trial.number}, {trial.top1:.2f} % at {trial.latency.mean_ms:.2f} ms"
+    return [f"* knee of the front: {point}; beyond it a little more accuracy costs much latency"]
 
 
 def _front_table(study: StudyRecord) -> list[str]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from search.records import TrialRecord
 from search.space import SearchSpace
-from spvit.schedule import PruningSchedule
 from trainers.config import TrialConfig
 
 
@@ -31,6 +30,5 @@ def trained_params(params: Mapping[str, Any], config: TrialConfig, space: Search
     rates = space.stage_rates
     if rates is None or not params:
         return params
-    within = [min(max(rate, rates.low), rates.high) for rate in config.pruning.schedule.keep_rates]
-    meant = space.params_of(PruningSchedule.from_keep_rates(within, rates.blocks))
-    return {name: meant[name] if name.startswith("keep") else value for name, value in params.items()}
+    within = tuple(min(max(rate, rates.low), rates.high) for rate in config.pruning.schedule.keep_rates)
+    return dict(params) | space.rate_params(within)

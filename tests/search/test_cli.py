@@ -22,6 +22,7 @@ SURFACE = {
     "resume": STUDY_OPTIONS | {"STUDY", "--address"},
     "status": STUDY_OPTIONS | {"STUDY"},
     "pareto": STUDY_OPTIONS | {"STUDY", "--max-latency-ms"},
+    "report": STUDY_OPTIONS | {"STUDY", "--output"},
     "trials": STUDY_OPTIONS | {"STUDY"},
     "record": STUDY_OPTIONS | {"STUDY", "--output"},
     "simulate": {

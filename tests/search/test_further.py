@@ -120,13 +120,6 @@ def test_few_trials_tell_nothing(study, space, table):
     assert "2 trials of the search space are trained, 4 are needed" in found.note
 
 
-def test_a_space_that_explores_nothing_has_nothing_else_to_try(study, config, table):
-    values = config.model_dump(mode="json")
-    values["search"] |= {"space": {}}
-    empty = SearchSpace(type(config).model_validate(values), table.geometry)
-    assert "search space is empty" in further(study, empty, table)[1].note
-
-
 def test_trials_that_are_running_are_not_proposed_again(study, space, table, found):
     first = found[1].trials[0].proposal
     running = replace(
@@ -237,3 +230,19 @@ def _parameters(space, params):
             for p, f in zip(params, fixed, strict=True)
         ]
     )
+
+
+def test_a_space_with_parameters_that_not_every_trial_has_is_taken_to_another_device(tmp_path, table):
+    values = finished_study.experiment(tmp_path).model_dump(mode="json")
+    values["search"]["space"] |= {"num_selectors": {"choices": [1, 2]}, "blocks": {"low": 1, "high": 2}}
+    values["search"] |= {"enqueue": [{"keep_rates": [0.3]}], "warm_starts": True}
+    config = type(finished_study.experiment(tmp_path)).model_validate(values)
+    study = read_study(finished_study.make_study(config, table, num_trials=8))
+    slow = finished_study.scaled(table, 3.0)
+    budget, found = further(study, SearchSpace(config, table.geometry), slow)
+    assert found.trials
+    for trial in found.trials:
+        stages = trial.proposal.config.pruning.schedule.stages
+        assert ("keep2_share" in trial.proposal.params) == (len(stages) == 2)
+        assert trial.proposal.latency.high_ms <= budget.max_ms
+        assert trial.proposal.label == ""

@@ -1,6 +1,6 @@
 """Warm starts: within the budget, within the space, and using the budget up."""
 
-from search.warm_starts import Rates, warm_starts
+from search.warm_starts import USUAL, Gauge, Rates, WarmStartName, warm_starts
 from spvit.schedule import PruningSchedule, TokenGeometry, TokenPlan
 
 GEOMETRY = TokenGeometry(depth=12, num_patches=196)
@@ -11,13 +11,17 @@ def plan(schedule: PruningSchedule) -> TokenPlan:
     return schedule.plan(GEOMETRY)
 
 
+def starts_of(fits, names=USUAL, rates=RATES, cost_ms=None):
+    return list(warm_starts(names, rates, Gauge(fits=fits, plan=plan, cost_ms=cost_ms or tokens)))
+
+
 def tokens(schedule: PruningSchedule) -> int:
     return sum(plan(schedule).block_tokens)
 
 
 def test_use_the_budget_up() -> None:
     budget = 0.7 * 12 * 197
-    starts = list(warm_starts(RATES, fits=lambda s: tokens(s) <= budget, plan=plan))
+    starts = starts_of(lambda s: tokens(s) <= budget)
     assert [start.label for start in starts] == [
         "one stage, just within the budget",
         "geometric, just within the budget",
@@ -32,14 +36,14 @@ def test_use_the_budget_up() -> None:
 
 
 def test_nothing_fits() -> None:
-    assert list(warm_starts(RATES, fits=lambda _: False, plan=plan)) == []
+    assert starts_of(lambda _: False, names=tuple(WarmStartName)) == []
 
 
 def test_the_same_each_time() -> None:
     def fits(schedule: PruningSchedule) -> bool:
         return tokens(schedule) <= 1500
 
-    assert list(warm_starts(RATES, fits=fits, plan=plan)) == list(warm_starts(RATES, fits=fits, plan=plan))
+    assert starts_of(fits) == starts_of(fits)
 
 
 def test_finds_a_step_of_the_staircase_above_one_that_does_not_fit() -> None:
@@ -47,5 +51,5 @@ def test_finds_a_step_of_the_staircase_above_one_that_does_not_fit() -> None:
         kept = {stage.num_kept(196) for stage in schedule.stages}
         return kept == {126} or max(kept) <= 100
 
-    single = next(start for start in warm_starts(RATES, fits=fits, plan=plan) if start.label.startswith("one stage"))
+    single = next(start for start in starts_of(fits) if start.label.startswith("one stage"))
     assert {stage.num_kept(196) for stage in single.schedule.stages} == {126}

@@ -1,0 +1,76 @@
+"""How a study's front grew: hypervolume over trials, epochs and time. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from search.pareto import ParetoPoint, hypervolume, pareto_front
+from search.records import StudyRecord, TrialRecord, TrialState
+from search.retries import root_of
+
+Front = tuple[ParetoPoint, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moment:
+    """How far a study was when a trial had ended.
+
+    Attributes:
+        number: the trial that ended.
+        num_trials: trials that had ended, complete or pruned.
+        num_epochs: epochs that they had trained; one that an interrupted trial trained before counts once.
+        elapsed_s: seconds since the first trial began, pauses between sessions included; None where unknown.
+        hypervolume: percent x ms over 0 % at the dense model's latency.
+        best_top1: percent, of the finished trials within the budget; None while there is none.
+    """
+
+    number: int
+    num_trials: int
+    num_epochs: int
+    elapsed_s: float | None
+    hypervolume: float
+    best_top1: float | None
+
+
+def history(study: StudyRecord) -> tuple[Moment, ...]:
+    """One moment for each complete or pruned trial, in the order in which they ended."""
+    ended = [t for t in study.trials if t.state in {TrialState.COMPLETE, TrialState.PRUNED}]
+    ended.sort(key=lambda t: (t.finished_at is None, t.finished_at or 0.0, t.number))
+    begun = min((t.started_at for t in study.trials if t.started_at is not None), default=None)
+    nothing: Front = ()
+    fronts = list(accumulate(ended, _with, initial=nothing))[1:]
+    return tuple(
+        Moment(
+            number=trial.number,
+            num_trials=count,
+            num_epochs=_num_epochs(ended[:count]),
+            elapsed_s=None if begun is None or trial.finished_at is None else trial.finished_at - begun,
+            hypervolume=hypervolume(front, min_top1=0.0, max_latency_ms=study.dense_latency.mean_ms),
+            best_top1=_best(ended[:count], study.max_latency_ms),
+        )
+        for count, (trial, front) in enumerate(zip(ended, fronts, strict=True), start=1)
+    )
+
+
+def _with(front: Front, trial: TrialRecord) -> Front:
+    if trial.state is not TrialState.COMPLETE or trial.top1 is None:
+        return front
+    point = ParetoPoint(number=trial.number, top1=trial.top1, latency_ms=trial.latency.mean_ms)
+    return pareto_front([*front, point])
+
+
+def _num_epochs(trials: Sequence[TrialRecord]) -> int:
+    """A retry's curve begins with that of the trial that it goes on with."""
+    longest: dict[int, int] = {}
+    for trial in trials:
+        longest[root_of(trial)] = max(longest.get(root_of(trial), 0), trial.num_epochs)
+    return sum(longest.values())
+
+
+def _best(trials: Sequence[TrialRecord], max_latency_ms: float) -> float | None:
+    within = (
+        t.top1 for t in trials if t.state is TrialState.COMPLETE and t.top1 and t.latency.high_ms <= max_latency_ms
+    )
+    return max(within, default=None)

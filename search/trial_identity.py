@@ -1,0 +1,39 @@
+"""Which trials are one: the same network, trained alike. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from search.conditions import without_effect
+from spvit.schedule import TokenPlan
+
+NUM_DIGITS = 3
+
+
+def trial_identity(values: Mapping[str, Any], plan: TokenPlan) -> str:
+    """Equal for two trials of the same network whose other settings, those that have an effect, are nearly equal.
+
+    Args:
+        values: a trial as plain values.
+        plan: its network in integer tokens.
+    """
+    told = {section: dict(table) if isinstance(table, Mapping) else table for section, table in values.items()}
+    for section, key in without_effect(values, has_selectors=bool(plan.selections)):
+        told[section].pop(key, None)
+    pruning = told.pop("pruning")
+    told["network"] = [(s.block, s.num_kept, s.num_packages_after) for s in plan.selections]
+    if plan.selections:  # the mode of packages is told by their numbers: with one selector, two modes are one
+        told["selector"] = (pruning["selector"], pruning["head_weighting"])
+    return json.dumps(_rounded(told), sort_keys=True)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{NUM_DIGITS}g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(inner) for inner in value]
+    return value
