@@ -29,6 +29,7 @@ from search.forecast import (
 from search.latency_target import target_from
 from search.plan import BudgetReach, Reach, SearchPlan
 from search.reach import cheapest, count_networks
+from search.recorded_pruning import kept_share_of_curves
 from search.records import Latency, StudyRecord
 from search.space import SearchSpace
 from search.study_files import STUDY_FILE
@@ -39,6 +40,7 @@ from spvit.schedule import PruningSchedule
 from trainers.config import TrialConfig
 
 if TYPE_CHECKING:
+    from search.recorded import RecordedStudy
     from trainers.step_cost import TrainingCost
 
 RARE = 0.002
@@ -53,6 +55,7 @@ def make_plan(
     folder: Path,
     *,
     address: str | None = None,
+    curves: RecordedStudy | None = None,
     progress: Progress = lambda _share, _text: None,
 ) -> SearchPlan:
     """Everything that can be said of a search before it trains.
@@ -62,6 +65,7 @@ def make_plan(
         table: what prices it.
         folder: of its study, which may have trials already.
         address: of the Ray cluster that it would run on; this machine where not given.
+        curves: a recorded study whose trials tell how early the experiment's pruner stops, until the study's own do.
         progress: told the finished share and what is being done.
 
     Raises:
@@ -81,8 +85,7 @@ def make_plan(
     progress(0.9, "what there is to train on")
     fit = _fit(experiment, costs[0], address)
     num_done = 0 if study is None else num_counted(study)
-    kept = (None if study is None else kept_share_of_study(study, experiment)) or prior_kept_share(experiment)
-    foreseen = _forecast(experiment, costs, kept, fit, num_done)
+    foreseen = _forecast(experiment, costs, _kept_share(experiment, study, curves), fit, num_done)
     return SearchPlan(
         study=experiment.study.name,
         num_trials=experiment.search.num_trials,
@@ -129,6 +132,15 @@ def _reach(priced: _Priced, drawn: Sequence[Draw]) -> Reach:
         count=count,
         num_estimated=None if count is not None else estimated_networks(draw.plan for draw in drawn),
     )
+
+
+def _kept_share(experiment: ExperimentConfig, study: StudyRecord | None, curves: RecordedStudy | None) -> KeptShare:
+    """How many of its epochs a trial trains: by the study's own trials, by recorded ones, or anything that can be."""
+    own = None if study is None else kept_share_of_study(study, experiment)
+    if own is None and curves is not None:
+        source = f"by {len(curves.trials)} recorded trials"
+        own = kept_share_of_curves(curves.trials, experiment, source=source)
+    return own or prior_kept_share(experiment)
 
 
 def _study(experiment: ExperimentConfig, folder: Path) -> StudyRecord | None:

@@ -38,6 +38,11 @@ EPILOG = epilog(
 @click.option(
     "--profile/--no-profile", "may_measure", default=True, help="Measure the latency table first if there is none."
 )
+@click.option(
+    "--curves",
+    type=click.Path(path_type=Path),
+    help="A recorded study, whose curves tell how early trials are stopped.",
+)
 @experiment_runs_dir_option
 @json_option
 def command(
@@ -47,6 +52,7 @@ def command(
     address: str | None,
     runs_dir: Path | None,
     may_measure: bool,
+    curves: Path | None,
     as_json: bool,
 ) -> None:
     """Say which latencies a search can reach, how many networks there are, and what it will cost. Trains nothing.
@@ -56,13 +62,15 @@ def command(
     """
     from search.inputs import check_search_inputs
     from search.planning import make_plan
+    from search.recorded import RecordedStudy
 
     config = read_experiment(experiment, overrides, runs_dir)
     check_search_inputs(config)
+    recorded = None if curves is None else RecordedStudy.load(curves)
     folder = study_folder(config)
     table = priced_by(config, folder, may_measure=may_measure)
     with progress_bar("planning") as progress:
-        plan = make_plan(config, table, folder, address=address, progress=progress)
+        plan = make_plan(config, table, folder, address=address, curves=recorded, progress=progress)
     emit(plan.to_dict(), lambda: plan_text(plan), as_json=as_json)
 
 

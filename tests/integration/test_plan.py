@@ -60,6 +60,14 @@ def test_a_plan_as_text_needs_no_new_table_and_names_what_contradicts(plan, expe
     assert "planning: 0% pricing the space" in err
 
 
+def test_recorded_curves_narrow_how_many_epochs_there_will_be(plan, experiment):
+    recorded = Path(__file__).parents[2] / "experiments" / "recorded" / "fashion_mnist.parquet"
+    changes = ["--set", "latency.on_drift=warn", "--no-profile", "--curves", recorded]
+    told = json.loads(call_here("plan", experiment, *changes, "--json")[0])["forecast"]["num_epochs"]
+    assert plan["forecast"]["num_epochs"]["low"] <= told["low"] <= told["middle"] <= told["high"] < 27
+    call_here("plan", experiment, *changes[:-1], experiment, code=8)
+
+
 def test_a_plan_without_a_table_or_anything_feasible_ends_as_launch_does(plan, experiment):
     call_here("plan", experiment, "--no-profile", "--set", "study.name=other", code=4)
     call_here("plan", experiment, "--set", "training.epoch=1", code=3)
