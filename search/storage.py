@@ -9,23 +9,33 @@ from pathlib import Path
 import optuna
 from sqlalchemy.exc import SQLAlchemyError
 
+from search.local_disk import is_local
 from search.proposer import DIRECTIONS
+from search.study_storage import StudyStorage, write_ahead
 from spvit.errors import StorageError
 
 BUSY_TIMEOUT_S = 60
 
 
-def create_or_load(name: str, url: str) -> optuna.Study:
-    """The study of this name in a storage; a new one if there is none. Its sampler and pruner are never used."""
+def create_or_load(name: str, url: str) -> tuple[optuna.Study, StudyStorage]:
+    """The study of this name in a storage, and the storage; a new one if there is none. To be written.
+
+    The study's sampler and pruner are never used.
+    """
     _quieten()
-    return optuna.create_study(
+    storage = _open(url)
+    file = storage.engine.url.database
+    if storage.engine.name == "sqlite" and file and is_local(Path(file)):
+        write_ahead(storage.engine)
+    study = optuna.create_study(
         study_name=name,
-        storage=_open(url),
+        storage=storage,
         directions=list(DIRECTIONS),
         sampler=optuna.samplers.RandomSampler(),
         pruner=optuna.pruners.NopPruner(),
         load_if_exists=True,
     )
+    return study, storage
 
 
 def load(name: str, url: str) -> optuna.Study:
@@ -67,10 +77,10 @@ def _cause(error: BaseException) -> str:
     return str(getattr(inner, "orig", None) or inner).splitlines()[0]
 
 
-def _open(url: str) -> optuna.storages.BaseStorage:
+def _open(url: str) -> StudyStorage:
     if not url.startswith("sqlite"):
-        return optuna.storages.RDBStorage(url)
-    return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_TIMEOUT_S}})
+        return StudyStorage(url)
+    return StudyStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_TIMEOUT_S}})
 
 
 def _quieten() -> None:

@@ -22,6 +22,7 @@ from search.space import SearchSpace
 from search.storage import create_or_load, load, reading, storage_errors
 from search.study_files import STUDY_FILE, StudyFile, read_study_file, sqlite_url, write_study_file
 from search.study_identity import check_same
+from search.study_storage import StudyStorage, fold_log
 from spvit.errors import UsageError
 from spvit.options import TokenForm
 
@@ -42,8 +43,9 @@ class StudyStore:
     from any thread of the driver.
     """
 
-    def __init__(self, study: optuna.Study, directory: Path, space: SearchSpace) -> None:
+    def __init__(self, study: optuna.Study, storage: StudyStorage, directory: Path, space: SearchSpace) -> None:
         self._study = study
+        self._storage = storage
         self._directory = directory
         self._space = space
         self._lock = threading.RLock()
@@ -65,11 +67,16 @@ class StudyStore:
         url = experiment.study.storage or sqlite_url(directory)
         with storage_errors(directory):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            study = create_or_load(experiment.study.name, url)
+            study, storage = create_or_load(experiment.study.name, url)
         given = experiment.model_dump(mode="json")
         _check_or_write_facts(study, given, facts, directory)
         write_study_file(directory, StudyFile(name=experiment.study.name, storage=experiment.study.storage))
-        return cls(study, directory, space)
+        return cls(study, storage, directory, space)
+
+    def close(self) -> None:
+        """Nothing more will be written."""
+        if self._storage.engine.name == "sqlite":
+            fold_log(self._storage.engine)
 
     @property
     def directory(self) -> Path:
@@ -103,9 +110,9 @@ class StudyStore:
                 distributions=fixed.distributions,
                 user_attrs=names.trial_attrs(proposal),
             )
-            trial_id = self._study._storage.create_new_trial(self._study._study_id, template_trial=template)
-            record = names.trial_record(self._study._storage.get_trial(trial_id))
-            self._ids[record.number] = trial_id
+            trial = self._storage.start_trial(self._study._study_id, template)
+            record = names.trial_record(trial)
+            self._ids[record.number] = trial._trial_id
             self._records[record.number] = record
             return record
 
@@ -123,18 +130,15 @@ class StudyStore:
 
     def complete(self, number: int, top1: float) -> TrialRecord:
         """The trial was trained to the end."""
-        latency = self._records[number].latency
-        return self._tell(number, TrialState.COMPLETE, values=[top1, latency.mean_ms])
+        return self._end(number, TrialState.COMPLETE, top1=top1)
 
     def prune(self, number: int, reason: str) -> TrialRecord:
         """The trial is not worth going on with, or its configuration cannot be trained."""
-        self._set(number, names.REASON, reason, reason=reason)
-        return self._tell(number, TrialState.PRUNED)
+        return self._end(number, TrialState.PRUNED, reason=reason)
 
     def fail(self, number: int, reason: str) -> TrialRecord:
         """The trial was lost through no fault of its configuration; it should be run again."""
-        self._set(number, names.REASON, reason, reason=reason)
-        return self._tell(number, TrialState.FAIL)
+        return self._end(number, TrialState.FAIL, reason=reason)
 
     def reconcile(self) -> tuple[TrialRecord, ...]:
         """Ends trials that no driver is running any more. They are then among those to be retried."""
@@ -165,7 +169,7 @@ class StudyStore:
 
     def _set(self, number: int, key: str, value: Any, **changes: Any) -> TrialRecord:
         with self._lock, storage_errors(self._directory):
-            self._study._storage.set_trial_user_attr(self._ids[number], key, value)
+            self._storage.set_trial_user_attr(self._ids[number], key, value)
             self._records[number] = replace(self._records[number], **changes)
             return self._records[number]
 
@@ -174,11 +178,14 @@ class StudyStore:
             self._study.set_user_attr(key, value)
             self._attrs = {**self._attrs, key: value}
 
-    def _tell(self, number: int, state: TrialState, values: list[float] | None = None) -> TrialRecord:
+    def _end(self, number: int, state: TrialState, *, top1: float | None = None, reason: str = "") -> TrialRecord:
+        record = self._records[number]
+        values = () if top1 is None else (top1, record.latency.mean_ms)
+        attrs = {names.REASON: reason} if reason else {}
         with self._lock, storage_errors(self._directory):
-            self._study._storage.set_trial_state_values(self._ids[number], OptunaState[state.name], values)
-            frozen = self._study._storage.get_trial(self._ids[number])
-            self._records[number] = names.trial_record(frozen, self._records[number].mlflow_run_id)
+            ended = self._storage.end_trial(self._ids[number], OptunaState[state.name], values=values, attrs=attrs)
+            changes = {"state": state, "top1": top1, "reason": reason, "finished_at": ended.timestamp()}
+            self._records[number] = replace(self._records[number], **changes)
             return self._records[number]
 
 
