@@ -1,8 +1,8 @@
 """What a trial costs the driver: no-op trials per second through Ray, with study, pruning and tracking.
 
 Each row is a process of its own. Trials report up to three epochs and do nothing else; actors are reused, two run at
-a time, and every sampler is Optuna's TPE. The peer is Ray's own `OptunaSearch` with ASHA, which keeps its study in memory and
-tracks nothing; a second row gives it a SQLite study as ours has. Seconds are those of the whole search, Ray's and
+a time, and every sampler is Optuna's TPE. The peer is Ray's own `OptunaSearch` with ASHA, its study in memory; it
+tracks nothing. A second row gives it a SQLite study as ours has. Seconds are those of the whole search, Ray's and
 MLflow's start and end included; the rate "in the loop" counts from the first trial's start to the last one's end.
 
     python benchmarks/driver.py [--quick] [--json FILE] [--profile FILE]

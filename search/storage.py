@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna
+from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.local_disk import is_local
 from search.proposer import DIRECTIONS
-from search.study_storage import StudyStorage, write_ahead
+from search.study_storage import StudyStorage, WriteAhead
 from spvit.errors import StorageError
 
 BUSY_TIMEOUT_S = 60
@@ -23,10 +25,7 @@ def create_or_load(name: str, url: str) -> tuple[optuna.Study, StudyStorage]:
     The study's sampler and pruner are never used.
     """
     _quieten()
-    storage = _open(url)
-    file = storage.engine.url.database
-    if storage.engine.name == "sqlite" and file and is_local(Path(file)):
-        write_ahead(storage.engine)
+    storage = _open(url, may_create=True)
     study = optuna.create_study(
         study_name=name,
         storage=storage,
@@ -42,7 +41,7 @@ def load(name: str, url: str) -> optuna.Study:
     """The study of this name in a storage, to read."""
     _quieten()
     sampler, pruner = optuna.samplers.RandomSampler(), optuna.pruners.NopPruner()
-    return optuna.load_study(study_name=name, storage=_open(url), sampler=sampler, pruner=pruner)
+    return optuna.load_study(study_name=name, storage=_open(url, may_create=False), sampler=sampler, pruner=pruner)
 
 
 @contextmanager
@@ -77,10 +76,18 @@ def _cause(error: BaseException) -> str:
     return str(getattr(inner, "orig", None) or inner).splitlines()[0]
 
 
-def _open(url: str) -> StudyStorage:
-    if not url.startswith("sqlite"):
-        return StudyStorage(url)
-    return StudyStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_TIMEOUT_S}})
+def _open(url: str, *, may_create: bool) -> StudyStorage:
+    options = {"connect_args": _sqlite_options(url, may_create=may_create)} if url.startswith("sqlite") else {}
+    return StudyStorage(url, engine_kwargs=options, skip_table_creation=not may_create)
+
+
+def _sqlite_options(url: str, *, may_create: bool) -> dict[str, Any]:
+    """Only the driver chooses how the file is written; readers go along."""
+    options: dict[str, Any] = {"timeout": BUSY_TIMEOUT_S}
+    file = make_url(url).database
+    if may_create and file and is_local(Path(file)):
+        options["factory"] = WriteAhead
+    return options
 
 
 def _quieten() -> None:

@@ -94,6 +94,9 @@ class StudyStore:
         with self._lock:
             return names.study_record(self._study.study_name, str(self._directory), self._attrs, self.trials)
 
+    def __contains__(self, number: int) -> bool:
+        return number in self._records
+
     def trial(self, number: int) -> TrialRecord:
         """One trial as it stands."""
         return self._records[number]

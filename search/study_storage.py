@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from datetime import datetime
 from typing import Any
 
@@ -10,8 +12,7 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Engine, event, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 
@@ -82,18 +83,17 @@ def _parts(trial_id: int, template: FrozenTrial) -> list[Any]:
     return params + attrs
 
 
-def write_ahead(engine: Engine) -> None:
-    """Lets a SQLite file on a local disk be written without waiting for the disk at every commit.
+class WriteAhead(sqlite3.Connection):
+    """A connection to a SQLite file on a local disk that does not wait for the disk at every commit.
 
     What is committed survives the process, however it ends. When the machine loses power the last commits may be
     missing, never a part of one: their trials are then taken for interrupted and go on from their own checkpoints.
     """
-    engine.dispose()  # connections that were opened before know nothing of this
 
-    @event.listens_for(engine, "connect")
-    def _set(connection: Any, _: Any) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.execute("PRAGMA journal_mode = WAL")
+        self.execute("PRAGMA synchronous = NORMAL")
 
 
 def fold_log(engine: Engine) -> None:
@@ -101,11 +101,6 @@ def fold_log(engine: Engine) -> None:
 
     While others read it, it stays as it is, which does no harm either.
     """
-    try:
-        with engine.connect() as connection:
-            connection.execute(text("PRAGMA busy_timeout = 0"))
-            connection.execute(text("PRAGMA journal_mode = DELETE"))
-    except OperationalError:
-        return
-    finally:
-        engine.dispose()
+    engine.dispose()
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(engine.url.database or "", timeout=0)) as file:
+        file.execute("PRAGMA journal_mode = DELETE")
