@@ -187,8 +187,9 @@ class StudyStore:
         attrs = {names.REASON: reason} if reason else {}
         with self._lock, storage_errors(self._directory):
             ended = self._storage.end_trial(self._ids[number], OptunaState[state.name], values=values, attrs=attrs)
-            changes = {"state": state, "top1": top1, "reason": reason, "finished_at": ended.timestamp()}
-            self._records[number] = replace(self._records[number], **changes)
+            self._records[number] = replace(
+                self._records[number], state=state, top1=top1, reason=reason, finished_at=ended.timestamp()
+            )
             return self._records[number]
 
 
