@@ -89,6 +89,7 @@ def read_rows(path: Path) -> CsvRows:
     lines = list(_lines(path))
     if not lines:
         raise LatencyTableError("the file is empty.")
+    _check_separator(*lines[0])
     header = _header([cell.strip() for cell in lines[0][1]])
     rows = tuple(_row(header, number, cells) for number, cells in lines[1:])
     if not rows:
@@ -109,6 +110,15 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
                 yield number, next(csv.reader([line], strict=True))
             except csv.Error as error:
                 raise LatencyTableError(f"line {number}: it is not CSV ({error}).") from error
+
+
+def _check_separator(line: int, cells: Sequence[str]) -> None:
+    """Spreadsheets of many countries write semicolons, and commas into numbers."""
+    for character, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(cells) == 1 and character in cells[0]:
+            raise LatencyTableError(
+                f"line {line}: columns are separated by {name}, but must be by commas; decimals have a point (1.5)."
+            )
 
 
 def _header(names: Sequence[str]) -> _Header:

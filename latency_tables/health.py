@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
 
 from latency_tables.device import DeviceFingerprint
 from latency_tables.key import BackboneShape
@@ -42,15 +44,13 @@ def check_table(
     """
     key, differing_devices = table.key, () if fingerprint is None else table.device.differences(fingerprint)
     pairs: list[tuple[str, object, object]] = [
-        (f"device.{name}", getattr(table.device, name), getattr(fingerprint, name)) for name in differing_devices
-    ]
-    pairs += [
+        *_devices(table, fingerprint),
         ("backbone", key.backbone, backbone),
         ("batch_size", key.batch_size, batch_size),
         ("dtype", str(key.dtype), str(dtype)),
         ("runtime", str(key.runtime), str(key.runtime if fingerprint is None else runtime)),
         ("num_threads", key.num_threads, num_threads),
-        ("shape", key.shape, shape or key.shape),
+        *_sizes(key.shape, shape or key.shape),
         ("protocol_version", table.protocol_version, PROTOCOL_VERSION),
     ]
     differing = [
@@ -62,6 +62,34 @@ def check_table(
             f"The latency table for {key.backbone} was measured for something else: {'; '.join(differing)}. "
             f"Measure one for this case with `spvit-search profile EXPERIMENT`{on_purpose}."
         )
+
+
+def _devices(table: LatencyTable, here: DeviceFingerprint | None) -> Iterator[tuple[str, object, object]]:
+    """What differs between the table's device and this one; of an imported table nothing is known but a name."""
+    if here is None:
+        return
+    differing = table.device.differences(here)
+    if differing and table.provenance.imported_from:
+        yield "device", table.device.cpu_model, here.cpu_model
+        return
+    for name in differing:
+        yield f"device.{name}", getattr(table.device, name), getattr(here, name)
+
+
+def _sizes(theirs: BackboneShape, here: BackboneShape) -> Iterator[tuple[str, object, object]]:
+    """Each size of a backbone by its name, those of its levels too."""
+    yield from _fields("shape", theirs, here)
+    if len(theirs.levels) != len(here.levels):
+        yield "the number of shape.levels", max(1, len(theirs.levels)), max(1, len(here.levels))
+        return
+    for number, (level, other) in enumerate(zip(theirs.levels, here.levels, strict=True)):
+        yield from _fields(f"shape.levels[{number}]", level, other)
+
+
+def _fields(name: str, theirs: Any, here: Any) -> Iterator[tuple[str, object, object]]:
+    for field in fields(theirs):
+        if field.name != "levels":
+            yield f"{name}.{field.name}", getattr(theirs, field.name), getattr(here, field.name)
 
 
 def table_warnings(table: LatencyTable) -> tuple[str, ...]:

@@ -82,6 +82,8 @@ def _document(path: Path) -> Fields:
     try:
         document = json.loads(text, object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
+        if path.suffix == ".toml":
+            raise LatencyTableError("it is an experiment file; a latency table (.json) was required.") from error
         raise LatencyTableError(f"it is not JSON ({error}).") from error
     return Fields(document, "the file")
 

@@ -113,10 +113,18 @@ def _suggestion(key: str) -> str:
     if key.startswith(RANGE_TABLES) and key.count(".") == 4:
         return "; a range has `low`, `high`, `log` and `type`, or else `choices`."
     nearest = nearest_key(key)
+    if nearest is not None and key.startswith(f"{nearest}."):
+        return f"; {_keys_of(nearest)}."
     if nearest is not None:
         return f"; did you mean `{nearest}`?"
     tables = [known.name for known in known_keys() if known.is_table and "." not in known.name]
     return f"; the tables are {', '.join(f'`{table}`' for table in tables)}."
+
+
+def _keys_of(table: str) -> str:
+    """The keys that a table has, where a misspelt one is like none of them."""
+    names = [known.name.removeprefix(f"{table}.") for known in known_keys() if known.name.startswith(f"{table}.")]
+    return f"[{table}] has {', '.join(f'`{name}`' for name in names if '.' not in name)}"
 
 
 def _description(key: str) -> str:

@@ -95,6 +95,10 @@ class SearchDriver:
         """The study's folder."""
         return self._store.directory
 
+    def knows(self, number: int) -> bool:
+        """Whether the study has such a trial."""
+        return number in self._store
+
     def start(self) -> None:
         """Takes over what the study holds: ends the trials of a driver that died, rebuilds sampler and pruner."""
         self._store.reconcile()

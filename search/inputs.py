@@ -27,6 +27,25 @@ def check_inputs(experiment: ExperimentConfig) -> None:
         open_split(data, split, preprocessing, loading)
 
 
+def check_space(experiment: ExperimentConfig) -> None:
+    """Refuses schedules that do not fit the model. Reads neither weights nor data.
+
+    Raises:
+        ConfigError: the model cannot be made, or [pruning] or [search.space] does not fit it.
+    """
+    from search.model_facts import geometry_of_experiment
+    from search.space import SearchSpace
+
+    geometry = geometry_of_experiment(experiment)
+    last = max(experiment.pruning.resolved_blocks(geometry.depth))
+    if last >= geometry.depth:
+        raise ConfigError(
+            f"pruning.blocks: 0 to {geometry.depth - 1} were required for the {geometry.depth} blocks of "
+            f"{experiment.model.name}, but got {last}"
+        )
+    SearchSpace(experiment, geometry)
+
+
 def check_search_inputs(experiment: ExperimentConfig) -> None:
     """Refuses an experiment that some trial of its search could not be trained with.
 

@@ -116,7 +116,7 @@ def search(
         smaller_budgets_ms=budget.smaller_ms,
         table_sha256=device.table_sha256,
     )
-    with _closing(listeners), _locked_store(experiment, facts, space, device.table, resume=resume) as store:
+    with _locked_store(experiment, facts, space, device.table, resume=resume) as store, _closing(listeners):
         for listener in listeners:
             listener.on_open(store.set_mlflow_run, store.set_mlflow_experiment)
         note_dense_top1(store, dense_top1)
@@ -186,7 +186,11 @@ def _locked_store(
     with study_lock(directory):
         if table is not None:
             keep_rescaled(table, directory)
-        yield StudyStore.open(experiment, facts, space)
+        store = StudyStore.open(experiment, facts, space)
+        try:
+            yield store
+        finally:
+            store.close()
 
 
 @contextmanager

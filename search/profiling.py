@@ -39,8 +39,23 @@ def study_table(experiment: ExperimentConfig, folder: Path, *, may_measure: bool
     if path is None:
         return measure_study_table(experiment, folder, progress=progress)
     table = LatencyTable.load(path)
+    if experiment.latency.table is None:
+        _check_target(table, experiment, path)
     check_experiment_table(table, experiment)
     return table
+
+
+def _check_target(table: LatencyTable, experiment: ExperimentConfig, path: Path) -> None:
+    """Refuses this machine's own table where another device's latencies are what counts."""
+    latency = experiment.latency
+    if latency.target is not TargetDevice.OTHER_DEVICE or table.provenance.imported_from:
+        return
+    if not table.device.differences(DeviceFingerprint.detect(latency.device, runtime=latency.runtime)):
+        raise LatencyTableError(
+            f'latency.target = "{latency.target}", but {path} was measured on this machine. Name the other device\'s '
+            "table in latency.table, import one (`spvit-search table import FILE.csv EXPERIMENT --force`), or set "
+            f'latency.target = "{TargetDevice.THIS_DEVICE}".'
+        )
 
 
 def check_experiment_table(table: LatencyTable, experiment: ExperimentConfig) -> None:
@@ -103,6 +118,11 @@ def measure_study_table(experiment: ExperimentConfig, folder: Path, *, progress:
             f'latency.target = "{TargetDevice.OTHER_DEVICE}" asks for latencies of another device, which cannot be '
             "measured here. Measure there (with --set latency.target=this_device) and name the file in latency.table, "
             "or import it: `spvit-search table import FILE.csv EXPERIMENT`."
+        )
+    if experiment.latency.table is not None:
+        raise UsageError(
+            f"latency.table names {experiment.latency.table}, by which this experiment is priced; a table measured now "
+            "would never be used. Leave it out for this: --set latency.table="
         )
     if is_priced(folder):
         raise UsageError(

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from search.driver import SearchDriver
     from search.trial_factory import TrialFactory
 
-MAX_RESTARTS = 3
-"""Times that Tune starts a trial again whose worker died; it goes on from its own checkpoint."""
 OBJECT_STORE_BYTES = 80 * 1024**2
 """Ray's least. Nothing but small reports goes through it."""
 SETTINGS = {
@@ -51,7 +49,11 @@ def run_on_ray(
     Raises:
         ClusterError: Ray cannot be started, reached, or lacks what one trial needs.
     """
+    if driver.is_stopping:
+        return
     with _ray(experiment, driver.directory, address):
+        if driver.is_stopping:  # asked to while Ray started; Tune would take seconds to begin and end
+            return
         _check_resources(experiment)
         with stop_on_signals(driver.stop):  # once more: ray.init has put handlers of its own in place
             _fit(driver, experiment, factory)
@@ -82,7 +84,8 @@ def _fit(driver: SearchDriver, experiment: ExperimentConfig, factory: TrialFacto
             verbose=0,
             # Left to itself, Tune saves every trial at its end; ours has no such save, failed, and was run again.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            failure_config=tune.FailureConfig(max_failures=MAX_RESTARTS),
+            # The study runs a lost trial again. Did Tune as well, two workers would train it in one folder.
+            failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
     tuner.fit()
@@ -96,8 +99,7 @@ def _ray(experiment: ExperimentConfig, directory: Path, address: str | None) -> 
         _use_own_token(directory)
     import ray
 
-    for name in ("ray", "ray.tune", "ray.train", "ray.air"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    _silence()
     try:
         ray.init(**_init_arguments(experiment, address))
     except Exception as error:
@@ -111,6 +113,15 @@ def _ray(experiment: ExperimentConfig, directory: Path, address: str | None) -> 
         yield
     finally:
         ray.shutdown()
+
+
+def _silence() -> None:
+    """What a user should know the study tells. That a worker died Ray prints on stdout, and no setting changes that."""
+    import ray._private.worker
+
+    for name in ("ray", "ray.tune", "ray.train", "ray.air"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _init_arguments(experiment: ExperimentConfig, address: str | None) -> dict[str, Any]:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from search.driver import Decision, SearchDriver
-from search.ray_border import OfTheDriver, TrialTask
+from search.ray_border import PAYLOAD, OfTheDriver, TrialTask
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
     from ray.tune.experiment import Trial
+
+DIED = "its worker process died (it was killed, ran out of memory, or its node went away)"
 
 
 class DriverScheduler(OfTheDriver, FIFOScheduler):  # type: ignore[misc]  # Ray has no types
@@ -24,27 +26,25 @@ class DriverScheduler(OfTheDriver, FIFOScheduler):  # type: ignore[misc]  # Ray 
         self._driver = driver
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
-        """Called with every report of a trial."""
+        """Called with every report of a trial. One that is not of the study is stopped."""
         del tune_controller
-        decision = self._driver.on_result(_number(trial), result)
+        number = self._number(trial)
+        decision = Decision.STOP if number is None else self._driver.on_result(number, result)
         return str(TrialScheduler.STOP if decision is Decision.STOP else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
-        """Called when a trial's worker died more often than it is restarted."""
+        """Called when a trial's worker died."""
         del tune_controller
-        self._driver.on_error(_number(trial), _why(trial))
+        if (number := self._number(trial)) is not None:
+            self._driver.on_error(number, DIED)
 
     def debug_string(self) -> str:
         """A name for Tune's logs."""
         return "decided by the driver"
 
-
-def _number(trial: Trial) -> int:
-    return TrialTask.from_ray(trial.config).number
-
-
-def _why(trial: Trial) -> str:
-    """The last line of the error; Tune's own accessor still reads nothing when this hook runs."""
-    error = getattr(trial, "run_metadata", None)
-    text = str(getattr(error, "error_filename", "") or "its worker died again and again")
-    return f"its worker died again and again (see {text})" if text.endswith(".txt") else text
+    def _number(self, trial: Trial) -> int | None:
+        """The trial's number in the study; None if it has none."""
+        if PAYLOAD not in trial.config:
+            return None
+        number = TrialTask.from_ray(trial.config).number
+        return number if self._driver.knows(number) else None

@@ -40,9 +40,11 @@ class DriverSearcher(OfTheDriver, Searcher):  # type: ignore[misc]  # Ray has no
         return task.to_ray()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Called when a trial ended, after the scheduler saw its last report or its error."""
+        """Called when a trial ended, after the scheduler saw its last report or its error. Others are not ours."""
         del result, error
-        self._driver.on_complete(self._numbers.pop(trial_id))
+        number = self._numbers.pop(trial_id, None)
+        if number is not None:
+            self._driver.on_complete(number)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study holds everything."""

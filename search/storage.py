@@ -5,45 +5,57 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna
+from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from search.local_disk import is_local
 from search.proposer import DIRECTIONS
+from search.study_storage import MemoryStorage, StudyStorage, WriteAhead
 from spvit.errors import StorageError
 
 BUSY_TIMEOUT_S = 60
 
 
-def create_or_load(name: str, url: str) -> optuna.Study:
-    """The study of this name in a storage; a new one if there is none. Its sampler and pruner are never used."""
+def create_or_load(name: str, url: str) -> tuple[optuna.Study, StudyStorage]:
+    """The study of this name in a storage, and the storage; a new one if there is none. To be written.
+
+    The study's sampler and pruner are never used.
+    """
     _quieten()
-    return optuna.create_study(
+    storage = _open(url, may_create=True)
+    study = optuna.create_study(
         study_name=name,
-        storage=_open(url),
+        storage=storage,
         directions=list(DIRECTIONS),
         sampler=optuna.samplers.RandomSampler(),
         pruner=optuna.pruners.NopPruner(),
         load_if_exists=True,
     )
+    return study, storage
 
 
-def create_in_memory(name: str) -> optuna.Study:
-    """A study that ends with this process."""
+def create_in_memory(name: str) -> tuple[optuna.Study, MemoryStorage]:
+    """A study that ends with this process, and what it is kept in."""
     _quieten()
-    return optuna.create_study(
+    storage = MemoryStorage()
+    study = optuna.create_study(
         study_name=name,
+        storage=storage,
         directions=list(DIRECTIONS),
         sampler=optuna.samplers.RandomSampler(),
         pruner=optuna.pruners.NopPruner(),
     )
+    return study, storage
 
 
 def load(name: str, url: str) -> optuna.Study:
     """The study of this name in a storage, to read."""
     _quieten()
     sampler, pruner = optuna.samplers.RandomSampler(), optuna.pruners.NopPruner()
-    return optuna.load_study(study_name=name, storage=_open(url), sampler=sampler, pruner=pruner)
+    return optuna.load_study(study_name=name, storage=_open(url, may_create=False), sampler=sampler, pruner=pruner)
 
 
 @contextmanager
@@ -78,10 +90,18 @@ def _cause(error: BaseException) -> str:
     return str(getattr(inner, "orig", None) or inner).splitlines()[0]
 
 
-def _open(url: str) -> optuna.storages.BaseStorage:
-    if not url.startswith("sqlite"):
-        return optuna.storages.RDBStorage(url)
-    return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_TIMEOUT_S}})
+def _open(url: str, *, may_create: bool) -> StudyStorage:
+    options = {"connect_args": _sqlite_options(url, may_create=may_create)} if url.startswith("sqlite") else {}
+    return StudyStorage(url, engine_kwargs=options, skip_table_creation=not may_create)
+
+
+def _sqlite_options(url: str, *, may_create: bool) -> dict[str, Any]:
+    """Only the driver chooses how the file is written; readers go along."""
+    options: dict[str, Any] = {"timeout": BUSY_TIMEOUT_S}
+    file = make_url(url).database
+    if may_create and file and is_local(Path(file)):
+        options["factory"] = WriteAhead
+    return options
 
 
 def _quieten() -> None:

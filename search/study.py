@@ -22,6 +22,7 @@ from search.space import SearchSpace
 from search.storage import create_in_memory, create_or_load, load, reading, storage_errors
 from search.study_files import STUDY_FILE, StudyFile, read_study_file, sqlite_url, write_study_file
 from search.study_identity import check_same
+from search.study_storage import MemoryStorage, StudyStorage, fold_log
 from search.usage import Usage
 from spvit.errors import UsageError
 from spvit.options import TokenForm
@@ -44,8 +45,11 @@ class StudyStore:
     from any thread of the driver.
     """
 
-    def __init__(self, study: optuna.Study, directory: Path, space: SearchSpace) -> None:
+    def __init__(
+        self, study: optuna.Study, storage: StudyStorage | MemoryStorage, directory: Path, space: SearchSpace
+    ) -> None:
         self._study = study
+        self._storage = storage
         self._directory = directory
         self._space = space
         self._lock = threading.RLock()
@@ -67,18 +71,24 @@ class StudyStore:
         url = experiment.study.storage or sqlite_url(directory)
         with storage_errors(directory):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            study = create_or_load(experiment.study.name, url)
+            study, storage = create_or_load(experiment.study.name, url)
         given = experiment.model_dump(mode="json")
         _check_or_write_facts(study, given, facts, directory)
         write_study_file(directory, StudyFile(name=experiment.study.name, storage=experiment.study.storage))
-        return cls(study, directory, space)
+        return cls(study, storage, directory, space)
+
+    def close(self) -> None:
+        """Nothing more will be written."""
+        if isinstance(self._storage, StudyStorage) and self._storage.engine.name == "sqlite":
+            fold_log(self._storage.engine)
 
     @classmethod
     def in_memory(cls, experiment: ExperimentConfig, facts: StudyFacts, space: SearchSpace) -> StudyStore:
         """A study that is written nowhere and ends with its driver: what a simulated search is kept in."""
-        study, directory = create_in_memory(experiment.study.name), study_directory(experiment)
+        directory = study_directory(experiment)
+        study, storage = create_in_memory(experiment.study.name)
         _check_or_write_facts(study, experiment.model_dump(mode="json"), facts, directory)
-        return cls(study, directory, space)
+        return cls(study, storage, directory, space)
 
     @property
     def directory(self) -> Path:
@@ -96,6 +106,9 @@ class StudyStore:
         with self._lock:
             return names.study_record(self._study.study_name, str(self._directory), self._attrs, self.trials)
 
+    def __contains__(self, number: int) -> bool:
+        return number in self._records
+
     def trial(self, number: int) -> TrialRecord:
         """One trial as it stands."""
         return self._records[number]
@@ -112,9 +125,9 @@ class StudyStore:
                 distributions=fixed.distributions,
                 user_attrs=names.trial_attrs(proposal),
             )
-            trial_id = self._study._storage.create_new_trial(self._study._study_id, template_trial=template)
-            record = names.trial_record(self._study._storage.get_trial(trial_id))
-            self._ids[record.number] = trial_id
+            trial = self._storage.start_trial(self._study._study_id, template)
+            record = names.trial_record(trial)
+            self._ids[record.number] = trial._trial_id
             self._records[record.number] = record
             return record
 
@@ -142,18 +155,15 @@ class StudyStore:
 
     def complete(self, number: int, top1: float) -> TrialRecord:
         """The trial was trained to the end."""
-        latency = self._records[number].latency
-        return self._tell(number, TrialState.COMPLETE, values=[top1, latency.mean_ms])
+        return self._end(number, TrialState.COMPLETE, top1=top1)
 
     def prune(self, number: int, reason: str) -> TrialRecord:
         """The trial is not worth going on with, or its configuration cannot be trained."""
-        self._set(number, names.REASON, reason, reason=reason)
-        return self._tell(number, TrialState.PRUNED)
+        return self._end(number, TrialState.PRUNED, reason=reason)
 
     def fail(self, number: int, reason: str) -> TrialRecord:
         """The trial was lost through no fault of its configuration; it should be run again."""
-        self._set(number, names.REASON, reason, reason=reason)
-        return self._tell(number, TrialState.FAIL)
+        return self._end(number, TrialState.FAIL, reason=reason)
 
     def reconcile(self) -> tuple[TrialRecord, ...]:
         """Ends trials that no driver is running any more. They are then among those to be retried."""
@@ -192,7 +202,7 @@ class StudyStore:
 
     def _set(self, number: int, key: str, value: Any, **changes: Any) -> TrialRecord:
         with self._lock, storage_errors(self._directory):
-            self._study._storage.set_trial_user_attr(self._ids[number], key, value)
+            self._storage.set_trial_user_attr(self._ids[number], key, value)
             self._records[number] = replace(self._records[number], **changes)
             return self._records[number]
 
@@ -201,13 +211,17 @@ class StudyStore:
             self._study.set_user_attr(key, value)
             self._attrs = {**self._attrs, key: value}
 
-    def _tell(self, number: int, state: TrialState, values: list[float] | None = None) -> TrialRecord:
-        if any(epoch_s := self._records[number].epoch_s):
-            self._set(number, names.EPOCH_S, list(epoch_s))
+    def _end(self, number: int, state: TrialState, *, top1: float | None = None, reason: str = "") -> TrialRecord:
+        record = self._records[number]
+        values = () if top1 is None else (top1, record.latency.mean_ms)
+        attrs: dict[str, Any] = {names.REASON: reason} if reason else {}
+        if any(record.epoch_s):
+            attrs[names.EPOCH_S] = list(record.epoch_s)
         with self._lock, storage_errors(self._directory):
-            self._study._storage.set_trial_state_values(self._ids[number], OptunaState[state.name], values)
-            frozen = self._study._storage.get_trial(self._ids[number])
-            self._records[number] = names.trial_record(frozen, self._records[number].mlflow_run_id)
+            ended = self._storage.end_trial(self._ids[number], OptunaState[state.name], values=values, attrs=attrs)
+            self._records[number] = replace(
+                self._records[number], state=state, top1=top1, reason=reason, finished_at=ended.timestamp()
+            )
             return self._records[number]
 
 

@@ -49,10 +49,8 @@ class MlflowWriter:
         """
         run_id = self._run_id(update)
         metrics = self._new_points(run_id, update.metrics) if skip_existing_points else update.metrics
-        if update.params:
-            self._try(update, "parameters", lambda: self._log_batch(run_id, params=update.params))
-        if metrics or update.tags:
-            self._try(update, "metrics", lambda: self._log_batch(run_id, metrics=metrics, tags=update.tags))
+        if update.params or metrics or update.tags:
+            self._log(update, run_id, metrics)
         for path in update.artifacts:
             self._try(update, path, lambda path=path: self._log_artifact(run_id, Path(path)))
         if update.status is not None:
@@ -109,6 +107,18 @@ class MlflowWriter:
             for metric in self._client.get_metric_history(run_id, key)
         }
         return tuple(point for point in points if (point.key, point.step) not in known)
+
+    def _log(self, update: RunUpdate, run_id: str, metrics: Collection[MetricPoint]) -> None:
+        """In one request if MLflow takes it, else part by part, so that a refused one does not keep out the other."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._log_batch(run_id, params=update.params, metrics=metrics, tags=update.tags)
+        except MlflowException as error:
+            if error.error_code not in PERMANENT_ERRORS:
+                raise
+            self._try(update, "parameters", lambda: self._log_batch(run_id, params=update.params))
+            self._try(update, "metrics", lambda: self._log_batch(run_id, metrics=metrics, tags=update.tags))
 
     def _log_batch(
         self,

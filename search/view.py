@@ -16,6 +16,7 @@ from search.console import LastingConsole
 from search.listener import StudyListener
 from search.progress_state import ProgressState, duration, planned_epochs
 from search.records import StudyRecord, TrialRecord, TrialState
+from search.retries import INTERRUPTED
 from search.selection import keep_rates
 
 LOGGER = logging.getLogger(__name__)
@@ -143,13 +144,23 @@ def _ended_line(trial: TrialRecord) -> str:
     top1 = trial.top1 if trial.top1 is not None else trial.curve[-1] if trial.curve else None
     accuracy = "" if top1 is None else f" {top1:.2f} % at"
     label = f" ({trial.label})" if trial.label else ""
-    reason = f": {trial.reason}" if trial.reason else ""
     latency = f"{trial.latency.mean_ms:.2f} ms"
-    return f"trial {trial.number}{label} keep {rates}:{accuracy} {latency}, {ENDED[trial.state]}{reason}"
+    return f"trial {trial.number}{label} keep {rates}:{accuracy} {latency}, {_how(trial)}"
+
+
+def _how(trial: TrialRecord) -> str:
+    """How a trial ended. An interrupted one did not fail: it goes on when the search is resumed."""
+    if trial.reason == INTERRUPTED:
+        return trial.reason
+    return f"{ENDED[trial.state]}: {trial.reason}" if trial.reason else ENDED[trial.state]
 
 
 def _counts(state: ProgressState) -> str:
-    counts = ", ".join(f"{state.count(kind)} {name}" for kind, name in ENDED.items())
+    numbers = {name: state.count(kind) for kind, name in ENDED.items()}
+    if interrupted := sum(trial.reason == INTERRUPTED for trial in state.study.trials):
+        numbers[ENDED[TrialState.FAIL]] -= interrupted
+        numbers["interrupted"] = interrupted
+    counts = ", ".join(f"{number} {name}" for name, number in numbers.items())
     rejected = sum(state.study.rejections.values())
     return f"{counts}, {rejected} proposals rejected" if rejected else counts
 

@@ -74,6 +74,8 @@ def command(
     from search.evaluation import evaluate_experiment, evaluate_export
 
     request = _request(TokenForm(form), serving=serving, bucket=bucket, num_calibration_images=calibration_images)
+    if not experiment_or_export.exists() and experiment_or_export.suffix != ".toml":
+        raise UsageError(_no_such(experiment_or_export))
     if experiment_or_export.is_dir():
         if overrides:
             raise UsageError("--set changes an experiment file; an exported folder is evaluated as it is.")
@@ -84,6 +86,12 @@ def command(
         with progress_bar("evaluating") as progress:
             report = evaluate_experiment(config, study_folder(config), progress, request)
     emit(report.to_dict(), report.to_text, as_json=as_json)
+
+
+def _no_such(path: Path) -> str:
+    beside = sorted(found.parent.name for found in path.parent.glob("*/model.safetensors"))
+    there = f" In {path.parent}: {', '.join(beside[:5])}." if beside else ""
+    return f"{path}: a folder written by `spvit-search export`, or an experiment file (.toml), was required.{there}"
 
 
 def _request(form: TokenForm, **options: str | int | None) -> FormRequest:

@@ -39,11 +39,15 @@ def command(experiment: Path, overrides: tuple[str, ...], runs_dir: Path | None,
     else run meanwhile.
     """
     from latency_tables.health import table_warnings
+    from search.inputs import check_space
     from search.profiling import PAGE_FILE, PLOT_FILE, measure_study_table
     from search.table_files import TABLE_FILE
 
     config = read_experiment(experiment, overrides, runs_dir)
     folder = study_folder(config)
+    check_space(config)
+    if (folder / TABLE_FILE).exists():
+        click.echo(f"warning: the latency table that is there is measured anew: {folder / TABLE_FILE}", err=True)
     with progress_bar("measuring") as progress:
         table = measure_study_table(config, folder, progress=progress)
     document = _document(table) | {

@@ -33,7 +33,11 @@ def command() -> None:
     """List, show, check, compare or import latency tables, which say what a model's parts cost on a device."""
 
 
-@command.command("show", epilog=epilog("spvit-search table show runs/demo/latency_table.json", "usage", "table"))
+@command.command(
+    "show",
+    short_help="Print what a table is for, its rows, error and warnings.",
+    epilog=epilog("spvit-search table show runs/demo/latency_table.json", "usage", "table"),
+)
 @click.argument("table", type=TABLE)
 @json_option
 def show(table: Path, *, as_json: bool) -> None:
@@ -61,7 +65,11 @@ def list_(*, as_json: bool) -> None:
 CHECK = "spvit-search table check runs/demo/latency_table.json experiments/demo.toml --measure"
 
 
-@command.command("check", epilog=epilog(CHECK, "usage", "config", "table"))
+@command.command(
+    "check",
+    short_help="Is a table whole, and may it price an experiment here?",
+    epilog=epilog(CHECK, "usage", "config", "table"),
+)
 @click.argument("table", type=TABLE)
 @click.argument("experiment", type=TABLE, required=False)
 @set_option
@@ -76,6 +84,9 @@ def check(table: Path, experiment: Path | None, overrides: tuple[str, ...], *, m
     from latency_tables.health import table_warnings
     from latency_tables.table import LatencyTable
 
+    if table.suffix == ".toml":
+        given = f"{experiment} {table}" if experiment else f"TABLE {table}"
+        raise click.UsageError(f"{table} is an experiment file; the TABLE comes first: table check {given}")
     if experiment is None and (measure or overrides):
         raise click.UsageError("--measure and --set need an EXPERIMENT, which names the model.")
     loaded = LatencyTable.load(table)
@@ -116,7 +127,11 @@ def _check_text(document: dict[str, Any]) -> str:
     return "\n".join([*lines, *(f"warning  {warning}" for warning in document["warnings"])])
 
 
-@command.command("compare", epilog=epilog("spvit-search table compare monday.json friday.json", "usage", "table"))
+@command.command(
+    "compare",
+    short_help="Compare two tables row by row.",
+    epilog=epilog("spvit-search table compare monday.json friday.json", "usage", "table"),
+)
 @click.argument("first", type=TABLE, metavar="A")
 @click.argument("second", type=TABLE, metavar="B")
 @json_option
@@ -137,7 +152,11 @@ def compare(first: Path, second: Path, *, as_json: bool) -> None:
 IMPORT = 'spvit-search table import board.csv experiments/demo.toml --device "Board 7" --output board.json'
 
 
-@command.command("import", epilog=epilog(IMPORT, "usage", "config", "table", "storage"))
+@command.command(
+    "import",
+    short_help="Make a table from a CSV file measured elsewhere.",
+    epilog=epilog(IMPORT, "usage", "config", "table", "storage"),
+)
 @click.argument("file", type=TABLE)
 @experiment_argument
 @click.option("--device", "device_name", required=True, metavar="NAME", help="Of the device that was measured.")
@@ -169,8 +188,8 @@ def import_(
     from search.table_import import import_for, output_path, write_table
 
     config = read_experiment(experiment, overrides, runs_dir)
-    path = output_path(output, study_folder(config), force=force)
     table = import_for(config, file, device_name=device_name, dense_ms=dense_ms)
+    path = output_path(output, study_folder(config), force=force)
     write_table(table, path, study_folder(config))
     document = {
         "table": path,

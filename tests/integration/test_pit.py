@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import call, call_here
+from command_line import call, call_here, give_mlflow_database
 
 import spvit
 from latency_tables.table import LatencyTable
@@ -60,6 +60,7 @@ def folder(tmp_path_factory):
     for split, count in (("train", 32), ("val", 16)):
         images = rng.integers(0, 256, (count, 48, 48), np.uint8)
         np.savez(folder / "data" / split, images=images, labels=np.arange(count) % 4)
+    give_mlflow_database(folder / "runs")
     (folder / "pit.toml").write_text(EXPERIMENT.replace("RUNS", str(folder / "runs")))
     return folder
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from latency_tables.csv_assumed import SELECTION_SHARES
 from latency_tables.csv_import import ImportTarget, import_table
+from latency_tables.csv_rows import read_rows
 from latency_tables.device import DeviceFingerprint
 from latency_tables.health import check_table, table_warnings
 from latency_tables.key import SelectorOptions
@@ -147,7 +148,7 @@ def test_an_imported_table_is_never_taken_for_checked_or_for_this_device(importe
     assert "imported from board.csv and never checked against complete models" in table_warnings(table)[0]
     assert "assumed: selections of per_head" in table_warnings(table)[1]
     asked = {"backbone": "vit_test", "batch_size": 8, "shape": table.shape}
-    with pytest.raises(LatencyTableError, match=r"device.cpu_model is 'Board 7'.*latency.target = \"other_device\""):
+    with pytest.raises(LatencyTableError, match=r"device is 'Board 7'.*latency.target = \"other_device\""):
         check_table(table, fingerprint=DeviceFingerprint.detect(), **asked)  # type: ignore[arg-type]
     check_table(table, fingerprint=None, **asked)  # type: ignore[arg-type]
 
@@ -230,3 +231,11 @@ def test_any_text_is_refused_by_name_or_a_table(imported: Import, data: st.DataO
         assert 0.0 < predict(table, HALF.plan(table.geometry)).mean_ms < 1e12
         return
     assert "board.csv: " in message
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_another_separator_is_named(tmp_path: Path, separator: str, name: str) -> None:
+    path = tmp_path / "times.csv"
+    path.write_text("# from a spreadsheet\n" + RATIOS.replace(".", ",").replace(",block", f"{separator}block"))
+    with pytest.raises(LatencyTableError, match=f"line 2: columns are separated by {name}, but must be by commas"):
+        read_rows(path)

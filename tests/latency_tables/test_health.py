@@ -46,7 +46,7 @@ def test_a_foreign_device_is_refused_field_by_field(table: LatencyTable) -> None
 
 
 def test_another_shape_under_the_same_name_is_refused(table: LatencyTable) -> None:
-    with pytest.raises(LatencyTableError, match=r"shape is .*depth=6.*depth=12"):
+    with pytest.raises(LatencyTableError, match=r": shape\.depth is 6 in the table but 12 here\. "):
         check(table, shape=replace(table.shape, depth=12))
 
 
@@ -54,8 +54,20 @@ def test_other_levels_under_the_same_name_are_refused(leveled: LatencyTable) -> 
     first, second = leveled.shape.levels
     wider = replace(leveled.shape, levels=(first, replace(second, embed_dim=256)))
     check(leveled, shape=leveled.shape)
-    with pytest.raises(LatencyTableError, match=r"shape is .*embed_dim=128.*embed_dim=256"):
+    with pytest.raises(LatencyTableError, match=r": shape\.levels\[1\]\.embed_dim is 128 in the table but 256 here\. "):
         check(leveled, shape=wider)
+
+
+def test_an_imported_table_is_refused_by_the_name_of_its_device(make_table: Callable[..., LatencyTable]) -> None:
+    board = DeviceFingerprint(
+        cpu_model="Board 7", isa_flags=(), logical_cores=0, usable_cores=0, torch_version="", system="imported"
+    )
+    imported = replace(make_table(), device=board, provenance=Provenance(imported_from="board.csv"))
+    here = replace(board, cpu_model="My CPU", isa_flags=("avx2",), logical_cores=4, system="Linux x86_64")
+    with pytest.raises(LatencyTableError) as refused:
+        check(imported, fingerprint=here)
+    assert "else: device is 'Board 7' in the table but 'My CPU' here. Measure" in str(refused.value)
+    assert "other_device" in str(refused.value)
 
 
 def test_a_table_of_an_older_protocol_is_refused(make_table: Callable[..., LatencyTable]) -> None:

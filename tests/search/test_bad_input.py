@@ -353,3 +353,12 @@ def test_fine_tuning_without_data_names_the_folder_and_writes_no_checkpoint(fold
     assert run(["fine-tune", "mine.toml", "--set", "data.path=nowhere"]) == ExitCode.DATA
     assert "nowhere" in capsys.readouterr().err
     assert not list((folder / "runs").rglob("checkpoint-*"))
+
+
+def test_a_missing_export_is_not_called_a_missing_experiment(folder, capsys):
+    (folder / "export" / "best").mkdir(parents=True)
+    (folder / "export" / "best" / "model.safetensors").touch()
+    assert run(["evaluate", "export/bets"]) == ExitCode.USAGE
+    text = capsys.readouterr().err
+    assert "a folder written by `spvit-search export`, or an experiment file (.toml), was required" in text
+    assert "In export: best." in text

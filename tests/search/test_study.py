@@ -85,7 +85,7 @@ def test_a_missing_study_names_those_that_there_are(tmp_path):
 
 @pytest.mark.parametrize("damage", ["study.db", "study.json"])
 def test_a_damaged_study_is_a_storage_error(tmp_path, damage):
-    tabulated.make_store(tabulated.experiment(tmp_path))
+    tabulated.make_store(tabulated.experiment(tmp_path)).close()
     (tmp_path / "toy" / damage).write_bytes(b"no such thing" * 1000)
     with pytest.raises(StorageError, match=r"toy.*(cannot be read|damaged)"):
         read_study(tmp_path / "toy")

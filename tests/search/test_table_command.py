@@ -9,7 +9,10 @@ from latency_tables.compare import compare_tables
 from latency_tables.table import LatencyTable
 from search.cli import run
 from search.commands.table import command
+from search.experiment import load_experiment
+from search.profiling import study_table
 from search.study_files import STUDY_FILE
+from search.table_files import TABLE_FILE
 from spvit.errors import ExitCode, LatencyTableError
 from spvit.factory import create_backbone
 
@@ -202,7 +205,8 @@ def test_import_writes_the_studys_own_table_where_no_output_is_named(call, folde
         (["nope"], 2, "No such command 'nope'"),
         (["show"], 2, "Missing argument 'TABLE'"),
         (["show", "nowhere.json"], 4, r"nowhere.json: there is no such file"),
-        (["check", "mine.toml"], 4, r"mine.toml: it is not JSON"),
+        (["check", "mine.toml"], 2, "the TABLE comes first: table check TABLE mine.toml"),
+        (["check", "board.csv"], 4, r"board.csv: it is not JSON"),
         (["check", "table.json", "nowhere.toml"], 3, "no such experiment file"),
         (["check", "table.json", "--measure"], 2, "--measure and --set need an EXPERIMENT"),
         (["check", "table.json", "mine.toml", "--set", "latency.batch_size=8"], 4, "batch_size is 4 in the table"),
@@ -239,3 +243,61 @@ def test_a_table_that_trials_were_priced_with_is_not_replaced(folder, capsys):
     (folder / "runs" / "mine" / STUDY_FILE).write_text("{}")
     assert run(["table", "import", "board.csv", "mine.toml", "--device", "x", "--force"]) == ExitCode.USAGE
     assert "was priced with its latency table, so that cannot be replaced" in capsys.readouterr().err
+
+
+def test_swapped_arguments_are_put_right(folder, capsys):
+    assert run(["table", "check", "mine.toml", "table.json"]) == ExitCode.USAGE
+    assert "the TABLE comes first: table check table.json mine.toml" in capsys.readouterr().err
+    assert run(["table", "show", "mine.toml"]) == ExitCode.LATENCY_TABLE
+    assert "it is an experiment file; a latency table (.json) was required" in capsys.readouterr().err
+
+
+def test_a_missing_file_is_told_before_what_it_would_be_written_to(folder, capsys):
+    (folder / "taken.json").write_text("{}")
+    arguments = ["--device", "Board 7", "--output", "taken.json"]
+    assert run(["table", "import", "missing.csv", "mine.toml", *arguments]) == ExitCode.LATENCY_TABLE
+    assert "missing.csv: there is no such file" in capsys.readouterr().err
+    assert run(["table", "import", "board.csv", "mine.toml", *arguments]) == ExitCode.USAGE
+    assert "taken.json exists already" in capsys.readouterr().err
+
+
+def test_the_help_tells_each_command_in_one_whole_sentence():
+    listed = CliRunner().invoke(command, ["--help"], terminal_width=80).output
+    assert "..." not in listed.partition("Commands:")[2]
+    for subcommand in command.commands.values():
+        assert subcommand.short_help in listed
+
+
+def test_this_machines_own_table_is_not_taken_for_another_devices(folder, table):
+    experiment = load_experiment(folder / "mine.toml", ["latency.target=other_device"])
+    table.save(folder / "runs" / "mine" / TABLE_FILE)
+
+    def price(table=None):
+        latency = experiment.latency.model_copy(update={"table": table})
+        given = experiment.model_copy(update={"latency": latency})
+        return study_table(given, folder / "runs" / "mine", may_measure=False, progress=lambda *_: None)
+
+    with pytest.raises(LatencyTableError, match=r"latency_table.json was measured on this machine\. Name the other"):
+        price()
+    assert price(folder / "table.json") == table  # named by the experiment itself: its author says what it is
+    board = replace(table, device=replace(table.device, cpu_model="Board 7"))
+    board.save(folder / "runs" / "mine" / TABLE_FILE)
+    assert price() == board
+
+
+def test_a_profile_that_no_search_would_use_or_fit_is_refused_before_it_is_measured(folder, capsys):
+    assert run(["profile", "mine.toml", "--set", "latency.table=table.json"]) == ExitCode.USAGE
+    assert "latency.table names" in capsys.readouterr().err
+    assert run(["profile", "mine.toml", "--set", "pruning.blocks=[1, 7]"]) == ExitCode.CONFIG
+    assert (
+        "pruning.blocks: 0 to 2 were required for the 3 blocks of vit_tiny_patch16_224, but got 7"
+        in capsys.readouterr().err
+    )
+    assert not (folder / "runs").exists()
+
+
+def test_a_table_that_a_profile_replaces_is_named(folder, capsys, monkeypatch, table):
+    table.save(folder / "runs" / "mine" / TABLE_FILE)
+    monkeypatch.setattr("search.profiling.measure_study_table", lambda *_, **__: table)
+    assert run(["profile", "mine.toml"]) == ExitCode.OK
+    assert f"measured anew: {folder / 'runs' / 'mine' / TABLE_FILE}" in capsys.readouterr().err

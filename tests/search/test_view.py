@@ -7,6 +7,7 @@ from rich.console import Console
 from search.console import LastingConsole
 from search.progress_state import ProgressState, duration
 from search.records import EndCause, SearchEnd, TrialState
+from search.retries import INTERRUPTED
 from search.view import TerminalView, status_lines
 
 
@@ -84,3 +85,13 @@ def test_a_study_that_was_finished_before_is_said_to_be(study):
     view.on_study_end(finished)
     assert "nothing was left to do, the study is finished" in buffer.getvalue()
     assert "(search.num_trials = 4 trials have ended); a larger limit goes on" in buffer.getvalue()
+
+
+def test_an_interrupted_trial_is_not_called_a_failed_one(study):
+    buffer = io.StringIO()
+    trials = (*study.trials, replace(study.trials[5], number=6, reason=INTERRUPTED))
+    play(TerminalView(Console(file=buffer, force_terminal=False)), replace(study, trials=trials))
+    lines = buffer.getvalue().splitlines()
+    assert "trial 5 keep 0.80, 0.50: 4.20 ms, failed: worker lost" in lines
+    assert f"trial 6 keep 0.80, 0.50: 4.20 ms, {INTERRUPTED}" in lines
+    assert "4 trained in full, 1 stopped, 1 failed, 1 interrupted" in lines[-1]

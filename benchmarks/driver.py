@@ -1,0 +1,306 @@
+"""What a trial costs the driver: no-op trials per second through Ray, with study, pruning and tracking.
+
+Each row is a process of its own. Trials report up to three epochs and do nothing else; actors are reused, two run at
+a time, and every sampler is Optuna's TPE. The peer is Ray's own `OptunaSearch` with ASHA, its study in memory; it
+tracks nothing. A second row gives it a SQLite study as ours has. Seconds are those of the whole search, Ray's and
+MLflow's start and end included; the rate "in the loop" counts from the first trial's start to the last one's end.
+
+    python benchmarks/driver.py [--quick] [--json FILE] [--profile FILE]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import cProfile
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.bars import Bar, finish, parser
+from spvit.schedule import TokenGeometry, TokenPlan
+from trainers.config import TrialConfig
+from trainers.metrics import EpochMetrics, Evaluation
+
+EPOCHS = 3
+NUM_CONCURRENT = 2
+MIN_TRIALS_PER_S = 20.0
+GEOMETRY = TokenGeometry(depth=6, num_patches=49)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One way to run trials. `cpu_ms` is what the driver's process took per trial, threads included."""
+
+    contestant: str
+    num_trials: int
+    seconds: float
+    loop_s: float
+    cpu_ms: float
+
+    @property
+    def per_second(self) -> float:
+        """Trials per second, everything included."""
+        return self.num_trials / self.seconds
+
+    @property
+    def per_second_in_loop(self) -> float:
+        """Trials per second once the first has started."""
+        return self.num_trials / self.loop_s
+
+
+class NoTraining:
+    """A trial that reports and does nothing else."""
+
+    history: tuple[EpochMetrics, ...] = ()
+
+    def __init__(self, config: TrialConfig, directory: Path) -> None:
+        del directory
+        self.top1 = 80 - config.losses.ratio
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+        return len(self.history)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last epoch is finished."""
+        return self.epoch >= EPOCHS
+
+    def run_epoch(self) -> EpochMetrics:
+        """The next report."""
+        evaluation = Evaluation(top1=self.top1 + self.epoch, top5=99.0, loss=1.0, num_images=100)
+        self.history += (EpochMetrics(epoch=self.epoch + 1, evaluation=evaluation, loss_terms={"total": 1.0}),)
+        return self.history[-1]
+
+
+class Watch:
+    """When the first trial started and the last one ended. Deaf to everything else."""
+
+    def __init__(self) -> None:
+        self.started_at: float | None = None
+        self.ended_at = 0.0
+        self.num_ended = 0
+
+    def start(self) -> None:
+        """A trial started."""
+        self.started_at = self.started_at or time.perf_counter()
+
+    def end(self) -> None:
+        """A trial ended."""
+        self.ended_at = time.perf_counter()
+        self.num_ended += 1
+
+
+def _price(plan: TokenPlan) -> Any:
+    from search.records import Latency
+
+    mean_ms = sum(plan.block_tokens) / 30
+    return Latency(mean_ms=mean_ms, low_ms=0.98 * mean_ms, high_ms=1.02 * mean_ms)
+
+
+def _experiment(directory: Path, num_trials: int) -> Any:
+    from search.config import ExperimentConfig
+
+    ratio = {"low": 0.1, "high": 4.0, "log": True}
+    return ExperimentConfig.model_validate(
+        {
+            "study": {"name": "noop", "directory": str(directory), "seed": 1},
+            "model": {"name": "noop"},
+            "data": {"path": "nowhere"},
+            "pruning": {"blocks": [1, 2, 4], "base_keep_rate": 0.7},
+            "training": {"epochs": EPOCHS, "freeze_epochs": 0},
+            "latency": {"max_latency_share": 0.9},
+            "search": {
+                "num_trials": num_trials,
+                "num_concurrent": NUM_CONCURRENT,
+                "sampler": "tpe",
+                "pruner": "median",
+                "grace_epochs": 1,
+                "warm_starts": False,
+                "widen": False,
+                "space": {"stage_keep_rates": {"low": 0.15, "high": 0.9}, "losses": {"ratio": ratio}},
+            },
+        }
+    )
+
+
+def _listener(watch: Watch) -> Any:
+    from search.listener import StudyListener
+
+    class Listener(StudyListener):
+        def on_trial_start(self, trial: Any) -> None:
+            del trial
+            watch.start()
+
+        def on_trial_end(self, trial: Any) -> None:
+            del trial
+            watch.end()
+
+    return Listener()
+
+
+def ours(directory: Path, num_trials: int, watch: Watch, *, is_tracked: bool) -> None:
+    """The product's search: SQLite study, cap, TPE, median pruner, Ray, and MLflow if tracked."""
+    from search.launcher import Device, search
+    from search.tracking import MlflowTracker
+
+    device = Device(geometry=GEOMETRY, price=_price, table_sha256="0" * 64)
+    listeners = [_listener(watch)]
+    tracker = MlflowTracker(directory / "noop", close_timeout_s=600.0) if is_tracked else None
+    study = search(
+        _experiment(directory, num_trials),
+        device,
+        listeners=[*listeners, *([tracker] if tracker else [])],
+        trial_factory=NoTraining,
+    )
+    assert len(study.trials) == num_trials + 1
+    if tracker is not None:
+        assert tracker._spool.is_drained
+        assert all(trial.mlflow_run_id for trial in study.trials[:-NUM_CONCURRENT])
+
+
+def driver_alone(directory: Path, num_trials: int, watch: Watch) -> None:
+    """The same study, sampler and pruner without Ray: one trial after the other in this process."""
+    from search import launcher
+
+    def in_this_process(driver: Any, *_: Any, **__: Any) -> None:
+        from search.driver import Decision, Idle
+
+        while not isinstance(trial := driver.suggest(), Idle):
+            trainee = NoTraining(TrialConfig.model_validate(trial.config), directory)
+            while driver.on_result(trial.number, trainee.run_epoch().to_dict()) is not Decision.STOP:
+                pass
+            driver.on_complete(trial.number)
+
+    launcher.run_on_ray = in_this_process  # type: ignore[assignment]
+    ours(directory, num_trials, watch, is_tracked=False)
+
+
+def peer(directory: Path, num_trials: int, watch: Watch, *, in_sqlite: bool) -> None:
+    """Ray's own search: OptunaSearch with TPE, ASHA, actors reused."""
+    import logging
+
+    import optuna
+    import ray
+    from ray import tune
+    from ray.tune.search.optuna import OptunaSearch
+
+    class NoOp(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self.reset_config(config)
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.ratio = new_config["ratio"]
+            return True
+
+        def step(self) -> dict[str, Any]:
+            return {"top1": 80 - self.ratio + self.iteration, "done": self.iteration + 1 >= EPOCHS}
+
+    class Timer(tune.Callback):
+        def on_trial_start(self, **_: Any) -> None:
+            watch.start()
+
+        def on_trial_complete(self, **_: Any) -> None:
+            watch.end()
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    ray.init(num_cpus=NUM_CONCURRENT, include_dashboard=False, logging_level=logging.CRITICAL, log_to_driver=False)
+    tune.Tuner(
+        NoOp,
+        tune_config=tune.TuneConfig(
+            metric="top1",
+            mode="max",
+            search_alg=OptunaSearch(
+                sampler=optuna.samplers.TPESampler(seed=1),
+                storage=optuna.storages.RDBStorage(f"sqlite:///{directory}/study.db") if in_sqlite else None,
+            ),
+            scheduler=tune.schedulers.ASHAScheduler(max_t=EPOCHS, grace_period=2, reduction_factor=2),
+            num_samples=num_trials,
+            reuse_actors=True,
+            max_concurrent_trials=NUM_CONCURRENT,
+        ),
+        param_space={
+            **{f"keep{stage}": tune.uniform(0.15, 0.9) for stage in (1, 2, 3)},
+            "ratio": tune.loguniform(0.1, 4.0),
+        },
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(directory),
+            verbose=0,
+            callbacks=[Timer()],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    ).fit()
+    ray.shutdown()
+
+
+CONTESTANTS: dict[str, Callable[[Path, int, Watch], None]] = {
+    "OptunaSearch, in memory": lambda d, n, w: peer(d, n, w, in_sqlite=False),
+    "OptunaSearch, SQLite": lambda d, n, w: peer(d, n, w, in_sqlite=True),
+    "ours, no Ray, untracked": driver_alone,
+    "ours, untracked": lambda d, n, w: ours(d, n, w, is_tracked=False),
+    "ours, tracked in MLflow": lambda d, n, w: ours(d, n, w, is_tracked=True),
+}
+
+
+def measure(contestant: str, num_trials: int, profile: Path | None) -> Row:
+    """One contestant, here and now."""
+    watch = Watch()
+    with tempfile.TemporaryDirectory(prefix="spvit-driver-") as folder:
+        start_s, start_cpu_s = time.perf_counter(), time.process_time()
+        with cProfile.Profile() if profile else contextlib.nullcontext() as profiler:
+            CONTESTANTS[contestant](Path(folder), num_trials, watch)
+        seconds, cpu_s = time.perf_counter() - start_s, time.process_time() - start_cpu_s
+    if profile and profiler:
+        profiler.dump_stats(profile)
+    assert watch.started_at is not None
+    assert watch.num_ended >= num_trials
+    loop_s = watch.ended_at - watch.started_at
+    return Row(
+        contestant=contestant, num_trials=num_trials, seconds=seconds, loop_s=loop_s, cpu_ms=1e3 * cpu_s / num_trials
+    )
+
+
+def measure_alone(contestant: str, num_trials: int) -> Row:
+    """One contestant in a process of its own."""
+    command = [sys.executable, __file__, "--only", contestant, "--num-trials", str(num_trials)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{contestant}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return Row(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> int:
+    options_parser = parser(__doc__ or "")
+    options_parser.add_argument("--only", choices=[*CONTESTANTS], help="this one, in this process; prints its row")
+    options_parser.add_argument("--num-trials", type=int)
+    options_parser.add_argument("--profile", type=Path, help="with --only: write cProfile's statistics here")
+    options = options_parser.parse_args()
+    num_trials = options.num_trials or (100 if options.quick else 1000)
+    if options.only:
+        print(json.dumps(asdict(measure(options.only, num_trials, options.profile))))
+        return 0
+    print(f"{'':26}{'trials':>8}{'trials/s':>10}{'in the loop':>13}{'CPU ms/trial':>14}")
+    rows = []
+    for contestant in CONTESTANTS:
+        rows.append(row := measure_alone(contestant, num_trials))
+        print(
+            f"{contestant:26}{row.num_trials:8}{row.per_second:10.1f}{row.per_second_in_loop:13.1f}{row.cpu_ms:14.1f}",
+            flush=True,
+        )
+    bars = [Bar(name="trials per second, tracked", value=rows[-1].per_second, target=MIN_TRIALS_PER_S)]
+    finish([asdict(row) for row in rows], bars, options.json)
+    return 0 if all(bar.holds for bar in bars) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""What is decided around Ray, without starting it; `tests/integration` starts it."""
+
+from contextlib import contextmanager
+
+import pytest
+import tabulated
+
+from search import ray_run
+from search.trial_factory import fine_tune_trial
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What was started, with a Ray that cannot be."""
+    started = []
+    monkeypatch.setattr(ray_run, "_check_resources", lambda _: started.append("check"))
+    monkeypatch.setattr(ray_run, "_fit", lambda *_: started.append("fit"))
+    return started
+
+
+def _driver(tmp_path):
+    config = tabulated.experiment(tmp_path)
+    return config, tabulated.make_driver(config)
+
+
+def test_a_search_that_is_to_stop_starts_no_ray(tmp_path, started, monkeypatch):
+    config, driver = _driver(tmp_path)
+    monkeypatch.setattr(ray_run, "_ray", lambda *_: pytest.fail("Ray was started"))
+    driver.stop()
+    ray_run.run_on_ray(driver, config, fine_tune_trial)
+    assert started == []
+
+
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_a_search_that_is_stopped_while_ray_starts_starts_no_tune(tmp_path, started, monkeypatch, is_stopped):
+    config, driver = _driver(tmp_path)
+
+    @contextmanager
+    def starting(*_):
+        if is_stopped:
+            driver.stop()
+        yield
+
+    monkeypatch.setattr(ray_run, "_ray", starting)
+    ray_run.run_on_ray(driver, config, fine_tune_trial)
+    assert started == ([] if is_stopped else ["check", "fit"])
