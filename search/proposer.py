@@ -79,9 +79,9 @@ class Proposer:
         # Of candidates as they are drawn: widening and snapping are too slow to try on every one, and change latency by
         # no more than noise. What comes of them is judged once more, by its own price, before it becomes a trial.
         self._knowledge = Knowledge(
-            latency_ms=lambda params: self._price(space.network_of(space.trial_config(params))).mean_ms,
+            latency_ms=lambda params: self._price(space.network_of_params(params)).mean_ms,
             max_latency_ms=budget.max_ms,
-            accepts=lambda params: isinstance(self._judge(space.trial_config(params), params), Proposal),
+            accepts=self._may_be_a_trial,
         )
         self.rejections: Counter[Rejection] = Counter()
 
@@ -247,6 +247,13 @@ class Proposer:
         if not self._budget.admits(latency):
             return Rejection.TOO_SLOW
         return Proposal(config=config, plan=plan, latency=latency, params=dict(params))
+
+    def _may_be_a_trial(self, params: Mapping[str, Any]) -> bool:
+        """Whether `_judge` would make a proposal of the parameters as they were drawn, without a configuration."""
+        network = self._space.network_of_params(params)
+        if not self._budget.admits(self._price(network)):
+            return False
+        return self._space.identity_of_params(params, network) not in self._seen
 
     def _as_shadow(self, record: TrialRecord) -> optuna.trial.FrozenTrial:
         fixed = optuna.trial.FixedTrial(dict(record.params))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from itertools import islice, pairwise, product
 from typing import TYPE_CHECKING, Any
@@ -10,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from search.config import ExperimentConfig
+from search.identity import IdentityOfParams, identity
 from search.space_config import Choice, Domain, FloatRange, IntRange
 from search.warm_starts import Rates
 from spvit.errors import ConfigError
-from spvit.schedule import PruningSchedule, TokenGeometry, TokenPlan
+from spvit.options import SelectorKind
+from spvit.schedule import PackageMode, PruningSchedule, TokenGeometry, TokenPlan
 from trainers.config import LatencyTarget, TrialConfig
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 MAX_CORNERS = 256
-NUM_DIGITS = 3
 
 
 class SearchSpace:
@@ -43,6 +43,9 @@ class SearchSpace:
         self._blocks = config.pruning.resolved_blocks(geometry.depth)
         self._space = config.search.space
         self._domains = self._find_domains()
+        self._identity_of_params = IdentityOfParams(
+            self._default, {name: tuple(domains) for name, domains in self._sections()}
+        )
         self._check_corners()
 
     @property
@@ -114,10 +117,18 @@ class SearchSpace:
 
         That is: the same network in integer tokens, and everything else equal to 3 significant digits.
         """
-        values = config.to_dict()
-        network = self.network_of(config).selections
-        values["pruning"]["schedule"] = [(s.block, s.num_kept, s.num_packages_after) for s in network]
-        return json.dumps(_rounded(values), sort_keys=True)
+        return identity(config, self.network_of(config))
+
+    def network_of_params(self, params: Mapping[str, Any]) -> TokenPlan:
+        """What `network_of` says of the trial that parameters mean, without making it."""
+        pruning = self._default.pruning
+        package = PackageMode(params.get("package", pruning.package))
+        selector = SelectorKind(params.get("selector", pruning.selector))
+        return self._schedule(params).plan(self.geometry, package, selector)
+
+    def identity_of_params(self, params: Mapping[str, Any], network: TokenPlan) -> str:
+        """What `identity` says of the trial that parameters mean, whose network is known, without making it."""
+        return self._identity_of_params.text(params, network)
 
     def _find_domains(self) -> dict[str, Domain]:
         domains: dict[str, Domain] = {}
@@ -192,13 +203,3 @@ def _nearest(value: Any, domain: Domain) -> Any:
 
 def _extremes(domain: Domain) -> tuple[Any, ...]:
     return domain.choices if isinstance(domain, Choice) else (domain.low, domain.high)
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.{NUM_DIGITS}g}")
-    if isinstance(value, Mapping):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(inner) for inner in value]
-    return value
