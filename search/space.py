@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from search.config import ExperimentConfig
-from search.identity import IdentityOfParams, identity
+from search.plain_values import PlainValues
 from search.space_config import Choice, Domain, FloatRange, IntRange
+from search.trial_identity import trial_identity
 from search.warm_starts import Rates
 from spvit.errors import ConfigError
 from spvit.options import SelectorKind
@@ -43,9 +44,7 @@ class SearchSpace:
         self._blocks = config.pruning.resolved_blocks(geometry.depth)
         self._space = config.search.space
         self._domains = self._find_domains()
-        self._identity_of_params = IdentityOfParams(
-            self._default, {name: tuple(domains) for name, domains in self._sections()}
-        )
+        self._plain_values = PlainValues(self._default, {name: tuple(keys) for name, keys in self._sections()})
         self._check_corners()
 
     @property
@@ -117,7 +116,7 @@ class SearchSpace:
 
         That is: the same network in integer tokens, and everything else equal to 3 significant digits.
         """
-        return identity(config, self.network_of(config))
+        return trial_identity(config.to_dict(), self.network_of(config))
 
     def network_of_params(self, params: Mapping[str, Any]) -> TokenPlan:
         """What `network_of` says of the trial that parameters mean, without making it."""
@@ -128,7 +127,7 @@ class SearchSpace:
 
     def identity_of_params(self, params: Mapping[str, Any], network: TokenPlan) -> str:
         """What `identity` says of the trial that parameters mean, whose network is known, without making it."""
-        return self._identity_of_params.text(params, network)
+        return trial_identity(self._plain_values.of(params), network)
 
     def _find_domains(self) -> dict[str, Domain]:
         domains: dict[str, Domain] = {}
