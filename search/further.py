@@ -167,7 +167,7 @@ def _in_sight(study: StudyRecord, trusted: Sequence[Proposal]) -> Candidates:
     """What is on the front or may come to be, further trials that were chosen before included."""
     tried = [(t.params, t.latency.mean_ms) for t in study.trials if t.params and t.state in IN_SIGHT]
     tried += [(proposal.params, proposal.latency.mean_ms) for proposal in trusted]
-    return Candidates(params=[params for params, _ in tried], latencies_ms=np.array([ms for _, ms in tried]))
+    return Candidates(params=[params for params, _ in tried], latencies_ms=np.array([ms for _, ms in tried])[:, None])
 
 
 def _why_none(study: StudyRecord, budget: LatencyBudget, fastest: Latency) -> str:

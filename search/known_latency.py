@@ -1,4 +1,4 @@
-"""An Optuna sampler for two objectives, of which one, latency, is known before a trial is paid for."""
+"""An Optuna sampler for quality and latency, where latency is known before a trial is paid for."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
 from search.acquisition import Acquisition, farthest
-from search.candidates import Candidates, CandidateSource, LatencyFunction, price
+from search.candidates import Candidates, CandidateSource
+from search.devices import Devices, LatencyFunction
 from search.outcomes import Outcome, fixed_params, outcomes
 from search.parameters import Branch, ParameterSpace, Params, decode
 from search.quality_model import PriorMean, QualityModel
 
-DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
 NUM_ROUNDS = 4
 """Rounds of local search around the best candidates."""
 NUM_PARENTS = 10
@@ -34,6 +34,9 @@ class KnownLatencySampler(BaseSampler):  # type: ignore[misc]  # Optuna is not f
     trials before it. Running and enqueued trials are taken to reach what is predicted for them; failed ones are
     ignored; what pruned ones count as is told in `search.outcomes`.
 
+    With several devices the directions are (maximise quality, minimise the latency on the first one, on the second
+    one, ...). One training counts on all of them: gains are summed, each as a share of its device's span of latencies.
+
     The space is learned from trials: before the first one, without `search_space`, nothing can be priced, and the
     first trial is drawn at random, maybe above the cap. The same holds for the first trial of a branch of conditional
     parameters whose latency cannot be told without them (`latency_ms` raises KeyError).
@@ -45,9 +48,9 @@ class KnownLatencySampler(BaseSampler):  # type: ignore[misc]  # Optuna is not f
 
     def __init__(
         self,
-        latency_ms: LatencyFunction,
+        latency_ms: LatencyFunction | Sequence[LatencyFunction],
         *,
-        max_latency_ms: float | None = None,
+        max_latency_ms: float | Sequence[float | None] | None = None,
         prior_mean: PriorMean | None = None,
         accepts: Callable[[Mapping[str, Any]], bool] | None = None,
         search_space: Mapping[str, BaseDistribution] | None = None,
@@ -59,8 +62,10 @@ class KnownLatencySampler(BaseSampler):  # type: ignore[misc]  # Optuna is not f
 
         Args:
             latency_ms: a configuration's latency in milliseconds; infinite or NaN if it must never be proposed. Must
-                always give the same answer, and is called about 2000 times a proposal.
-            max_latency_ms: configurations slower than this are never proposed.
+                always give the same answer, and is called about 2000 times a proposal. A sequence of functions is one
+                for each device.
+            max_latency_ms: configurations slower than this are never proposed; of several devices, a sequence with a
+                cap, or None, for each.
             prior_mean: a guess of a configuration's quality, such as a cheaper model's; it needs no calibration.
             accepts: configurations for which it is false are never proposed.
             search_space: unconditional parameters known beforehand, so that the first trial is within the cap too.
@@ -71,8 +76,7 @@ class KnownLatencySampler(BaseSampler):  # type: ignore[misc]  # Optuna is not f
         Raises:
             ValueError: a number is out of range.
         """
-        self._latency_ms = latency_ms
-        self._max_latency_ms = math.inf if max_latency_ms is None else float(max_latency_ms)
+        self._devices = Devices.of(latency_ms, max_latency_ms)
         self._prior_mean = prior_mean
         self._accepts = accepts
         self._search_space = dict(search_space or {})
@@ -85,10 +89,10 @@ class KnownLatencySampler(BaseSampler):  # type: ignore[misc]  # Optuna is not f
         """Refuses studies of another kind.
 
         Raises:
-            ValueError: the directions are not (maximise, minimise).
+            ValueError: the directions are not (maximise, minimise), with one more to minimise for each further device.
         """
         del trial
-        _check_directions(study)
+        _check_directions(study, len(self._devices))
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Every parameter seen so far, conditional ones included."""
@@ -123,8 +127,7 @@ class KnownLatencySampler(BaseSampler):  # type: ignore[misc]  # Optuna is not f
     ) -> Params:
         source = CandidateSource(
             space,
-            latency_ms=self._latency_ms,
-            max_latency_ms=self._max_latency_ms,
+            devices=self._devices,
             accepts=self._accepts,
             fixed=fixed,
             known=[outcome.params for outcome in known],
@@ -134,14 +137,17 @@ class KnownLatencySampler(BaseSampler):  # type: ignore[misc]  # Optuna is not f
         if sum(outcome.quality is not None for outcome in known) < self._num_startup_trials:
             return dict(source.unpriced[0] if source.unpriced else farthest(space, pool=pool, tried=tried))
         model = QualityModel.fit(space, known, self._prior_mean)
-        acquisition = Acquisition.of(model, tried=tried, pool=pool, max_latency_ms=self._max_latency_ms)
+        acquisition = Acquisition.of(model, tried=tried, pool=pool, caps_ms=self._devices.caps_ms)
         return dict(_best(acquisition, source, pool, rng))
 
     def _tried(self, known: Sequence[Outcome]) -> Candidates:
         """The trials; infinitely slow, so off the front, if they have not asked yet for what tells their latency."""
-        priced = [price(self._latency_ms, outcome.params) for outcome in known]
-        latencies_ms = np.array([math.inf if latency_ms is None else latency_ms for latency_ms in priced])
-        return Candidates(params=[outcome.params for outcome in known], latencies_ms=latencies_ms)
+        nowhere = (math.inf,) * len(self._devices)
+        latencies_ms = [self._devices.price(outcome.params) or nowhere for outcome in known]
+        return Candidates(
+            params=[outcome.params for outcome in known],
+            latencies_ms=np.array(latencies_ms, dtype=float).reshape(len(known), len(self._devices)),
+        )
 
     def _space(self, trials: Sequence[FrozenTrial]) -> ParameterSpace | None:
         shown = [trial for trial in trials if trial.params]
@@ -152,8 +158,6 @@ class KnownLatencySampler(BaseSampler):  # type: ignore[misc]  # Optuna is not f
         return None
 
     def _check(self) -> None:
-        if not self._max_latency_ms > 0:
-            raise ValueError(f"max_latency_ms must be above 0, but got {self._max_latency_ms}")
         if self._seed < 0:
             raise ValueError(f"seed must be 0 or more, but got {self._seed}")
         for name, value in (
@@ -182,10 +186,12 @@ def _others(study: Study, trial: FrozenTrial) -> list[FrozenTrial]:
     return [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
 
 
-def _check_directions(study: Study) -> None:
-    if study.directions != DIRECTIONS:
+def _check_directions(study: Study, num_devices: int) -> None:
+    required = [StudyDirection.MAXIMIZE] + [StudyDirection.MINIMIZE] * num_devices
+    if study.directions != required:
+        latencies = ", ".join(["'minimize'"] * num_devices)
         came = ", ".join(direction.name.lower() for direction in study.directions)
         raise ValueError(
-            f"KnownLatencySampler needs a study with directions=['maximize', 'minimize'] (quality, latency), "
-            f"but got: {came}"
+            f"KnownLatencySampler needs a study with directions=['maximize', {latencies}] (quality, then latency on "
+            f"each of {num_devices} devices), but got: {came}"
         )

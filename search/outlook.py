@@ -68,7 +68,7 @@ class Outlook:
         scale = model.scale
         shown = scale.log_shortfalls(scale.standardised(np.array([top1 for _, top1 in measured], dtype=float)))
         front = staircase(
-            np.concatenate([tried.latencies_ms, [ms for ms, _ in measured]]),
+            np.concatenate([tried.latencies_ms[:, 0], [ms for ms, _ in measured]]),
             np.exp(np.concatenate([model.predict(tried.params)[0], shown])),
             reference_ms=reference_ms,
             reference_shortfall=reference,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -122,8 +123,8 @@ def encode(distribution: BaseDistribution, value: Any) -> float:
         return float(distribution.choices.index(value)) if value in distribution.choices else np.nan
     low, high = _bounds(distribution)
     if distribution.log:
-        low, high, value = np.log(low), np.log(high), np.log(max(value, distribution.low))
-    return float(np.clip((value - low) / (high - low), 0.0, 1.0)) if high > low else 0.0
+        low, high, value = math.log(low), math.log(high), math.log(max(value, distribution.low))
+    return min(max(float((value - low) / (high - low)), 0.0), 1.0) if high > low else 0.0
 
 
 def decode(distribution: BaseDistribution, share: float) -> Any:
@@ -148,8 +149,9 @@ def _step(rng: np.random.Generator, distribution: Any, value: Any) -> Any:
     if isinstance(distribution, CategoricalDistribution):
         others = [choice for choice in distribution.choices if choice != value]
         return others[rng.integers(len(others))] if others else value
-    share = encode(distribution, value) + rng.choice(STEP_SIZES) * rng.standard_normal()
-    return decode(distribution, float(np.clip(share, 0.0, 1.0)))
+    size = STEP_SIZES[rng.integers(len(STEP_SIZES))]
+    share = encode(distribution, value) + size * rng.standard_normal()
+    return decode(distribution, min(max(share, 0.0), 1.0))
 
 
 def _is_whole(names: frozenset[str], own: Sequence[FrozenTrial], everyone: Iterable[frozenset[str]]) -> bool:

@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import optuna
@@ -75,7 +74,7 @@ class Proposer:
     ) -> None:
         self._space = space
         self._staircase = staircase
-        self._price = cache(price)  # widening asks for the same networks again and again
+        self._price = _Remembered(price)  # widening asks for the same networks again and again
         self._budget = budget
         self._config = config
         self._seed = seed
@@ -89,9 +88,9 @@ class Proposer:
         # Of candidates as they are drawn: widening and snapping are too slow to try on every one, and change latency by
         # no more than noise. What comes of them is judged once more, by its own price, before it becomes a trial.
         self._knowledge = Knowledge(
-            latency_ms=lambda params: self._price(space.network_of(space.trial_config(params))).mean_ms,
+            latency_ms=self._latency_ms,
             max_latency_ms=budget.max_ms,
-            accepts=lambda params: isinstance(self._judge(space.trial_config(params), params), Proposal),
+            accepts=self._may_be_a_trial,
         )
         self.rejections: Counter[Rejection] = Counter()
 
@@ -286,6 +285,16 @@ class Proposer:
             return Rejection.TOO_SLOW
         return Proposal(config=config, plan=plan, latency=latency, params=dict(params))
 
+    def _latency_ms(self, params: Mapping[str, Any]) -> float:
+        return self._price(self._space.network_of_params(params)).mean_ms
+
+    def _may_be_a_trial(self, params: Mapping[str, Any]) -> bool:
+        """Whether `_judge` would make a proposal of the parameters as they were drawn, without a configuration."""
+        network = self._space.network_of_params(params)
+        if not self._budget.admits(self._price(network)):
+            return False
+        return self._space.identity_of_params(params, network) not in self._seen
+
     def _as_shadow(self, record: TrialRecord) -> optuna.trial.FrozenTrial:
         fixed = optuna.trial.FixedTrial(dict(record.params))
         self._space.suggest(fixed)
@@ -304,6 +313,19 @@ class Proposer:
             f"({self._budget.source}); raise latency.max_latency_ms or latency.max_latency_share, or lower `high` of "
             f"the keep rates in [search.space] so that fewer slow models are drawn"
         )
+
+
+class _Remembered:
+    """A price that is asked for once for each network; unlike `functools.cache`, it can be pickled if the price can."""
+
+    def __init__(self, price: Price) -> None:
+        self._price = price
+        self._known: dict[TokenPlan, Latency] = {}
+
+    def __call__(self, plan: TokenPlan) -> Latency:
+        if plan not in self._known:
+            self._known[plan] = self._price(plan)
+        return self._known[plan]
 
 
 def _new_shadow() -> optuna.Study:

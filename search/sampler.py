@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NSGA2_POPULATION = 20
 NUM_EI_CANDIDATES = 24
 NUM_CANDIDATES = 500
-"""Each is built and priced: with 1000 more from its local search, in 0.15 s."""
+"""Each is priced: with 1000 more from its local search, in 0.1 s."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

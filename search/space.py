@@ -13,11 +13,13 @@ from search.config import ExperimentConfig
 from search.corners import check_corners
 from search.default_space import default_space
 from search.domains import Choice, Domain, FloatRange, IntRange, extremes, nearest
+from search.plain_values import PlainValues
 from search.structure import Structure
 from search.trial_identity import trial_identity
 from search.warm_starts import Rates
 from spvit.errors import ConfigError
-from spvit.schedule import PruningSchedule, TokenGeometry, TokenPlan
+from spvit.options import SelectorKind
+from spvit.schedule import PackageMode, PruningSchedule, TokenGeometry, TokenPlan
 from trainers.config import LatencyTarget, TrialConfig
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class SearchSpace:
         self.structure = Structure.of(self._space, own_blocks, geometry.depth)
         self._fixed_base = config.pruning.base_keep_rate
         self._parameters = self._find_parameters()
+        self._plain_values = PlainValues(self._default, self._by_section())
         self._check_rates()
         check_corners(self)
 
@@ -190,6 +193,31 @@ class SearchSpace:
         """
         return trial_identity(config.to_dict(), self.network_of(config))
 
+    def network_of_params(self, params: Params) -> TokenPlan:
+        """What `network_of` says of the trial that parameters mean, without making it.
+
+        Raises:
+            KeyError: a parameter is missing that the others ask for.
+        """
+        return self._network(self._asked(params))
+
+    def identity_of_params(self, params: Params, network: TokenPlan) -> str:
+        """What `identity` says of the trial that parameters mean, whose network is known, without making it.
+
+        Raises:
+            KeyError: a parameter is missing that the others ask for.
+        """
+        return trial_identity(self._plain_values.of(self._asked(params)), network)
+
+    def _asked(self, params: Params) -> Params:
+        return self._walk(lambda parameter: params[parameter.name])[0]
+
+    def _network(self, asked: Params) -> TokenPlan:
+        pruning = self._default.pruning
+        package = PackageMode(asked.get("package", pruning.package))
+        selector = SelectorKind(asked.get("selector", pruning.selector))
+        return self._schedule(asked).plan(self.geometry, package, selector)
+
     @property
     def _usual_blocks(self) -> tuple[int, ...]:
         """Those of the file where the space has them, else as many as there may be nearest to that."""
@@ -209,6 +237,10 @@ class SearchSpace:
             found.append(Parameter(name=FIRST_RATE, domain=space.stage_keep_rates))
             found += [Parameter(name=f"keep{stage}_share", domain=share, stage=stage) for stage in stages]
         return (*found, *self._find_settings())
+
+    def _by_section(self) -> dict[str, tuple[str, ...]]:
+        """Names of the explored keys of each table of a trial."""
+        return {section: tuple(p.name for p in self._parameters if p.section == section) for section in SECTIONS}
 
     def _find_settings(self) -> Iterator[Parameter]:
         """Keys of the trial's tables, each behind those that it depends on."""

@@ -5,6 +5,7 @@ import pytest
 from optuna.distributions import IntDistribution
 
 from search.candidates import CandidateSource
+from search.devices import Devices
 from search.parameters import Branch, ParameterSpace
 from spvit.errors import NothingFeasibleError
 
@@ -15,14 +16,14 @@ def latency_of(params):
     return 1.0 + params["a"]
 
 
-def _pool(num=300, **kwargs):
-    source = CandidateSource(SPACE, **({"latency_ms": latency_of} | kwargs))
+def _pool(num=300, latency_ms=latency_of, max_latency_ms=None, **kwargs):
+    source = CandidateSource(SPACE, devices=Devices.of(latency_ms, max_latency_ms), **kwargs)
     return source.pool(np.random.default_rng(0), num)
 
 
 def test_every_candidate_qualifies_and_comes_once_with_its_latency():
     pool = _pool(max_latency_ms=5.0, accepts=lambda params: params["b"] != 3, known=[{"a": 0, "b": 0}])
-    assert pool.latencies_ms.tolist() == [latency_of(params) for params in pool.params]
+    assert pool.latencies_ms.tolist() == [[latency_of(params)] for params in pool.params]
     drawn = [(params["a"], params["b"]) for params in pool.params]
     assert len(set(drawn)) == len(drawn)
     assert all(a <= 4 and b != 3 and (a, b) != (0, 0) for a, b in drawn)
@@ -33,7 +34,7 @@ def test_fixed_parameters_are_in_every_candidate():
 
 
 def test_neighbours_were_not_drawn_before():
-    source = CandidateSource(SPACE, latency_ms=latency_of)
+    source = CandidateSource(SPACE, devices=Devices.of(latency_of))
     rng = np.random.default_rng(0)
     pool = source.pool(rng, 30)
     near = source.near(rng, pool.params, 5)
@@ -45,7 +46,7 @@ def test_what_lacks_a_parameter_to_be_priced_is_set_aside():
     def latency_ms(params):
         return latency_of(params) if params["a"] else params["missing"]
 
-    source = CandidateSource(SPACE, latency_ms=latency_ms)
+    source = CandidateSource(SPACE, devices=Devices.of(latency_ms))
     assert all(params["a"] for params in source.pool(np.random.default_rng(0), 300).params)
     assert source.unpriced
     assert all(params["a"] == 0 for params in source.unpriced)

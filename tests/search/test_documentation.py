@@ -51,3 +51,13 @@ def test_links_between_pages_lead_somewhere():
     ]
     assert links
     assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_example_of_the_sampler_runs(capsys):
+    page = (ROOT / "docs" / "sampler.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names = {}
+    exec(compile(example, "sampler.md", "exec"), names)  # noqa: S102  # our own page
+    front = names["study"].best_trials
+    assert len(capsys.readouterr().out.splitlines()) == len(front)
+    assert max(trial.values[1] for trial in names["study"].trials[1:]) <= 8.0  # the first one is drawn at random

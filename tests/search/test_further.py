@@ -143,7 +143,7 @@ def test_the_gain_is_the_expected_growth_of_hypervolume(space):
     outlook = Outlook.of(
         _parameters(space, params),
         [Outcome(params=p, quality=float(q)) for p, q in zip(params, qualities, strict=True)],
-        tried=Candidates(params=params, latencies_ms=latencies_ms),
+        tried=Candidates(params=params, latencies_ms=latencies_ms[:, None]),
         measured=[(3.4, 80.0)],
         reference_ms=5.5,
     )

@@ -118,3 +118,38 @@ def test_feasibility_is_that_of_the_cheapest_form(tmp_path):
 def test_unknown_forms_are_refused(tmp_path, choices, message):
     with pytest.raises(ValueError, match=message):
         choosing(tmp_path, **choices)
+
+
+EVERY_KIND = {
+    "stage_keep_rates": {"low": 0.15, "high": 0.9},
+    "pruning": {"selector": {"choices": ["light", "multi_head"]}, "package": {"choices": ["single", "none"]}},
+    "losses": {
+        "ratio": {"low": 0.1, "high": 4.0, "log": True},
+        "distillation": {"choices": [0, 0.5]},  # a whole number among fractions
+        "ratio_hinge": {"choices": [True, False]},
+    },
+    "training": {
+        "lr": {"low": 1e-4, "high": 1e-3, "log": True},
+        "freeze_epochs": {"type": "int", "low": 0, "high": 3},
+        "precision": {"choices": ["float32", "auto"]},
+        "clip_grad_norm": {"low": 0.5, "high": 2.0},
+    },
+}
+BASE_RATE = {"base_keep_rate": {"low": 0.3, "high": 0.9}, "training": {"lr": {"low": 1e-4, "high": 1e-3}}}
+
+
+@pytest.mark.parametrize("explored", [EVERY_KIND, BASE_RATE, {"losses": {"ratio": {"low": 0.1, "high": 4.0}}}])
+def test_networks_and_identities_of_parameters_are_those_of_their_trials(tmp_path, explored):
+    space = SearchSpace(tabulated.experiment(tmp_path, space=explored), tabulated.GEOMETRY)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for trial in (study.ask() for _ in range(60)):
+        config = space.suggest(trial)
+        network = space.network_of_params(trial.params)
+        assert network == space.network_of(config)
+        assert space.identity_of_params(trial.params, network) == space.identity(config)
+
+
+def test_a_value_that_its_key_may_not_have_has_no_identity(space):
+    params = {"keep1": 0.7, "keep2_share": 0.5, "keep3_share": 0.5, "ratio": -1.0}
+    with pytest.raises(ValueError, match="greater than or equal to 0"):
+        space.identity_of_params(params, space.network_of_params(params))
