@@ -32,7 +32,8 @@ from search.config import ExperimentConfig
 from search.experiment import validate
 from search.further import further_trials
 from search.pareto import hypervolume
-from search.proposer import Proposal, Proposer
+from search.proposal import Proposal
+from search.proposer import Proposer
 from search.records import Latency, StudyRecord, TrialRecord, TrialState
 from search.retarget import retarget
 from search.selection import front_trials, trial_points

@@ -15,6 +15,20 @@ Price = Callable[[TokenPlan], Latency]
 """What a network costs on the device, such as a latency table predicts it."""
 
 
+class RememberedPrice:
+    """A price that is asked for once for each network; unlike `functools.cache`, it can be pickled if the price can."""
+
+    def __init__(self, price: Price) -> None:
+        self._price = price
+        self._known: dict[TokenPlan, Latency] = {}
+
+    def __call__(self, plan: TokenPlan) -> Latency:
+        """What a network costs."""
+        if plan not in self._known:
+            self._known[plan] = self._price(plan)
+        return self._known[plan]
+
+
 def price_from(table: LatencyTable) -> Price:
     """What networks cost by a latency table."""
     predictor = Predictor(table)

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from search.ending import Ending
 from search.limits import Limits
 from search.listener import StudyListener
-from search.proposer import Proposal, Proposer
+from search.proposal import Proposal
+from search.proposer import Proposer
 from search.pruner import PeerPruner
 from search.records import EndCause, Origin, SearchEnd, TrialRecord, TrialState
 from search.retries import INTERRUPTED, LOST, root_of, trials_to_retry

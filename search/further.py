@@ -14,7 +14,8 @@ from search.candidates import Candidates
 from search.outcomes import Outcome, outcomes
 from search.outlook import Forecast, Outlook
 from search.parameters import ParameterSpace
-from search.proposer import Proposal, Proposer
+from search.proposal import Proposal
+from search.proposer import Proposer
 from search.records import Latency, StudyRecord, TrialState
 from search.search_config import SamplerName, SearchConfig
 from search.space import SearchSpace

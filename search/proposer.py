@@ -5,22 +5,24 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import optuna
 from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
 
-from search.budget import LatencyBudget, Price
+from search.budget import LatencyBudget, Price, RememberedPrice
 from search.outcomes import CURVE
-from search.records import Latency, Origin, Rejection, TrialRecord, TrialState
+from search.proposal import Proposal
+from search.records import Origin, Rejection, TrialRecord, TrialState
 from search.sampler import Knowledge, SamplerFactory, draw_seed, make_sampler
 from search.search_config import SamplerName, SearchConfig
 from search.space import SearchSpace
-from search.staircase import Staircase, widen
+from search.staircase import Staircase
 from search.starts import Start, enqueued_starts, named_starts
 from search.warm_starts import Gauge
+from search.widening import Widening
 from spvit.errors import NothingFeasibleError
 from spvit.schedule import PruningSchedule, TokenPlan
 from trainers.config import TrialConfig
@@ -34,23 +36,6 @@ NUM_INFORMED_DRAWS = 8
 """The same for the sampler that knows latency, whose draws can be nothing worse than duplicates."""
 NUM_RANDOM_DRAWS = 2000
 """Further draws at random: enough to hit a feasible share of 0.2 % with 98 % probability."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Proposal:
-    """A configuration that may become a trial."""
-
-    config: TrialConfig
-    plan: TokenPlan
-    latency: Latency
-    params: Mapping[str, Any]
-    origin: Origin = Origin.SAMPLER
-    label: str = ""
-    retry_of: int | None = None
-    curve: tuple[float, ...] = ()
-    """Epochs that an interrupted trial had finished; only a retry has any."""
-    epoch_s: tuple[float, ...] = ()
-    """How long they took, in seconds."""
 
 
 class Proposer:
@@ -73,10 +58,12 @@ class Proposer:
         sampler_factory: SamplerFactory = make_sampler,
     ) -> None:
         self._space = space
-        self._staircase = staircase
-        self._price = _Remembered(price)  # widening asks for the same networks again and again
+        self._price = RememberedPrice(price)  # widening asks for the same networks again and again
         self._budget = budget
         self._config = config
+        self._widening = Widening(
+            space=space, price=self._price, budget=budget, staircase=staircase, is_wanted=config.widen
+        )
         self._seed = seed
         self._make_sampler = sampler_factory
         self._shadow = _new_shadow()
@@ -118,7 +105,7 @@ class Proposer:
         drawn: Counter[Rejection] = Counter()
         for draw in range(NUM_MODEL_DRAWS + NUM_RANDOM_DRAWS):
             trial = self._ask(number, draw)
-            verdict = self._judge(self._widened(self._space.suggest(trial)), trial.params)
+            verdict = self._judge(self._widening(self._space.suggest(trial)), trial.params)
             if isinstance(verdict, Proposal):
                 return self._accept(verdict, number, trial)
             self._shadow.tell(trial, state=OptunaState.FAIL)
@@ -192,7 +179,7 @@ class Proposer:
             self._shadow.enqueue_trial(dict(start.params))
             trial = self._ask(number, draw=0)
             config = self._space.suggest(trial)
-            verdict = self._judge(config if start.is_exact else self._widened(config), trial.params)
+            verdict = self._judge(config if start.is_exact else self._widening(config), trial.params)
             if isinstance(verdict, Proposal):
                 named = replace(verdict, origin=start.origin, label=start.label)
                 return self._accept(named, number, trial)
@@ -239,31 +226,6 @@ class Proposer:
         self._seen.add(self._space.identity(proposal.config))
         self._shadow_numbers[number] = trial.number
         return proposal
-
-    def _widened(self, config: TrialConfig) -> TrialConfig:
-        """The trial with every token that costs nothing, if its stage keep rates are what is explored."""
-        if self._space.stage_rates is None or not self._config.widen:
-            return config
-        pruning, geometry = config.pruning, self._space.geometry
-
-        def plan(schedule: PruningSchedule) -> TokenPlan:
-            return schedule.plan(geometry, pruning.package, pruning.selector)
-
-        schedule = widen(
-            pruning.schedule,
-            num_patches=[geometry.levels[geometry.level_of(block)].num_patches for block in pruning.schedule.blocks],
-            plan=plan,
-            cost=lambda plan: self._price(plan).high_ms,  # what the budget is held against
-        )
-        schedule = self._snapped(schedule, plan)
-        return config.model_copy(update={"pruning": pruning.model_copy(update={"schedule": schedule})})
-
-    def _snapped(self, schedule: PruningSchedule, plan: Callable[[PruningSchedule], TokenPlan]) -> PruningSchedule:
-        """The schedule at the right edges of its plateaus, unless what calls them level, noise, exceeds the budget."""
-        if self._staircase is None:
-            return schedule
-        snapped = self._staircase.snapped(schedule, plan)
-        return snapped if self._budget.admits(self._price(plan(snapped))) else schedule
 
     def _ask(self, number: int, draw: int) -> optuna.Trial:
         name = self._config.sampler
@@ -313,19 +275,6 @@ class Proposer:
             f"({self._budget.source}); raise latency.max_latency_ms or latency.max_latency_share, or lower `high` of "
             f"the keep rates in [search.space] so that fewer slow models are drawn"
         )
-
-
-class _Remembered:
-    """A price that is asked for once for each network; unlike `functools.cache`, it can be pickled if the price can."""
-
-    def __init__(self, price: Price) -> None:
-        self._price = price
-        self._known: dict[TokenPlan, Latency] = {}
-
-    def __call__(self, plan: TokenPlan) -> Latency:
-        if plan not in self._known:
-            self._known[plan] = self._price(plan)
-        return self._known[plan]
 
 
 def _new_shadow() -> optuna.Study:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import pairwise, product
 from math import isclose
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,9 @@ from search.conditions import Values, has_effect, in_asking_order
 from search.config import ExperimentConfig
 from search.corners import check_corners
 from search.default_space import default_space
-from search.domains import Choice, Domain, FloatRange, IntRange, extremes, nearest
+from search.domains import Domain, FloatRange, extremes, nearest
 from search.plain_values import PlainValues
+from search.space_parameter import Parameter
 from search.structure import Structure
 from search.trial_identity import trial_identity
 from search.warm_starts import Rates
@@ -30,21 +30,6 @@ FIRST_RATE = "keep1"
 BASE_RATE = "base_keep_rate"
 
 Params = Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Parameter:
-    """Something that is explored, and when it is asked for.
-
-    Attributes:
-        section: the table of the trial that it is a key of; empty for what makes up the schedule.
-        stage: the selector (1, 2, ...) without which there is no such parameter.
-    """
-
-    name: str
-    domain: Domain
-    section: str = ""
-    stage: int = 0
 
 
 class SearchSpace:
@@ -96,7 +81,7 @@ class SearchSpace:
 
     def suggest(self, trial: BaseTrial) -> TrialConfig:
         """Draws every parameter from a trial of any study and says what it means."""
-        return self._config(*self._walk(lambda parameter: _suggest(trial, parameter.name, parameter.domain)))
+        return self._config(*self._walk(lambda parameter: parameter.suggested(trial)))
 
     def trial_config(self, params: Params) -> TrialConfig:
         """The trial that parameters mean; the inverse of `suggest`, used when a study is resumed.
@@ -226,10 +211,7 @@ class SearchSpace:
 
     def _find_parameters(self) -> tuple[Parameter, ...]:
         space, stages = self._space, range(2, max(self.structure.numbers) + 1)
-        found = [
-            Parameter(name=name, domain=domain, stage=_stage_of(name))
-            for name, domain in self.structure.domains.items()
-        ]
+        found = [Parameter.of_structure(name, domain) for name, domain in self.structure.domains.items()]
         if space.base_keep_rate is not None:
             found.append(Parameter(name=BASE_RATE, domain=space.base_keep_rate))
         if space.stage_keep_rates is not None:
@@ -303,18 +285,3 @@ class SearchSpace:
                 "search.space.blocks and search.space.num_selectors need keep rates for any number of selectors: "
                 "explore search.space.stage_keep_rates or search.space.base_keep_rate, or set pruning.base_keep_rate"
             )
-
-
-def _stage_of(name: str) -> int:
-    """The selector that a parameter of the structure places; 0 for what is always asked."""
-    return int(name.removeprefix("block").removesuffix("_share")) if name.endswith("_share") else 0
-
-
-def _suggest(trial: BaseTrial, name: str, domain: Domain) -> Any:
-    match domain:
-        case FloatRange():
-            return trial.suggest_float(name, domain.low, domain.high, log=domain.log)
-        case IntRange():
-            return trial.suggest_int(name, domain.low, domain.high, log=domain.log)
-        case Choice():
-            return trial.suggest_categorical(name, domain.choices)

@@ -15,7 +15,7 @@ from optuna.trial import create_trial
 
 from search import study_attrs as names
 from search.config import ExperimentConfig
-from search.proposer import Proposal
+from search.proposal import Proposal
 from search.records import Latency, Rejection, SearchEnd, StudyRecord, TrialRecord, TrialState
 from search.retries import INTERRUPTED
 from search.space import SearchSpace

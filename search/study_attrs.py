@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from search.proposer import Proposal
+from search.proposal import Proposal
 from search.records import EndCause, Latency, Origin, Rejection, SearchEnd, StudyRecord, TrialRecord, TrialState
 from search.usage import Usage
 from spvit.options import TokenForm

@@ -14,7 +14,8 @@ from latency_tables.table import LatencyTable
 from search.budget import LatencyBudget, price_from
 from search.config import ExperimentConfig
 from search.experiment import validate
-from search.proposer import Proposal, Proposer
+from search.proposal import Proposal
+from search.proposer import Proposer
 from search.space import SearchSpace
 from search.study import StudyFacts, StudyStore
 from spvit.factory import create_backbone
