@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.candidates import Candidates
-from search.ehvi import Staircase, expected_improvement, staircase
+from search.ehvi import Staircase, expected_improvement, put, staircase
 from search.gp import distances
 from search.parameters import ParameterSpace
 from search.quality_model import QualityModel, inputs
@@ -29,16 +29,26 @@ class Acquisition:
         fronts: what the trials are believed to reach on each device, which is less noisy than what they showed.
         spans_ms: from the fastest candidate to the reference latency of each device, which makes milliseconds of a slow
             device and of a fast one the same: gains are summed over devices.
+        cap_weights: what the best quality anywhere within a device's cap counts; 0 where there is none.
         members: configurations on a front.
     """
 
     model: QualityModel
     fronts: tuple[Staircase, ...]
     spans_ms: tuple[float, ...]
+    cap_weights: tuple[float, ...]
     members: list[Mapping[str, Any]]
 
     @classmethod
-    def of(cls, model: QualityModel, *, tried: Candidates, pool: Candidates, caps_ms: tuple[float, ...]) -> Acquisition:
+    def of(
+        cls,
+        model: QualityModel,
+        *,
+        tried: Candidates,
+        pool: Candidates,
+        caps_ms: tuple[float, ...],
+        cap_weight: float = 0.0,
+    ) -> Acquisition:
         """The worth with these trials, running ones included.
 
         Args:
@@ -46,6 +56,7 @@ class Acquisition:
             tried: the trials' configurations.
             pool: random feasible configurations; they set the reference point.
             caps_ms: the reference latency of each device where it is finite.
+            cap_weight: what the best quality anywhere within a cap counts beside the mean over all latencies up to it.
         """
         slow_ms = np.quantile(pool.latencies_ms, REFERENCE_LATENCY_QUANTILE, axis=0)
         references_ms = np.where(np.isfinite(caps_ms), caps_ms, slow_ms)
@@ -61,14 +72,19 @@ class Acquisition:
             model=model,
             fronts=fronts,
             spans_ms=tuple(np.where(spans_ms > 0, spans_ms, 1.0).tolist()),
+            cap_weights=tuple(cap_weight if np.isfinite(cap_ms) else 0.0 for cap_ms in caps_ms),
             members=[params for params, is_member in zip(tried.params, on_front, strict=True) if is_member],
         )
 
     def gains(self, candidates: Candidates) -> NDArray[np.float64]:
         """Expected gain of quality over the span of latencies, summed over devices, (num_candidates,)."""
-        beliefs, gains = self.model.predict(candidates.params), np.zeros(len(candidates))
-        for own_ms, front, span_ms in zip(candidates.latencies_ms.T, self.fronts, self.spans_ms, strict=True):
-            gains += expected_improvement(front, own_ms, *beliefs) / span_ms
+        means, stds = self.model.predict(candidates.params)
+        gains = np.zeros(len(candidates))
+        devices = zip(candidates.latencies_ms.T, self.fronts, self.spans_ms, self.cap_weights, strict=True)
+        for own_ms, front, span_ms, cap_weight in devices:
+            gains += expected_improvement(front, own_ms, means, stds) / span_ms
+            if cap_weight:
+                gains += cap_weight * put(front.shortfalls[-1], means, stds)
         return gains
 
 

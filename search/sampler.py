@@ -80,6 +80,7 @@ def make_sampler(name: SamplerName, *, seed: int, num_startup_trials: int, knowl
                 return KnownLatencyDraw(
                     knowledge.latency_ms,
                     max_latency_ms=knowledge.max_latency_ms,
+                    cap_weight=0.0,  # a study's result is its whole front; without a budget the cap is the dense model
                     accepts=knowledge.accepts,
                     space=knowledge.space,
                     seed=seed,

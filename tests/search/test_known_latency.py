@@ -223,7 +223,8 @@ def test_other_directions_are_refused(directions):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("max_latency_ms", 0.0), ("seed", -1), ("num_startup_trials", 0), ("num_candidates", 0)]
+    ("name", "value"),
+    [("max_latency_ms", 0.0), ("seed", -1), ("cap_weight", -1.0), ("num_startup_trials", 0), ("num_candidates", 0)],
 )
 def test_numbers_out_of_range_are_refused(name, value):
     with pytest.raises(ValueError, match=rf"{name} must be .* but got {value}"):

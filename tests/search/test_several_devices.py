@@ -9,6 +9,7 @@ from optuna.trial import create_trial
 from search import KnownLatencySampler
 from search.acquisition import Acquisition
 from search.candidates import Candidates
+from search.ehvi import expected_improvement, put
 from search.outcomes import Outcome
 from search.parameters import Branch, ParameterSpace
 from search.quality_model import QualityModel
@@ -68,16 +69,34 @@ def test_gains_are_those_of_the_devices_added():
     tried = [outcome.params for outcome in known]
     pool = SPACE_OF_BOTH.draw(np.random.default_rng(0), 50)
 
-    def gains(*functions):
+    def acquisition(*functions, caps_ms=None):
         priced = [
             Candidates(params=params, latencies_ms=np.array([[f(p) for f in functions] for p in params]))
             for params in (tried, pool)
         ]
-        caps_ms = (math.inf,) * len(functions)
-        return Acquisition.of(model, tried=priced[0], pool=priced[1], caps_ms=caps_ms).gains(priced[1])
+        caps_ms = caps_ms or (math.inf,) * len(functions)
+        return Acquisition.of(model, tried=priced[0], pool=priced[1], caps_ms=caps_ms), priced[1]
+
+    def gains(*functions):
+        found, candidates = acquisition(*functions)
+        return found.gains(candidates)
 
     assert gains(on_phone, on_server) == pytest.approx(gains(on_phone) + gains(on_server))
     assert np.argmax(gains(on_phone)) != np.argmax(gains(on_server))
+
+
+def test_the_best_quality_within_a_cap_counts_beside_the_area():
+    known = [Outcome(params={"deep": d, "wide": w}, quality=80 + d + w) for d in (0.1, 0.9) for w in (0.2, 0.7)]
+    model = QualityModel.fit(SPACE_OF_BOTH, known, None)
+    tried, pool = (
+        Candidates(params=params, latencies_ms=np.array([[on_server(p)] for p in params]))
+        for params in ([outcome.params for outcome in known], SPACE_OF_BOTH.draw(np.random.default_rng(0), 50))
+    )
+    capped = Acquisition.of(model, tried=tried, pool=pool, caps_ms=(2.2,), cap_weight=3.0)
+    means, stds = model.predict(pool.params)
+    area = expected_improvement(capped.fronts[0], pool.latencies_ms[:, 0], means, stds) / capped.spans_ms[0]
+    best = np.min(np.exp(model.predict(tried.params)[0]))
+    assert capped.gains(pool) == pytest.approx(area + 3.0 * put(best, means, stds))
 
 
 def test_both_fronts_gain_from_one_training():
