@@ -123,11 +123,16 @@ class Predictor:
         return LatencyEstimate(mean_ms=mean, low_ms=max(low, 0.0), high_ms=high)
 
     def _half(self, mean: Any, rows: Any) -> Any:
-        """Half an interval, from what the mean is and what the rows may be off, in ms; numbers or arrays."""
+        """Half an interval, from what the mean is and what the rows may be off, in ms; numbers or arrays.
+
+        Never more than both in squares, however sure the rows of the checked models were.
+        """
         residual = self._residual * mean
         if self._widest is None:
             return np.hypot(rows, residual)
-        return np.maximum(residual, self._residual * rows / self._widest) if self._widest else residual
+        if not self._widest:
+            return residual
+        return np.clip(self._residual * rows / self._widest, residual, np.hypot(rows, residual))
 
     def _widest_doubt(self) -> float | None:
         """The most that rows leave in doubt, as a share, of the models that were measured; None if none was."""

@@ -35,7 +35,9 @@ class PeerPruner:
 
     def __init__(self, config: SearchConfig, training: TrainingConfig, study_name: str) -> None:
         self._epochs = training.epochs
+        self._is_grace_given = config.grace_epochs is not None
         self._grace = config.grace_epochs if config.grace_epochs is not None else training.freeze_epochs + 1
+        self._graces: dict[int, int] = {}
         self._rule = _make_rule(config, self._grace, self._epochs, study_name)
         self._peers: dict[int, FrozenTrial] = {}
 
@@ -43,9 +45,9 @@ class PeerPruner:
         """Takes over the trials of a study that goes on; rungs are found again by going through their curves."""
         for record in records:
             self.update(record)
-        for peer in self._peers.values():
+        for number, peer in self._peers.items():
             curve = peer.intermediate_values
-            for epoch in range(self._grace + 1, len(curve) + 1):
+            for epoch in range(self._graces[number] + 1, len(curve) + 1):
                 peer.intermediate_values = {step: curve[step] for step in range(1, epoch + 1)}
                 self._rule.reason_to_stop(peer, self._peers.values())
             peer.intermediate_values = curve
@@ -55,6 +57,7 @@ class PeerPruner:
         if record.state is TrialState.FAIL:
             self._peers.pop(record.number, None)
             return
+        self._graces[record.number] = self._grace_of(record)
         peer = as_peer(record)
         if before := self._peers.get(record.number):
             peer.system_attrs = before.system_attrs
@@ -67,10 +70,15 @@ class PeerPruner:
         epoch = record.num_epochs
         if record.state.is_finished or record.origin is Origin.BASELINE:
             return GOES_ON
-        if epoch <= self._grace or epoch >= self._epochs:
+        if epoch <= self._graces[record.number] or epoch >= self._epochs:
             return GOES_ON
         reason = self._rule.reason_to_stop(self._peers[record.number], self._peers.values())
         return Verdict(goes_on=False, reason=reason) if reason else GOES_ON
+
+    def _grace_of(self, record: TrialRecord) -> int:
+        """What is given, or no fewer than its own frozen epochs and one: a search may explore how many are frozen."""
+        frozen = record.config.get("training", {}).get("freeze_epochs", 0)
+        return self._grace if self._is_grace_given else max(self._grace, frozen + 1)
 
 
 class ParetoRule:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search.config import ExperimentConfig
 from search.recorded import RecordedStudy, RecordedTrial
@@ -14,6 +15,9 @@ from search.records import Latency
 from search.space import SearchSpace
 from spvit.schedule import TokenPlan
 from trainers.config import TrialConfig
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
 
 NEVER = Latency(mean_ms=math.inf, low_ms=math.inf, high_ms=math.inf)
 
@@ -43,6 +47,11 @@ class RecordedSpace(SearchSpace):
         """The trial that was trained; what the parameters mean by themselves where they were not recorded."""
         return self._configs.get(params_key(params)) or super().trial_config(params)
 
+    def suggest(self, trial: BaseTrial) -> TrialConfig:
+        """See `trial_config`, for parameters that are drawn."""
+        params, values = self._walk(lambda parameter: parameter.suggested(trial))
+        return self._configs.get(params_key(params)) or self._config(params, values)
+
     def network_of_params(self, params: Mapping[str, Any]) -> TokenPlan:
         """The network of the trial that parameters mean."""
         return self.network_of(self.trial_config(params))
@@ -70,8 +79,10 @@ class RecordedSpace(SearchSpace):
 
     def _distinct(self, recorded: RecordedStudy) -> tuple[RecordedTrial, ...]:
         kept: dict[str, RecordedTrial] = {}
-        for trial in recorded.trials:
-            config = TrialConfig.model_validate(trial.config)
+        for whole in recorded.trials:
+            config = TrialConfig.model_validate(whole.config)
+            # A study may have asked for what has no effect; a search does not.
+            trial = replace(whole, params=self._asked(whole.params))
             if kept.setdefault(self.identity(config), trial) is trial:
                 self._configs[params_key(trial.params)] = config
         return tuple(kept.values())

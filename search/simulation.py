@@ -32,6 +32,7 @@ from search.study import StudyFacts, StudyStore
 from spvit.errors import NothingFeasibleError
 from trainers.metrics import EpochMetrics, Evaluation
 
+STOPPING_RULES = ("max_wall_time_s", "max_gpu_hours", "target_top1", "patience_trials")
 SOURCE = "the recorded study's experiment"
 
 
@@ -171,7 +172,7 @@ class Replay:
     def _driver(self, experiment: ExperimentConfig) -> tuple[SearchDriver, StudyStore]:
         facts = StudyFacts(dense_latency=self._dense, max_latency_ms=self.budget.max_ms, table_sha256="")
         store = StudyStore.in_memory(experiment, facts, self._space)
-        proposer = Proposer(
+        proposer = _WithoutBaseline(
             self._space,
             price=self._space.price,
             budget=self.budget,
@@ -225,6 +226,13 @@ class Replay:
         )
 
 
+class _WithoutBaseline(Proposer):
+    """The fixed schedule of the experiment file was no trial of the sampler's, and is not recorded."""
+
+    def baseline(self) -> None:
+        """None, whatever the file names."""
+
+
 def simulate(
     recorded: RecordedStudy,
     *,
@@ -243,9 +251,12 @@ def simulate(
 
 
 def _experiment_of(recorded: RecordedStudy) -> ExperimentConfig:
-    """The recorded experiment without what only networks that were not recorded could serve."""
+    """The recorded experiment without what only networks that were not recorded could serve.
+
+    Nor does it end early: its rules are about another search, and two of them about time on another clock.
+    """
     values = tomllib.loads(recorded.experiment)
-    for key in ("base_keep_rate", "stage_keep_rates"):
-        values.get("pruning", {}).pop(key, None)
-    values.setdefault("search", {}).update(warm_starts=False, widen=False)
+    values.setdefault("search", {}).update(warm_starts=False, widen=False, enqueue=[])
+    for rule in STOPPING_RULES:
+        values["search"].pop(rule, None)
     return validate(values, source=SOURCE)

@@ -49,7 +49,9 @@ def show(table: Path, *, as_json: bool) -> None:
     emit(table_document(loaded), lambda: table_text(loaded), as_json=as_json)
 
 
-@command.command("list", epilog=epilog("spvit-search table list", "table"))
+@command.command(
+    "list", epilog=epilog("spvit-search table list ", "table"), short_help="List the tables that come with the program."
+)
 @json_option
 def list_(*, as_json: bool) -> None:
     """List the tables that come with the program: which models, which devices, how well they predict."""

@@ -68,7 +68,7 @@ def _check_end(trial, story):
             assert trial.top1 == trial.curve[-1]
         case ["epoch", epoch]:
             assert trial.state is TrialState.PRUNED
-            assert trial.reason.startswith(f"after epoch {epoch}: ")
+            assert trial.reason.startswith(f"at epoch {epoch}: ")
             assert trial.num_epochs == int(epoch)
         case _:
             pytest.fail(f"trial {trial.number} ended with {story[-1]!r}")

@@ -138,4 +138,4 @@ def test_a_model_without_trained_weights_is_refused_before_anything_is_measured(
     untrained = write_experiment(tmp_path, "untrained", ("checkpoint =", "# checkpoint ="))
     _, err = call("progressive", untrained, code=3)
     assert "needs trained weights: set model.checkpoint or model.pretrained" in err
-    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "runs" / "untrained").exists()

@@ -17,7 +17,7 @@ SURFACE = {
     "run": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address"},
     "profile": EXPERIMENT_OPTIONS | {"EXPERIMENT"},
     "table": set(),
-    "plan": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address", "--profile", "--no-profile"},
+    "plan": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address", "--profile", "--no-profile", "--curves"},
     "launch": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address", "--profile", "--no-profile"},
     "resume": STUDY_OPTIONS | {"STUDY", "--address"},
     "status": STUDY_OPTIONS | {"STUDY"},

@@ -45,7 +45,7 @@ def experiment_for(path, **latency):
         "study": {"name": "tiny"},
         "model": {"name": NAME, "args": ARGS},
         "data": {"format": "npz", "path": "data"},
-        "latency": {"batch_size": 8, "table": str(path), **latency},
+        "latency": {"batch_size": 8, **({"table": str(path)} if path else {}), **latency},
     }
     return validate(values, source="test")
 
@@ -107,7 +107,7 @@ def test_what_was_priced_already_gets_no_other_table(measured, tmp_path, file):
         required_table(None, tmp_path / "tiny", may_measure=True)
     measured.save(tmp_path / "tiny" / TABLE_FILE)
     with pytest.raises(UsageError, match="was priced with its latency table, so that cannot be measured anew"):
-        measure_study_table(experiment_for(""), tmp_path / "tiny", progress=lambda _share, _text: None)
+        measure_study_table(experiment_for(None), tmp_path / "tiny", progress=lambda _share, _text: None)
 
 
 def test_another_devices_table_is_accepted_on_purpose_and_said_to_be_unchecked(drifted, tmp_path):

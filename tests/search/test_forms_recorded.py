@@ -16,7 +16,7 @@ def test_a_trial_keeps_the_form_of_its_evaluation(tmp_path, form):
     config = tabulated.experiment(tmp_path)
     store = tabulated.make_store(config)
     store.start(tabulated.make_proposer(config).propose(0))
-    store.report_epoch(0, 1, 61.5, form)
+    store.report_epoch(0, 1, 61.5, form, seconds=2.5)
     trial = store.complete(0, 61.5)
     assert trial.form is form
     study = read_study(tmp_path / "toy")

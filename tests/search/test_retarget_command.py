@@ -191,7 +191,7 @@ def test_nothing_within_the_budget_names_the_fastest_and_still_tells_the_rest(ru
             "other_name",
             r"other_name\.json does not fit study 'small'.*backbone is 'deit_tiny_patch16_224' in the table",
         ),
-        ("deeper", r"deeper\.json does not fit study 'small'.*shape is .*depth=4"),
+        ("deeper", r"deeper\.json does not fit study 'small'.*shape.depth is 4 in the table"),
         ("light", r"light\.json does not fit study 'small'.*light selectors cost, but not multi_head"),
         ("attention", r"attention\.json does not fit study 'small'.*head_weighting"),
     ],

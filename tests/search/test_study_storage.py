@@ -1,5 +1,6 @@
 import sqlite3
 import stat
+from dataclasses import replace
 from datetime import datetime
 
 import optuna
@@ -79,9 +80,10 @@ def test_a_study_is_written_ahead_on_a_local_disk_alone_and_read_at_any_time(tmp
     monkeypatch.setattr("search.storage.is_local", lambda _: is_local)
     store = tabulated.make_store(tabulated.experiment(tmp_path))
     trial = store.start(tabulated.make_proposer(tabulated.experiment(tmp_path)).propose(0))
-    store.report_epoch(trial.number, 1, 61.0)
+    store.report_epoch(trial.number, 1, 61.0, seconds=2.5)
     assert _journal_mode(tmp_path / "toy" / "study.db") == mode
-    assert read_study(tmp_path / "toy").trials == store.trials
+    (read,) = read_study(tmp_path / "toy").trials
+    assert replace(read, epoch_s=(2.5,)) == store.trial(trial.number)  # seconds are written when the trial ends
     store.complete(trial.number, 61.0)
     assert read_study(tmp_path / "toy").trials == store.trials
 

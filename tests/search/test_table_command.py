@@ -33,6 +33,7 @@ batch_size = 4
 """
 RATIOS = "keep_ratio,block_ms\n1.0,1.7\n0.5,0.9\n"
 SUBCOMMANDS = {
+    "list": {"--json"},
     "show": {"TABLE", "--json"},
     "check": {"TABLE", "EXPERIMENT", "--set", "--measure", "--json"},
     "compare": {"A", "B", "--json"},
