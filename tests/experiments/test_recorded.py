@@ -26,6 +26,7 @@ def test_it_is_of_the_experiment_beside_it(recorded: RecordedStudy) -> None:
     for section in ("pruning", "losses", "training", "search", "latency"):
         assert getattr(kept, section) == getattr(beside, section)
     assert (FOLDER / kept.data.path).resolve() == beside.data.path.resolve()
+    assert len(recorded.trials) >= 150
     assert recorded.epochs >= 12
 
 
