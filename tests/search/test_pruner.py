@@ -92,3 +92,14 @@ def test_pareto_says_what_could_not_be_reached_any_more(tmp_path):
         r"at epoch 2: 95 % upper bound \d\d\.\d % at 10\.45 ms lies under trial 4, 85\.0 % at 10\.40 ms", reason
     )
     assert _judge(pruner, 98, 10.45, (72.0, 84.0)).goes_on
+
+
+def test_a_trial_that_freezes_its_backbone_longer_has_a_longer_grace(tmp_path):
+    """Where a search explores how long it is frozen; a grace that is given holds for all."""
+    frozen = {"config": {"training": {"freeze_epochs": 2}}}
+    known = [_trial(n, 10.0, (70.0 + n, 80.0 + n, 82.0, 83.0)) for n in range(5)]
+    for given, goes_on in ((None, True), (1, False)):
+        pruner = _pruner(tmp_path, PrunerName.MEDIAN, grace_epochs=given)
+        pruner.restore(known)
+        assert _judge(pruner, 99, 10.0, (69.0, 70.0), **frozen).goes_on is goes_on
+        assert not _judge(pruner, 98, 10.0, (69.0, 70.0)).goes_on
