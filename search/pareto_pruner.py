@@ -78,7 +78,7 @@ class ParetoPruner(BasePruner):  # type: ignore[misc]  # Optuna is not followed 
         latency_ms: LatencyOf | str,
         *,
         max_latency_ms: float | None = None,
-        confidence: float = 0.95,
+        confidence: float = 0.99,
         n_warmup_steps: int = 1,
         curve: str | None = None,
     ) -> None:

@@ -50,7 +50,7 @@ class SearchConfig(FrozenConfig):
         default=None, ge=1, description="Epochs before a trial may be pruned; freeze_epochs + 1 if absent."
     )
     pruner_confidence: OpenShare = Field(
-        default=0.95, description="Of the upper bound of final accuracy under which `pareto` stops a trial."
+        default=0.99, description="Of the upper bound of final accuracy under which `pareto` stops a trial."
     )
     latency_tolerance: Share = Field(
         default=0.02,

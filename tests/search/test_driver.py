@@ -82,7 +82,7 @@ def test_a_trial_that_cannot_reach_the_front_is_pruned_with_the_numbers_that_say
     tabulated.run(tabulated.make_driver(config))
     pruned = [trial for trial in read_study(tmp_path / "toy").trials if trial.state is TrialState.PRUNED]
     sentence = (
-        r"at epoch [23]: 95 % upper bound [\d.]+ % at [\d.]+ ms lies under trial (\d+), ([\d.]+) % at ([\d.]+) ms"
+        r"at epoch [23]: 99 % upper bound [\d.]+ % at [\d.]+ ms lies under trial (\d+), ([\d.]+) % at ([\d.]+) ms"
     )
     said = [re.fullmatch(sentence, trial.reason) for trial in pruned]
     assert said

@@ -55,7 +55,7 @@ def test_the_reason_names_bound_rival_and_both_latencies():
     reason = ParetoPruner("latency_ms").judge(study, _asked(study, 8.1, _curve(60, 70)[:4]))
     assert (reason.step, reason.rival, reason.rival_latency_ms) == (4, 5, 8.0)
     assert reason.bound < reason.rival_value == pytest.approx(82.0)
-    expected = f"at epoch 4: 95 % upper bound {reason.bound:.1f} % at 8.10 ms lies under trial 5, 82.0 % at 8.00 ms"
+    expected = f"at epoch 4: 99 % upper bound {reason.bound:.1f} % at 8.10 ms lies under trial 5, 82.0 % at 8.00 ms"
     assert reason.to_text(step="epoch", unit=" %") == expected
 
 

@@ -89,7 +89,7 @@ def test_pareto_says_what_could_not_be_reached_any_more(tmp_path):
     pruner.restore([_trial(n, 10.0 + n / 10, (70.0 + n % 3, 78.0 + n, 80.0 + n, 81.0 + n)) for n in range(6)])
     reason = _judge(pruner, 99, 10.45, (61.0, 62.0)).reason
     assert re.fullmatch(
-        r"at epoch 2: 95 % upper bound \d\d\.\d % at 10\.45 ms lies under trial 4, 85\.0 % at 10\.40 ms", reason
+        r"at epoch 2: 99 % upper bound \d\d\.\d % at 10\.45 ms lies under trial 4, 85\.0 % at 10\.40 ms", reason
     )
     assert _judge(pruner, 98, 10.45, (72.0, 84.0)).goes_on
 
