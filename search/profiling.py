@@ -77,6 +77,15 @@ def check_experiment_table(table: LatencyTable, experiment: ExperimentConfig) ->
         num_threads=latency.num_threads,
         shape=experiment_shape(experiment),
     )
+    check_selectors(table, experiment)
+
+
+def check_selectors(table: LatencyTable, experiment: ExperimentConfig) -> None:
+    """Refuses a table that does not price every selector that the experiment may have.
+
+    Raises:
+        LatencyTableError: names what is missing.
+    """
     for kind in experiment.selector_kinds:
         table.selections_of(kind)
     check_head_weighting(table, experiment)

@@ -7,10 +7,10 @@ from pathlib import Path
 from latency_tables.device import DeviceFingerprint
 from latency_tables.key import DType, Runtime, TableKey
 from latency_tables.store import SHIPPED_TABLES, find_table
-from latency_tables.table import LatencyTable
+from latency_tables.table import PROTOCOL_VERSION, LatencyTable
 from search.config import ExperimentConfig
 from search.latency_options import TargetDevice
-from search.profiling import check_experiment_table, experiment_shape, save_with_pictures
+from search.profiling import check_selectors, experiment_shape, save_with_pictures
 from search.table_files import required_table
 from spvit.errors import LatencyTableError
 
@@ -41,10 +41,10 @@ def shipped_table(experiment: ExperimentConfig) -> LatencyTable | None:
     if experiment.latency.target is TargetDevice.OTHER_DEVICE:
         return None
     table = find_table([SHIPPED_TABLES], _key(experiment))
-    if table is None:
+    if table is None or table.protocol_version != PROTOCOL_VERSION:
         return None
     try:
-        check_experiment_table(table, experiment)
+        check_selectors(table, experiment)  # all else is in the key
     except LatencyTableError:
         return None
     return table
