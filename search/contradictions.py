@@ -40,7 +40,7 @@ def _of_training(experiment: ExperimentConfig) -> Iterator[str]:
     training, search = experiment.training, experiment.search
     if search.pruner is not PrunerName.NONE and sure_epochs(experiment) >= training.epochs:
         key = "training.freeze_epochs + 1" if search.grace_epochs is None else "search.grace_epochs"
-        grace = training.freeze_epochs + 1 if search.grace_epochs is None else search.grace_epochs
+        grace = search.grace(training.freeze_epochs)
         yield (
             f"no trial can be stopped early: {key} = {grace} leaves none of training.epochs = {training.epochs} after "
             f"which that would save anything"

@@ -62,8 +62,7 @@ def sure_epochs(experiment: ExperimentConfig) -> int:
     search, epochs = experiment.search, experiment.training.epochs
     if search.pruner is PrunerName.NONE:
         return epochs
-    grace = search.grace_epochs if search.grace_epochs is not None else experiment.training.freeze_epochs + 1
-    return min(grace + 1, epochs)
+    return min(search.grace(experiment.training.freeze_epochs) + 1, epochs)
 
 
 def prior_kept_share(experiment: ExperimentConfig) -> KeptShare:

@@ -35,8 +35,8 @@ class PeerPruner:
 
     def __init__(self, config: SearchConfig, training: TrainingConfig, study_name: str) -> None:
         self._epochs = training.epochs
-        self._is_grace_given = config.grace_epochs is not None
-        self._grace = config.grace_epochs if config.grace_epochs is not None else training.freeze_epochs + 1
+        self._config = config
+        self._grace = config.grace(training.freeze_epochs)
         self._graces: dict[int, int] = {}
         self._rule = _make_rule(config, self._grace, self._epochs, study_name)
         self._peers: dict[int, FrozenTrial] = {}
@@ -78,7 +78,7 @@ class PeerPruner:
     def _grace_of(self, record: TrialRecord) -> int:
         """What is given, or no fewer than its own frozen epochs and one: a search may explore how many are frozen."""
         frozen = record.config.get("training", {}).get("freeze_epochs", 0)
-        return self._grace if self._is_grace_given else max(self._grace, frozen + 1)
+        return max(self._grace, self._config.grace(frozen))
 
 
 class ParetoRule:

@@ -7,17 +7,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from search.conditions import Values
 from search.config import ExperimentConfig
 from search.recorded import RecordedStudy, RecordedTrial
 from search.records import Latency
 from search.space import SearchSpace
 from spvit.schedule import TokenPlan
 from trainers.config import TrialConfig
-
-if TYPE_CHECKING:
-    from optuna.trial import BaseTrial
 
 NEVER = Latency(mean_ms=math.inf, low_ms=math.inf, high_ms=math.inf)
 
@@ -43,15 +41,6 @@ class RecordedSpace(SearchSpace):
         self.trials = self._distinct(recorded)
         self._by_params = {params_key(trial.params): trial for trial in self.trials}
 
-    def trial_config(self, params: Mapping[str, Any]) -> TrialConfig:
-        """The trial that was trained; what the parameters mean by themselves where they were not recorded."""
-        return self._configs.get(params_key(params)) or super().trial_config(params)
-
-    def suggest(self, trial: BaseTrial) -> TrialConfig:
-        """See `trial_config`, for parameters that are drawn."""
-        params, values = self._walk(lambda parameter: parameter.suggested(trial))
-        return self._configs.get(params_key(params)) or self._config(params, values)
-
     def network_of_params(self, params: Mapping[str, Any]) -> TokenPlan:
         """The network of the trial that parameters mean."""
         return self.network_of(self.trial_config(params))
@@ -76,6 +65,10 @@ class RecordedSpace(SearchSpace):
     @cached_property
     def _prices(self) -> dict[TokenPlan, Latency]:
         return {self.network_of(self.trial_config(trial.params)): trial.latency for trial in self.trials}
+
+    def _config(self, params: Mapping[str, Any], values: Values) -> TrialConfig:
+        """The trial that was trained; what the parameters mean by themselves where they were not recorded."""
+        return self._configs.get(params_key(params)) or super()._config(params, values)
 
     def _distinct(self, recorded: RecordedStudy) -> tuple[RecordedTrial, ...]:
         kept: dict[str, RecordedTrial] = {}

@@ -97,6 +97,10 @@ class SearchConfig(FrozenConfig):
             )
         return self
 
+    def grace(self, freeze_epochs: int) -> int:
+        """Epochs after which a trial whose backbone is frozen for so many is never stopped."""
+        return freeze_epochs + 1 if self.grace_epochs is None else self.grace_epochs
+
     @field_validator("warm_starts", mode="before")
     @classmethod
     def _usual_or_none(cls, value: object) -> object:

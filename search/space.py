@@ -93,7 +93,7 @@ class SearchSpace:
 
     def asked(self, params: Params) -> tuple[str, ...]:
         """Which of these parameters a trial would ask for, the others of them being as they are."""
-        return tuple(self._walk(lambda parameter: params[parameter.name])[0])
+        return tuple(self._asked(params))
 
     def completed(self, params: Params) -> dict[str, Any]:
         """The parameters that a trial asks for: these, and for the others what is nearest to the file's own.
@@ -184,7 +184,10 @@ class SearchSpace:
         Raises:
             KeyError: a parameter is missing that the others ask for.
         """
-        return self._network(self._asked(params))
+        asked, pruning = self._asked(params), self._default.pruning
+        package = PackageMode(asked.get("package", pruning.package))
+        selector = SelectorKind(asked.get("selector", pruning.selector))
+        return self._schedule(asked).plan(self.geometry, package, selector)
 
     def identity_of_params(self, params: Params, network: TokenPlan) -> str:
         """What `identity` says of the trial that parameters mean, whose network is known, without making it.
@@ -196,12 +199,6 @@ class SearchSpace:
 
     def _asked(self, params: Params) -> Params:
         return self._walk(lambda parameter: params[parameter.name])[0]
-
-    def _network(self, asked: Params) -> TokenPlan:
-        pruning = self._default.pruning
-        package = PackageMode(asked.get("package", pruning.package))
-        selector = SelectorKind(asked.get("selector", pruning.selector))
-        return self._schedule(asked).plan(self.geometry, package, selector)
 
     @property
     def _usual_blocks(self) -> tuple[int, ...]:
