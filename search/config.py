@@ -153,13 +153,14 @@ class ExperimentConfig(FrozenConfig):
 
     @model_validator(mode="after")
     def _workers_share_batches(self) -> Self:
-        workers, batch_size = self.trial.workers, self.training.batch_size
+        resources, batch_size = self.trial_resources, self.training.batch_size
+        workers = resources.workers
         if batch_size % workers:
             raise ValueError(
                 f"training.batch_size = {batch_size} images are shared equally by trial.workers = {workers}: make it a "
                 f"multiple of {workers}"
             )
-        if self.search.max_gpu_hours is not None and not self.trial_resources.gpus:
+        if self.search.max_gpu_hours is not None and not resources.gpus:
             raise ValueError(
                 f"search.max_gpu_hours = {self.search.max_gpu_hours:g} would never end a search whose trials hold no "
                 f"GPU: set trial.resources_per_worker.gpus (or search.gpus_per_trial), or use search.max_wall_time_s"
