@@ -46,7 +46,7 @@ class JointWork:
         """Do this worker's part, wait for the others', and return the answer of the own part.
 
         Raises:
-            ClusterError: a worker was lost.
+            WorkerLostError: a worker is gone.
             Exception: what one of them raised.
         """
         try:

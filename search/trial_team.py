@@ -35,7 +35,7 @@ class TrialTeam:
         """Build a trial in all workers.
 
         Raises:
-            ClusterError: a worker was lost.
+            WorkerLostError: a worker is gone.
             Exception: what the factory raised, in any worker.
         """
         from trainers.process_group import Host, join
@@ -56,7 +56,7 @@ class TrialTeam:
         """Have the other workers do something while this one does its part; returns that part's answer.
 
         Raises:
-            ClusterError: a worker was lost.
+            WorkerLostError: a worker is gone.
             Exception: what one of them raised.
         """
         calls = {rank: getattr(peer, method).remote(*arguments) for rank, peer in self._peers.items()}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from spvit.errors import ClusterError
+
+class WorkerLostError(ConnectionError):
+    """A trial cannot go on because one of its workers is gone or out of reach: its configuration is not at fault."""
 
 
 class WorkerDiedError(Exception):
@@ -25,7 +27,7 @@ def true_cause(
         is_loss_of_contact: whether an error only tells that another worker is gone.
 
     Returns:
-        A worker's own error as it is, else a `ClusterError` that names the worker, with the other as its cause.
+        A worker's own error as it is, else a `WorkerLostError` that names the worker, with the other as its cause.
     """
     deaths = {rank: error for rank, error in errors.items() if isinstance(error, WorkerDiedError)}
     own = {rank: e for rank, e in errors.items() if rank not in deaths and not is_loss_of_contact(e)}
@@ -39,8 +41,8 @@ def true_cause(
     return _caused(text, errors[rank])
 
 
-def _caused(text: str, cause: BaseException) -> ClusterError:
-    error = ClusterError(text)
+def _caused(text: str, cause: BaseException) -> WorkerLostError:
+    error = WorkerLostError(text)
     error.__cause__ = cause
     return error
 

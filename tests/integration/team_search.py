@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "search")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 
 import numpy as np
 import tabulated
