@@ -23,13 +23,13 @@ import tabulated
 from search import ray_run
 from search.config import ExperimentConfig
 from search.trial_factory import Trainee, fine_tune_trial
-from spvit.errors import StorageError
+from spvit.errors import DataError
 from trainers.config import TrialConfig
 from trainers.metrics import EpochMetrics
 
 NUM_WORKERS, NUM_TRIALS, EPOCHS = 2, 4, 3
 MODEL = {"img_size": 14, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 6, "num_heads": 3, "num_classes": 4}
-FATES = {"1": (1, "raises"), "2": (1, "dies"), "3": (0, "raises"), "4": (1, "loses its disk")}
+FATES = {"1": (1, "raises"), "2": (1, "dies"), "3": (0, "raises"), "4": (1, "loses its data")}
 """By the trial's folder: which worker has which accident in the second epoch, once."""
 FREE_TIMEOUT_S = 30.0
 
@@ -71,8 +71,8 @@ class EventfulTrial:
         match accident:
             case "raises":
                 raise RuntimeError(f"this configuration cannot be trained, finds worker {self._rank}")
-            case "loses its disk":
-                raise StorageError("the disk went away")
+            case "loses its data":
+                raise DataError("the data went away")
             case _:
                 os.kill(os.getpid(), signal.SIGKILL)
 
