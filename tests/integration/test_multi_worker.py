@@ -16,8 +16,6 @@ from search.study import read_study
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 SCRIPT = Path(__file__).parent / "team_search.py"
 EVERY_EPOCH = [f"epoch {number}" for number in range(1, EPOCHS + 1)]
-WHOLE, REPEATED = {"0"}, {"2", "4"}
-"""Folders of trials without an accident, and with one that is not their own fault."""
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +54,8 @@ def _story(folder, name):
 
 
 def test_every_trial_has_an_end(attempts):
-    assert attempts.keys() == {str(number) for number in range(NUM_TRIALS + 1)}
-    assert attempts.keys() == WHOLE | FATES.keys()
+    assert attempts.keys() == {"0"} | FATES.keys()
+    assert len(attempts) == NUM_TRIALS + 1
 
 
 def test_a_trial_without_accident_is_trained_by_both(folder, attempts):
@@ -69,7 +67,7 @@ def test_a_trial_without_accident_is_trained_by_both(folder, attempts):
     }
 
 
-@pytest.mark.parametrize("name", ["1", "3"])
+@pytest.mark.parametrize("name", ["1", "6"])
 def test_what_any_worker_raises_is_the_configurations_fault(folder, attempts, name):
     (trial,) = attempts[name]
     victim, _ = FATES[name]
