@@ -78,7 +78,9 @@ def test_what_any_worker_raises_is_the_configurations_fault(folder, attempts, na
     assert ("Raised in worker 1" in traceback) == (victim == 1)
 
 
-@pytest.mark.parametrize(("name", "reason"), [("2", "worker 1 of 2 was lost"), ("4", "the data went away")])
+@pytest.mark.parametrize(
+    ("name", "reason"), [("2", "worker 1 of 2 was lost"), ("4", "the data went away"), ("7", "lost")]
+)
 def test_a_worker_that_dies_or_loses_its_data_takes_the_trial_to_its_checkpoint(folder, attempts, name, reason):
     lost, again = attempts[name]
     assert (lost.state, lost.num_epochs) == (TrialState.FAIL, 1)
