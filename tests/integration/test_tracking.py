@@ -2,6 +2,7 @@ import json
 import logging
 import math
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import pytest
 
 from search.records import TrialState
 from search.spool import Spool
-from search.tracking import MlflowTracker, default_tracking_uri, sync
+from search.tracking import MlflowTracker, sync
+from search.tracking_message import Assignment
+from search.tracking_place import default_tracking_uri
+from search.tracking_process import Writing
 from search.tracking_writer import MlflowWriter
 
 pytestmark = pytest.mark.integration
@@ -134,10 +138,12 @@ def test_a_writer_that_dies_anywhere_loses_and_repeats_nothing(study, directory,
             raise ConnectionError("the server went away")
 
     monkeypatch.setattr(MlflowWriter, "apply", dies_often)
-    for _ in range(4):
-        again = MlflowTracker(directory)
-        again._thread.start()
-        again.close()
+    assignment = Assignment(
+        directory=str(directory), uri=default_tracking_uri(directory.parent), driver_pid=0, linger_s=0
+    )
+    closing = threading.Event()
+    closing.set()
+    assert [Writing(assignment).run(closing) for _ in range(4)] == [False, False, False, True]
     assert len(calls) > 9
     assert Spool(directory / "tracking.jsonl").is_drained
     assert points(client, study) == expected
