@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-import selectors
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from search.tracking_message import Assignment, Message
 
 LOG_FILE = "tracking.log"
 MIN_PAUSE_S, MAX_PAUSE_S = 1.0, 60.0
+LISTEN_S = 0.05
 
 
 class TrackingLink:
@@ -80,9 +81,7 @@ class TrackingLink:
         if self._process is None:
             return []
         process, deadline_s = self._process, self._clock() + timeout_s
-        with suppress(OSError):
-            assert process.stdin is not None
-            process.stdin.close()
+        _close(process.stdin)
         messages = self._until_end(process, deadline_s)
         self._process = None
         _end(process)
@@ -102,11 +101,10 @@ class TrackingLink:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C ends the driver, which then says when to end
             )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        os.set_blocking(self._process.stdout.fileno(), False)
-        self._process.stdin.write(self._assignment.to_line())
-        self._process.stdin.flush()
+        if self._process.stdin is not None and self._process.stdout is not None:  # both are pipes
+            os.set_blocking(self._process.stdout.fileno(), False)
+            self._process.stdin.write(self._assignment.to_line())
+            self._process.stdin.flush()
 
     def _forget(self) -> None:
         """What a process that died left half said is not completed by the next one."""
@@ -115,15 +113,12 @@ class TrackingLink:
         self._heard = b""
 
     def _until_end(self, process: subprocess.Popen[bytes], deadline_s: float) -> list[Message]:
-        assert process.stdout is not None
         messages = self.messages()
-        with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            while process.poll() is None and (left_s := deadline_s - self._clock()) > 0:
-                selector.select(min(left_s, 0.1))
-                messages += self.messages()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(max(0.0, deadline_s - self._clock()))
+        while self._clock() < deadline_s:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(LISTEN_S)
+                break
+            messages += self.messages()  # else a full pipe would stop it
         return messages + self.messages()
 
 
@@ -132,10 +127,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with suppress(OSError):
         process.kill()
     process.wait()
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            with suppress(OSError):
-                stream.close()
+    _close(process.stdin)
+    _close(process.stdout)
+
+
+def _close(stream: IO[bytes] | None) -> None:
+    if stream is not None:
+        with suppress(OSError):
+            stream.close()
 
 
 def _parsed(line: bytes) -> Message | None:

@@ -32,7 +32,7 @@ class Assignment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
-    """What the process answers, any of: the experiment, runs by trial (None: the search), that MLflow cannot be written, and a warning."""
+    """What the process answers: the experiment, runs by trial (None: the search), why MLflow cannot be written."""
 
     experiment_id: str | None = None
     run_ids: Mapping[int | None, str] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from search.tracking_writer import MlflowWriter
 
 SPOOL_FILE = "tracking.jsonl"
 
+
 def default_tracking_uri(runs_directory: Path) -> str:
     """Where studies are tracked unless the experiment says otherwise: one SQLite file beside all studies."""
     return f"sqlite:///{runs_directory.resolve() / 'mlflow.db'}"
