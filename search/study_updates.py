@@ -32,8 +32,8 @@ EPOCH_METRICS = {
 MAX_TAG_LENGTH = 5_000
 
 
-def search_started(study: StudyRecord, *, now_ms: int) -> RunUpdate:
-    """The parent run of a search that begins or goes on."""
+def search_started(study: StudyRecord, *, artifacts: Sequence[str] = (), now_ms: int) -> RunUpdate:
+    """The parent run of a search that begins or goes on, with the files that it was given."""
     search = study.experiment.get("search", {})
     tags = {
         "spvit.role": "search",
@@ -51,6 +51,7 @@ def search_started(study: StudyRecord, *, now_ms: int) -> RunUpdate:
         start_ms=now_ms,
         tags=_texts(tags),
         status=RunStatus.RUNNING,
+        artifacts=tuple(artifacts),
         experiment_tags=study_view(study),
     )
 

@@ -16,9 +16,11 @@ from search.report_files import FOLDER
 from search.run_update import RunUpdate, merge_by_run
 from search.spool import Spool
 from search.study_report import study_note, write_study_files
+from search.table_files import given_files
 from search.tracking_link import LOG_FILE, TrackingLink
 from search.tracking_message import Message
-from search.tracking_place import SPOOL_FILE, default_tracking_uri, open_writer, without_password
+from search.tracking_place import SPOOL_FILE, default_tracking_uri, is_server, open_writer, without_password
+from search.tracking_view import where_to_look
 
 __all__ = ["MlflowTracker", "default_tracking_uri", "sync"]
 
@@ -37,6 +39,7 @@ class MlflowTracker(StudyListener):
         uri: MLflow tracking URI; `default_tracking_uri` of the folder above if absent.
         on_run_id: told the run of each trial (None: of the search) once it is known; called within a hook or `close`,
             on the caller's thread.
+        on_address: told at the start and at the end, in words, where the study can be looked at.
         close_timeout_s: how long `close` waits for what is still to be written.
     """
 
@@ -46,11 +49,12 @@ class MlflowTracker(StudyListener):
         *,
         uri: str | None = None,
         on_run_id: OnRunId | None = None,
+        on_address: Callable[[str], None] = lambda _: None,
         close_timeout_s: float = 30.0,
     ) -> None:
         self._directory = directory
         self._uri = uri or default_tracking_uri(directory.parent)
-        self._on_run_id = on_run_id
+        self._on_run_id, self._on_address = on_run_id, on_address
         self._close_timeout_s = close_timeout_s
         self._spool = Spool(directory / SPOOL_FILE)
         self._link = TrackingLink(directory, self._uri, linger_s=close_timeout_s)
@@ -79,10 +83,12 @@ class MlflowTracker(StudyListener):
             self._announced[None] = study.mlflow_run_id
         self._announced_experiment = study.mlflow_experiment_id
         now_ms = _now_ms()
-        self._append(study_updates.search_started(study, now_ms=now_ms))
+        self._append(study_updates.search_started(study, artifacts=given_files(study), now_ms=now_ms))
         for trial in study.trials:
             if trial.state.is_finished:
                 self._append_past(trial, study, now_ms)
+        if not is_server(self._uri):
+            self._say_address()
 
     def on_trial_start(self, trial: TrialRecord) -> None:
         """A trial's run begins."""
@@ -111,6 +117,7 @@ class MlflowTracker(StudyListener):
             return
         self._attend()
         self._hear(self._link.close(self._close_timeout_s))
+        self._say_address()
         if not self._spool.is_drained:
             LOGGER.warning(
                 "MLflow at %s has not got everything yet; the rest is kept in %s and written when the study is next "
@@ -130,7 +137,8 @@ class MlflowTracker(StudyListener):
             self._spool.append(update.to_dict())
         except OSError as error:
             self._note_failure(f"an event could not be written to {self._directory / SPOOL_FILE}: {error}")
-        self._attend()
+        if self._study is not None:
+            self._attend()
 
     def _attend(self) -> None:
         """Hear what the process has to say, and see that there is one."""
@@ -157,7 +165,10 @@ class MlflowTracker(StudyListener):
                 self._note_failure(f"MLflow at {without_password(self._uri)} cannot be written: {message.failure}")
 
     def _announce_experiment(self, experiment_id: str) -> None:
+        is_news = self.experiment_id is None
         self.experiment_id = experiment_id
+        if is_news and is_server(self._uri):
+            self._say_address()
         if self._note_experiment is not None and experiment_id != self._announced_experiment:
             self._note_experiment(experiment_id)
         self._announced_experiment = experiment_id
@@ -167,6 +178,12 @@ class MlflowTracker(StudyListener):
             if self._on_run_id is not None and self._announced.get(number) != run_id:
                 self._on_run_id(number, run_id)
             self._announced[number] = run_id
+
+    def _say_address(self) -> None:
+        try:
+            self._on_address(where_to_look(self._directory, self._uri, self.experiment_id))
+        except Exception:
+            LOGGER.debug("the address could not be shown", exc_info=True)
 
     def _note_failure(self, text: str) -> None:
         if not self._has_failed:

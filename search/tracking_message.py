@@ -57,4 +57,6 @@ class Message:
             ValueError, TypeError: it is something else.
         """
         values = json.loads(line)
+        if not isinstance(values, dict):
+            raise TypeError(f"a message is an object, not {values!r}")
         return cls(**values | {"run_ids": dict(values.get("run_ids", ()))})

@@ -41,6 +41,11 @@ def study_id(directory: Path) -> str:
     return path.read_text(encoding="ascii").strip()
 
 
+def is_server(uri: str) -> bool:
+    """Whether MLflow is reached through a server, whose page can be opened in a browser."""
+    return uri.startswith(("http://", "https://"))
+
+
 def without_password(uri: str) -> str:
     """A URI as it may be shown: without user and password, and without options, which may hold them too."""
     parts = urlsplit(uri)

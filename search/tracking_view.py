@@ -7,11 +7,14 @@ that of MLflow 3.17 and 3.18. A page that does not understand it shows what it s
 from __future__ import annotations
 
 import json
+import shlex
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from search.records import StudyRecord
+from search.tracking_place import is_server, without_password
 
 VIEW_KEY = "spvit"
 TAG_PREFIX = "mlflow.sharedViewState."
@@ -30,6 +33,15 @@ def experiment_fragment(experiment_id: str) -> str:
         f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
         f"&viewStateShareKey={VIEW_KEY}"
     )
+
+
+def where_to_look(directory: Path, uri: str, experiment_id: str | None) -> str:
+    """How to browse the study in a folder: the page's address at a server, or else the command that opens one."""
+    if is_server(uri):
+        fragment = "" if experiment_id is None else experiment_fragment(experiment_id)
+        return f"browse the study at {without_password(uri).rstrip('/')}/{fragment}"
+    runs = "" if directory.parent == Path("runs").resolve() else f" --runs-dir {shlex.quote(str(directory.parent))}"
+    return f"browse the study with `spvit-search dashboard {directory.name}{runs}`"
 
 
 def study_view(study: StudyRecord) -> dict[str, str]:
