@@ -116,7 +116,12 @@ def search_ended(study: StudyRecord, *, note: str, artifacts: Sequence[str], now
         "spvit.gpu_hours": f"{study.usage.gpu_hours:.4g}",
     }
     return RunUpdate(
-        number=None, tags=_texts(tags), status=RunStatus.FINISHED, end_ms=now_ms, artifacts=tuple(artifacts)
+        number=None,
+        tags=_texts(tags),
+        status=RunStatus.FINISHED,
+        end_ms=now_ms,
+        artifacts=tuple(artifacts),
+        experiment_tags=study_view(study),  # once more: trials tell how many stages there can be
     )
 
 

@@ -19,7 +19,14 @@ from search.study_report import study_note, write_study_files
 from search.table_files import given_files
 from search.tracking_link import LOG_FILE, TrackingLink
 from search.tracking_message import Message
-from search.tracking_place import SPOOL_FILE, default_tracking_uri, is_server, open_writer, without_password
+from search.tracking_place import (
+    SPOOL_FILE,
+    default_tracking_uri,
+    hide_password,
+    is_server,
+    open_writer,
+    without_password,
+)
 from search.tracking_view import where_to_look
 
 __all__ = ["MlflowTracker", "default_tracking_uri", "sync"]
@@ -160,9 +167,10 @@ class MlflowTracker(StudyListener):
                 self._announce_experiment(message.experiment_id)
             self._announce_runs(message.run_ids)
             if message.warning:
-                LOGGER.warning("%s", message.warning)
+                LOGGER.warning("%s", hide_password(message.warning, self._uri))
             if message.failure:
-                self._note_failure(f"MLflow at {without_password(self._uri)} cannot be written: {message.failure}")
+                why = hide_password(message.failure, self._uri)
+                self._note_failure(f"MLflow at {without_password(self._uri)} cannot be written: {why}")
 
     def _announce_experiment(self, experiment_id: str) -> None:
         is_news = self.experiment_id is None
@@ -211,9 +219,9 @@ def sync(study: StudyRecord, *, uri: str | None = None) -> dict[int | None, str]
 
 
 def _ended(study: StudyRecord, directory: Path, *, now_ms: int) -> RunUpdate:
-    files = write_study_files(study, directory / FOLDER)
+    files = [str(path.resolve()) for path in write_study_files(study, directory / FOLDER)]
     return study_updates.search_ended(
-        study, note=study_note(study), artifacts=[str(path.resolve()) for path in files], now_ms=now_ms
+        study, note=study_note(study), artifacts=[*given_files(study), *files], now_ms=now_ms
     )
 
 

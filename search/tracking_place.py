@@ -52,3 +52,9 @@ def without_password(uri: str) -> str:
     if "@" not in parts.netloc and not parts.query:
         return uri
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+
+
+def hide_password(text: str, uri: str) -> str:
+    """A text, such as an error's, without the user and password that a URI in it may hold."""
+    login, at, _ = urlsplit(uri).netloc.rpartition("@")
+    return text.replace(login + at, "") if at else text

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from search.tracking_place import without_password
+from search.tracking_place import hide_password, without_password
 from search.tracking_view import experiment_fragment, study_view, where_to_look
 
 MAX_TAG_LENGTH = 8_000
@@ -57,3 +57,9 @@ def test_a_server_is_named_by_its_page_and_a_file_by_the_command(tmp_path):
 )
 def test_passwords_are_not_shown(uri, shown):
     assert without_password(uri) == shown
+
+
+@pytest.mark.parametrize("uri", ["https://me:canary@host/", "https://host/", "sqlite:////a@b.db"])
+def test_an_error_that_repeats_the_address_shows_no_password(uri):
+    text = f"API request to {uri}api failed"
+    assert hide_password(text, uri) == text.replace("me:canary@", "")
