@@ -103,7 +103,7 @@ def _chart(kind: str, section: str, name: str) -> dict[str, Any]:
 
 def _section(name: str) -> dict[str, Any]:
     common = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False}
-    return {"uuid": _uuid(name), "name": name, **common}
+    return {"uuid": _uuid(name), "name": name, "columns": 1 if name == KEEP_RATES else 3, **common}
 
 
 def _uuid(name: str) -> str:

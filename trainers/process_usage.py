@@ -86,7 +86,7 @@ def _gpu() -> dict[str, float]:
     device = torch.cuda.current_device()
     values = {"system/gpu_0_process_peak_memory_megabytes": torch.cuda.max_memory_allocated(device) / MEGABYTE}
     torch.cuda.reset_peak_memory_stats(device)
-    return values | _nvidia_smi(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+    return values | _nvidia_smi("GPU-" + str(torch.cuda.get_device_properties(device).uuid).removeprefix("GPU-"))
 
 
 def _nvidia_smi(uuid: str) -> dict[str, float]:
