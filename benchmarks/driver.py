@@ -37,7 +37,7 @@ GEOMETRY = TokenGeometry(depth=6, num_patches=49)
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One way to run trials. `cpu_ms` is what the driver's process took per trial, threads included."""
+    """One way to run trials. `cpu_ms` is what the driver's process took per trial: its threads, not its children."""
 
     contestant: str
     num_trials: int
@@ -151,6 +151,7 @@ def _listener(watch: Watch) -> Any:
 def ours(directory: Path, num_trials: int, watch: Watch, *, is_tracked: bool) -> None:
     """The product's search: SQLite study, cap, TPE, median pruner, Ray, and MLflow if tracked."""
     from search.launcher import Device, search
+    from search.study import read_study
     from search.tracking import MlflowTracker
 
     device = Device(geometry=GEOMETRY, price=_price, table_sha256="0" * 64)
@@ -165,7 +166,7 @@ def ours(directory: Path, num_trials: int, watch: Watch, *, is_tracked: bool) ->
     assert len(study.trials) == num_trials + 1
     if tracker is not None:
         assert tracker._spool.is_drained
-        assert all(trial.mlflow_run_id for trial in study.trials[:-NUM_CONCURRENT])
+        assert all(trial.mlflow_run_id for trial in read_study(directory / "noop").trials)
 
 
 def driver_alone(directory: Path, num_trials: int, watch: Watch) -> None:

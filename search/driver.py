@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from search.effective import beside_metrics
 from search.ending import Ending
 from search.limits import Limits
 from search.listener import StudyListener
@@ -188,18 +189,19 @@ class SearchDriver:
             self._on_failure(number, Failure(report[ReportKey.FAILURE]), str(report[ReportKey.REASON]))
             return Decision.STOP
         metrics = EpochMetrics.from_dict(report)
+        further, reason = beside_metrics(self._store.trial(number), report)
         if not math.isfinite(metrics.evaluation.top1):
             reason = f"diverged: top-1 is {metrics.evaluation.top1} after epoch {metrics.epoch}"
+        if reason:
             self._on_failure(number, Failure.CONFIGURATION, reason)
             return Decision.STOP
-        return self._on_epoch(number, metrics)
+        return self._on_epoch(number, metrics, further)
 
     def _pass_on(self, warnings: Iterable[str]) -> None:
         """Tells each warning once: every trial reads the same data."""
-        for text in warnings:
-            if text not in self._warnings:
-                self._warnings.add(text)
-                logger.warning("%s", text)
+        for text in (text for text in warnings if text not in self._warnings):
+            self._warnings.add(text)
+            logger.warning("%s", text)
 
     def _next_proposal(self) -> Proposal | None:
         trials = self._store.trials
@@ -227,14 +229,14 @@ class SearchDriver:
         self._tell(lambda listener: listener.on_trial_start(trial))
         return trial
 
-    def _on_epoch(self, number: int, metrics: EpochMetrics) -> Decision:
+    def _on_epoch(self, number: int, metrics: EpochMetrics, further: Mapping[str, Any]) -> Decision:
         trial = self._store.trial(number)
         if metrics.epoch > trial.num_epochs:  # else one that a restarted worker had to do again
             trial = self._store.report_epoch(
                 number, metrics.epoch, metrics.evaluation.top1, metrics.evaluation.form, seconds=metrics.seconds
             )
             self._pruner.update(trial)
-            self._tell(lambda listener: listener.on_epoch(trial, metrics.to_dict()))
+            self._tell(lambda listener: listener.on_epoch(trial, {**metrics.to_dict(), **further}))
         if metrics.epoch >= trial.config["training"]["epochs"]:
             self._end(self._store.complete(number, metrics.evaluation.top1))
             return Decision.STOP

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.cluster_fit import ClusterFit
@@ -10,6 +13,7 @@ from search.draws import ShareEstimate
 from search.forecast import Forecast
 from search.reach import Cheapest, NetworkCount
 from search.records import Latency
+from search.table_files import PLAN_FILE
 
 if TYPE_CHECKING:
     from trainers.step_cost import TrainingCost
@@ -79,3 +83,10 @@ class SearchPlan:
         if self.reach.count is not None:
             values["reach"]["count"]["num_networks"] = self.reach.count.num_networks
         return values
+
+
+def keep_plan(plan: SearchPlan, folder: Path) -> None:
+    """Leaves a plan in its study's folder for those who look at the search; where that cannot be written, nowhere."""
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / PLAN_FILE).write_text(json.dumps(plan.to_dict(), indent=2) + "\n", encoding="utf-8")

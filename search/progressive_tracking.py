@@ -10,7 +10,7 @@ from typing import Any
 
 from search.progressive_report import ProgressiveReport, schedule_text
 from search.run_update import RunStatus, RunUpdate, finite_metrics
-from search.tracking import default_tracking_uri
+from search.tracking_place import default_tracking_uri
 from search.tracking_writer import MlflowWriter
 
 LOGGER = logging.getLogger(__name__)

@@ -35,7 +35,7 @@ class MetricPoint(NamedTuple):
 class RunUpdate:
     """Changes to the run of one trial, or of the whole search where `number` is None.
 
-    `artifacts` are paths of local files.
+    `artifacts` are paths of local files; `experiment_tags` are those of the experiment that the run is in.
     """
 
     number: int | None
@@ -47,6 +47,7 @@ class RunUpdate:
     status: RunStatus | None = None
     end_ms: int | None = None
     artifacts: tuple[str, ...] = ()
+    experiment_tags: Mapping[str, str] = field(default_factory=dict)
 
     def merge(self, later: RunUpdate) -> RunUpdate:
         """Both updates in one; where they disagree the later one counts."""
@@ -60,6 +61,7 @@ class RunUpdate:
             status=later.status or self.status,
             end_ms=later.end_ms if later.status else self.end_ms,
             artifacts=tuple(dict.fromkeys(self.artifacts + later.artifacts)),
+            experiment_tags={**self.experiment_tags, **later.experiment_tags},
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,11 @@ def _listeners(experiment: ExperimentConfig, folder: Path) -> list[StudyListener
 def _tracker(experiment: ExperimentConfig, folder: Path) -> MlflowTracker:
     from search.tracking import MlflowTracker
 
-    return MlflowTracker(folder, uri=experiment.tracking.uri)
+    return MlflowTracker(folder, uri=experiment.tracking.uri, on_address=_say)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # above the live display, which takes over stderr
 
 
 def stored_experiment(study: StudyRecord, folder: Path) -> ExperimentConfig:

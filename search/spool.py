@@ -16,7 +16,7 @@ LOGGER = logging.getLogger(__name__)
 class Spool:
     """JSON lines in `path`; how far they were acknowledged, in bytes, beside it in `path` + `.offset`.
 
-    One thread may append while another reads. A line is flushed to the operating system at once, so it survives the
+    One process may append while another reads. A line is flushed to the operating system at once, so it survives the
     end of the process, however it ends. Reading starts behind the last acknowledged line: an event is delivered at
     least once, and whoever applies events must be able to apply one twice. Nothing is written before the first event.
     """
@@ -64,8 +64,8 @@ class Spool:
 
     @property
     def is_drained(self) -> bool:
-        """Whether every event was acknowledged."""
-        return self._offset >= self._size()
+        """Whether every event was acknowledged, by this process or by another one."""
+        return self._read_offset() >= self._size()
 
     def _size(self) -> int:
         return self._path.stat().st_size if self._path.exists() else 0

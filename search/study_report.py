@@ -15,6 +15,7 @@ from search.records import StudyRecord, TrialState
 from search.results import front_frame, history_frame, importance_frame, knee_trial, trials_frame
 from search.selection import front_trials, keep_rates
 from search.summary import BudgetBest, StudySummary, summarise
+from search.tracking_place import without_password
 
 TITLES = {
     "history": "How the front grew",
@@ -43,7 +44,7 @@ def write_study_files(study: StudyRecord, directory: Path) -> tuple[Path, ...]:
     # `split` without an index is the form in which MLflow shows a file as a table.
     front_frame(study).to_json(table, orient="split", index=False, double_precision=4)
     trials_frame(study).to_csv(trials, index=False)
-    experiment.write_text(experiment_toml(study.experiment), encoding="utf-8")
+    experiment.write_text(experiment_toml(without_passwords(study.experiment)), encoding="utf-8")
     note.write_text(study_note(study), encoding="utf-8")
     return (*paths, *_write_analysis(study, found, pictures, directory))
 
@@ -65,6 +66,15 @@ def experiment_toml(experiment: Mapping[str, Any]) -> str:
     import tomli_w
 
     return tomli_w.dumps(without_nulls(experiment))
+
+
+def without_passwords(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """An experiment that may be shown: the addresses of its storage and its MLflow hold no user and no password."""
+    shown = {key: dict(value) if isinstance(value, Mapping) else value for key, value in experiment.items()}
+    for section, key in (("study", "storage"), ("tracking", "uri")):
+        if shown.get(section, {}).get(key):
+            shown[section][key] = without_password(shown[section][key])
+    return shown
 
 
 def without_nulls(values: Mapping[str, Any]) -> dict[str, Any]:

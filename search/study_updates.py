@@ -6,22 +6,34 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from search.effective import FACTS_SHA256
 from search.records import Origin, StudyRecord, TrialRecord, TrialState
 from search.run_update import MetricPoint, RunStatus, RunUpdate, finite_metrics
 from search.selection import best_trial, keep_rates
 from search.summary import study_hypervolume
+from search.tracking_view import study_view
 
 STATUS_OF = {
     TrialState.COMPLETE: RunStatus.FINISHED,
     TrialState.PRUNED: RunStatus.KILLED,
     TrialState.FAIL: RunStatus.FAILED,
 }
+EPOCH_METRICS = {
+    "val_top1": "top1",
+    "val_top5": "top5",
+    "val_loss": "val_loss",
+    "lr": "lr",
+    "images_per_second": "images_per_second",
+    "train_seconds": "train_s",
+    "eval_seconds": "eval_s",
+}
+"""What a report calls it, and what MLflow shows it as. Top-1 and top-5 are in percent."""
 # MLflow cuts a tag at 8,000 characters with a warning of its own.
 MAX_TAG_LENGTH = 5_000
 
 
-def search_started(study: StudyRecord, *, now_ms: int) -> RunUpdate:
-    """The parent run of a search that begins or goes on."""
+def search_started(study: StudyRecord, *, artifacts: Sequence[str] = (), now_ms: int) -> RunUpdate:
+    """The parent run of a search that begins or goes on, with the files that it was given."""
     search = study.experiment.get("search", {})
     tags = {
         "spvit.role": "search",
@@ -33,21 +45,22 @@ def search_started(study: StudyRecord, *, now_ms: int) -> RunUpdate:
         "spvit.sampler": str(search.get("sampler", "")),
         "spvit.pruner": str(search.get("pruner", "")),
     }
-    return RunUpdate(number=None, name="search", start_ms=now_ms, tags=_texts(tags), status=RunStatus.RUNNING)
+    return RunUpdate(
+        number=None,
+        name="search",
+        start_ms=now_ms,
+        tags=_texts(tags),
+        status=RunStatus.RUNNING,
+        artifacts=tuple(artifacts),
+        experiment_tags=study_view(study),
+    )
 
 
 def trial_started(trial: TrialRecord, study: StudyRecord, *, now_ms: int) -> RunUpdate:
     """The run of a trial, with what was proposed and what it is predicted to cost."""
     start_ms = _milliseconds(trial.started_at, now_ms)
     rates = {f"keep{stage}": rate for stage, rate in enumerate(keep_rates(trial), start=1)}
-    latency, _ = finite_metrics(
-        {
-            "latency_ms": trial.latency.mean_ms,
-            "speed_up": study.dense_latency.mean_ms / trial.latency.mean_ms,
-        },
-        step=0,
-        timestamp_ms=start_ms,
-    )
+    latency, _ = finite_metrics(_predicted(trial, study), step=0, timestamp_ms=start_ms)
     return RunUpdate(
         number=trial.number,
         name=trial.label or f"trial {trial.number}",
@@ -59,12 +72,12 @@ def trial_started(trial: TrialRecord, study: StudyRecord, *, now_ms: int) -> Run
 
 
 def epoch_finished(trial: TrialRecord, metrics: Mapping[str, Any], *, now_ms: int) -> RunUpdate:
-    """One epoch of a trial: top-1, validation loss, terms of the loss, learning rate, speed; its number as step."""
-    values = {key: float(value) for key, value in metrics.items() if key.startswith("loss_")}
-    values |= {key: float(metrics[key]) for key in ("val_loss", "lr", "images_per_second") if key in metrics}
-    if "val_top1" in metrics:
-        values["top1"] = float(metrics["val_top1"])
+    """One epoch of a trial, its number as step: accuracy, each term of the loss, speed, and what the machine did."""
+    values = {key: float(value) for key, value in metrics.items() if key.startswith(("loss_", "system/"))}
+    values |= {name: float(metrics[key]) for key, name in EPOCH_METRICS.items() if key in metrics}
     points, tags = finite_metrics(values, step=int(metrics["epoch"]), timestamp_ms=now_ms)
+    if FACTS_SHA256 in metrics:
+        tags["spvit.effective_config_sha256"] = metrics[FACTS_SHA256]
     return RunUpdate(number=trial.number, metrics=points, tags=tags)
 
 
@@ -103,7 +116,12 @@ def search_ended(study: StudyRecord, *, note: str, artifacts: Sequence[str], now
         "spvit.gpu_hours": f"{study.usage.gpu_hours:.4g}",
     }
     return RunUpdate(
-        number=None, tags=_texts(tags), status=RunStatus.FINISHED, end_ms=now_ms, artifacts=tuple(artifacts)
+        number=None,
+        tags=_texts(tags),
+        status=RunStatus.FINISHED,
+        end_ms=now_ms,
+        artifacts=tuple(artifacts),
+        experiment_tags=study_view(study),  # once more: trials tell how many stages there can be
     )
 
 
@@ -120,6 +138,14 @@ def replay(study: StudyRecord) -> Iterator[RunUpdate]:
         if trial.state.is_finished:
             yield trial_ended(trial, now_ms=first_ms)
     yield from _progress_over_time(study, first_ms)
+
+
+def _predicted(trial: TrialRecord, study: StudyRecord) -> dict[str, float]:
+    """What a trial's network costs: its latency with interval, and the tokens that each stage keeps."""
+    latency = trial.latency
+    values = {"latency_ms": latency.mean_ms, "latency_low_ms": latency.low_ms, "latency_high_ms": latency.high_ms}
+    values["speed_up"] = study.dense_latency.mean_ms / latency.mean_ms
+    return values | {f"num_tokens{stage}": count for stage, count in enumerate(trial.keep_counts, start=1)}
 
 
 def _progress_over_time(study: StudyRecord, first_ms: int) -> Iterator[RunUpdate]:

@@ -6,14 +6,17 @@ or reads it later prices by the very same numbers; see `search.drift_check`.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from latency_tables.table import LatencyTable
+from search.records import StudyRecord
 from search.study_files import OUTCOMES_FILE, PROGRESSIVE_FOLDER, STUDY_FILE
 from spvit.errors import LatencyTableError, StorageError
 
 TABLE_FILE = "latency_table.json"
 RESCALED_FILE = "latency_table_rescaled.json"
+PLAN_FILE = "plan.json"
 
 
 def table_file(given: Path | None, folder: Path) -> Path:
@@ -80,3 +83,12 @@ def required_table(given: Path | None, folder: Path, *, may_measure: bool) -> Pa
             "Measure one with `spvit-search profile EXPERIMENT`, or leave out --no-profile."
         )
     return None
+
+
+def given_files(study: StudyRecord) -> list[str]:
+    """What a search was given beside its experiment, as far as it is there: its latency table, and the last plan."""
+    folder, given = Path(study.directory), study.experiment.get("latency", {}).get("table")
+    found = [folder / PLAN_FILE]
+    with suppress(LatencyTableError):
+        found.insert(0, table_file(Path(given) if given else None, folder))
+    return [str(path.resolve()) for path in found if path.is_file()]

@@ -1,11 +1,9 @@
-"""Follows a search in MLflow without ever holding it up: hooks write to a spool, a thread writes to MLflow."""
+"""Follows a search in MLflow without ever holding it up: hooks write to a spool, a process writes to MLflow."""
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,21 +16,23 @@ from search.report_files import FOLDER
 from search.run_update import RunUpdate, merge_by_run
 from search.spool import Spool
 from search.study_report import study_note, write_study_files
-from search.tracking_writer import MlflowWriter
+from search.table_files import given_files
+from search.tracking_link import LOG_FILE, TrackingLink
+from search.tracking_message import Message
+from search.tracking_place import (
+    SPOOL_FILE,
+    default_tracking_uri,
+    hide_password,
+    is_server,
+    open_writer,
+    without_password,
+)
+from search.tracking_view import where_to_look
+
+__all__ = ["MlflowTracker", "default_tracking_uri", "sync"]
 
 LOGGER = logging.getLogger(__name__)
 OnRunId = Callable[[int | None, str], None]
-MAX_DELAY_S = 60.0
-
-
-def default_tracking_uri(runs_directory: Path) -> str:
-    """Where studies are tracked unless the experiment says otherwise: one SQLite file beside all studies."""
-    return f"sqlite:///{runs_directory.resolve() / 'mlflow.db'}"
-
-
-def experiment_fragment(experiment_id: str) -> str:
-    """The part of the MLflow page's address that shows one experiment's runs as a machine-learning table."""
-    return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
 
 
 class MlflowTracker(StudyListener):
@@ -46,6 +46,7 @@ class MlflowTracker(StudyListener):
         uri: MLflow tracking URI; `default_tracking_uri` of the folder above if absent.
         on_run_id: told the run of each trial (None: of the search) once it is known; called within a hook or `close`,
             on the caller's thread.
+        on_address: told at the start and at the end, in words, where the study can be looked at.
         close_timeout_s: how long `close` waits for what is still to be written.
     """
 
@@ -55,27 +56,26 @@ class MlflowTracker(StudyListener):
         *,
         uri: str | None = None,
         on_run_id: OnRunId | None = None,
+        on_address: Callable[[str], None] = lambda _: None,
         close_timeout_s: float = 30.0,
     ) -> None:
         self._directory = directory
         self._uri = uri or default_tracking_uri(directory.parent)
-        self._on_run_id = on_run_id
+        self._on_run_id, self._on_address = on_run_id, on_address
         self._close_timeout_s = close_timeout_s
-        self._spool = Spool(directory / "tracking.jsonl")
+        self._spool = Spool(directory / SPOOL_FILE)
+        self._link = TrackingLink(directory, self._uri, linger_s=close_timeout_s)
         self._study: StudyRecord | None = None
         self._note_experiment: Callable[[str], None] | None = None
         self._announced_experiment: str | None = None
         self._announced: dict[int | None, str] = {}
-        self._writer: MlflowWriter | None = None
         self._has_failed = False
-        self._wake = threading.Event()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="mlflow-tracker", daemon=True)
+        self.experiment_id: str | None = None
 
     @property
-    def experiment_id(self) -> str | None:
-        """The study's experiment in MLflow, once it is known."""
-        return None if self._writer is None else self._writer.experiment_id
+    def writer_pid(self) -> int | None:
+        """The id of the process that writes to MLflow, while there is one."""
+        return self._link.pid
 
     def on_open(self, note_run: OnRunId, note_experiment: Callable[[str], None]) -> None:
         """The study itself keeps the ids; those of runs not where somebody else was named to."""
@@ -90,12 +90,12 @@ class MlflowTracker(StudyListener):
             self._announced[None] = study.mlflow_run_id
         self._announced_experiment = study.mlflow_experiment_id
         now_ms = _now_ms()
-        self._append(study_updates.search_started(study, now_ms=now_ms))
+        self._append(study_updates.search_started(study, artifacts=given_files(study), now_ms=now_ms))
         for trial in study.trials:
             if trial.state.is_finished:
                 self._append_past(trial, study, now_ms)
-        if not self._thread.is_alive() and not self._closing.is_set():
-            self._thread.start()
+        if not is_server(self._uri):
+            self._say_address()
 
     def on_trial_start(self, trial: TrialRecord) -> None:
         """A trial's run begins."""
@@ -120,17 +120,17 @@ class MlflowTracker(StudyListener):
 
     def close(self) -> None:
         """Wait, for a bounded time, until everything is in MLflow; what is not stays in the spool."""
-        self._closing.set()
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(self._close_timeout_s)
-        self._announce()
+        if self._study is None:
+            return
+        self._attend()
+        self._hear(self._link.close(self._close_timeout_s))
+        self._say_address()
         if not self._spool.is_drained:
             LOGGER.warning(
                 "MLflow at %s has not got everything yet; the rest is kept in %s and written when the study is next "
                 "resumed",
-                self._uri,
-                self._directory / "tracking.jsonl",
+                without_password(self._uri),
+                self._directory / SPOOL_FILE,
             )
 
     def _append_past(self, trial: TrialRecord, study: StudyRecord, now_ms: int) -> None:
@@ -143,72 +143,60 @@ class MlflowTracker(StudyListener):
         try:
             self._spool.append(update.to_dict())
         except OSError as error:
-            self._note_failure(f"an event could not be written to {self._directory / 'tracking.jsonl'}: {error}")
-        self._wake.set()
-        self._announce()
+            self._note_failure(f"an event could not be written to {self._directory / SPOOL_FILE}: {error}")
+        if self._study is not None:
+            self._attend()
 
-    def _announce(self) -> None:
-        self._announce_experiment()
-        self._announce_runs()
-
-    def _announce_experiment(self) -> None:
-        known = self.experiment_id
-        if known is None or self._note_experiment is None or known == self._announced_experiment:
+    def _attend(self) -> None:
+        """Hear what the process has to say, and see that there is one."""
+        self._hear(self._link.messages())
+        try:
+            exit_code = self._link.keep_alive()
+        except OSError as error:
+            self._note_failure(f"the process that writes to MLflow cannot be started: {error}")
             return
-        self._note_experiment(known)
-        self._announced_experiment = known
+        if exit_code is not None:
+            self._note_failure(
+                f"the process that writes to MLflow ended with code {exit_code} ({self._directory / LOG_FILE} may say "
+                f"why) and was started again"
+            )
 
-    def _announce_runs(self) -> None:
-        known = {} if self._writer is None else dict(self._writer.run_ids)
-        for number, run_id in known.items():
+    def _hear(self, messages: list[Message]) -> None:
+        for message in messages:
+            if message.experiment_id is not None:
+                self._announce_experiment(message.experiment_id)
+            self._announce_runs(message.run_ids)
+            if message.warning:
+                LOGGER.warning("%s", hide_password(message.warning, self._uri))
+            if message.failure:
+                why = hide_password(message.failure, self._uri)
+                self._note_failure(f"MLflow at {without_password(self._uri)} cannot be written: {why}")
+
+    def _announce_experiment(self, experiment_id: str) -> None:
+        is_news = self.experiment_id is None
+        self.experiment_id = experiment_id
+        if is_news and is_server(self._uri):
+            self._say_address()
+        if self._note_experiment is not None and experiment_id != self._announced_experiment:
+            self._note_experiment(experiment_id)
+        self._announced_experiment = experiment_id
+
+    def _announce_runs(self, run_ids: Mapping[int | None, str]) -> None:
+        for number, run_id in run_ids.items():
             if self._on_run_id is not None and self._announced.get(number) != run_id:
                 self._on_run_id(number, run_id)
             self._announced[number] = run_id
 
-    def _work(self) -> None:
-        delay_s = 1.0
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            is_last = self._closing.is_set()
-            try:
-                self._write_pending()
-                delay_s = 1.0
-            except Exception as error:  # MLflow's failures are of every kind, and none may end the search
-                self._note_failure(f"MLflow at {self._uri} cannot be written: {_first_line(error)}")
-                self._wake.set()
-                self._closing.wait(delay_s)
-                delay_s = min(2 * delay_s, MAX_DELAY_S)
-            if is_last:
-                return
-
-    def _write_pending(self) -> None:
-        if self._writer is None:
-            self._writer = open_writer(self._directory, uri=self._uri)
-        while not self._spool.is_drained:
-            events, offset = self._spool.read()
-            for update in merge_by_run(RunUpdate.from_dict(event) for event in events):
-                self._writer.apply(update)
-            self._spool.acknowledge(offset)
+    def _say_address(self) -> None:
+        try:
+            self._on_address(where_to_look(self._directory, self._uri, self.experiment_id))
+        except Exception:
+            LOGGER.debug("the address could not be shown", exc_info=True)
 
     def _note_failure(self, text: str) -> None:
         if not self._has_failed:
             LOGGER.warning("%s; the search goes on, and what is missing is written later", text)
         self._has_failed = True
-
-
-def open_writer(directory: Path, *, uri: str | None = None) -> MlflowWriter:
-    """A writer for the study in a folder.
-
-    Raises:
-        Exception: whatever MLflow raises if it cannot be reached.
-    """
-    return MlflowWriter(
-        uri or default_tracking_uri(directory.parent),
-        study_name=directory.resolve().name,
-        study_id=_study_id(directory),
-        artifact_directory=directory.parent / "mlartifacts" / directory.resolve().name,
-    )
 
 
 def sync(study: StudyRecord, *, uri: str | None = None) -> dict[int | None, str]:
@@ -231,21 +219,10 @@ def sync(study: StudyRecord, *, uri: str | None = None) -> dict[int | None, str]
 
 
 def _ended(study: StudyRecord, directory: Path, *, now_ms: int) -> RunUpdate:
-    files = write_study_files(study, directory / FOLDER)
+    files = [str(path.resolve()) for path in write_study_files(study, directory / FOLDER)]
     return study_updates.search_ended(
-        study, note=study_note(study), artifacts=[str(path.resolve()) for path in files], now_ms=now_ms
+        study, note=study_note(study), artifacts=[*given_files(study), *files], now_ms=now_ms
     )
-
-
-def _study_id(directory: Path) -> str:
-    """A study's identity in MLflow: a study made anew under an old name must not write into the old one's runs."""
-    path = directory / "tracking.id"
-    if not path.is_file():
-        directory.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".id.new")
-        temporary.write_text(uuid.uuid4().hex, encoding="ascii")
-        temporary.replace(path)
-    return path.read_text(encoding="ascii").strip()
 
 
 def _with_trial(study: StudyRecord, trial: TrialRecord) -> StudyRecord:
@@ -255,7 +232,3 @@ def _with_trial(study: StudyRecord, trial: TrialRecord) -> StudyRecord:
 
 def _now_ms() -> int:
     return round(time.time() * 1000)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,9 @@ class MlflowWriter:
             self._log(update, run_id, metrics)
         for path in update.artifacts:
             self._try(update, path, lambda path=path: self._log_artifact(run_id, Path(path)))
+        for key, value in update.experiment_tags.items():
+            tag = partial(self._client.set_experiment_tag, self.experiment_id, key, value)
+            self._try(update, f"tag {key} of the experiment", tag)
         if update.status is not None:
             self._try(update, "status", lambda: self._set_status(run_id, update))
 

@@ -8,12 +8,14 @@ from typing import Any
 from ray.tune import Trainable
 
 from search.driver import Failure, ReportKey
+from search.effective import FACTS, USAGE
 from search.ray_border import TrialTask
 from search.trial_factory import Trainee, TrialFactory, fine_tune_trial
 from search.trial_resources import TrialResources
 from search.trial_team import TrialTeam
 from search.worker_warnings import WarningCollector
 from spvit.errors import DataError, StorageError
+from trainers.process_usage import UsageMeter
 
 ERROR_FILE = "error.txt"
 ONE_WORKER = TrialResources()
@@ -38,6 +40,7 @@ class SearchTrainable(Trainable):  # type: ignore[misc]  # Ray has no types
         self._team = TrialTeam(factory, resources) if resources.workers > 1 else None
         self._factory = self._team or factory
         self._warnings = WarningCollector.installed()
+        self._usage = UsageMeter()
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -51,7 +54,7 @@ class SearchTrainable(Trainable):  # type: ignore[misc]  # Ray has no types
             report = self._next_report()
         except Exception as error:  # whatever a configuration can cause is a result, not an accident
             report = self._failure(error)
-        return report | {ReportKey.WARNINGS: self._warnings.take()}
+        return report | {ReportKey.WARNINGS: self._warnings.take(), USAGE: self._usage.take()}
 
     def cleanup(self) -> None:
         """Called by Tune before the process ends."""
@@ -63,16 +66,19 @@ class SearchTrainable(Trainable):  # type: ignore[misc]  # Ray has no types
         self._task = TrialTask.from_ray(config)
         self._trainee: Trainee | None = None
         self._num_reported = self._task.num_known_epochs
+        self._usage.take()  # what was used so far was another trial's
 
     def _next_report(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {}
         if self._trainee is None:
             self._trainee = self._build()
+            facts = getattr(self._trainee, "facts", {})
         if self._num_reported < self._trainee.epoch:  # finished by an attempt that died before it could say so
             metrics = self._trainee.history[self._num_reported]
         else:
             metrics = self._trainee.run_epoch()
         self._num_reported = metrics.epoch
-        return metrics.to_dict()
+        return metrics.to_dict() | {FACTS: facts}
 
     def _build(self) -> Trainee:
         self._task.directory.mkdir(parents=True, exist_ok=True)

@@ -52,6 +52,11 @@ class EpochTraining:
         self._step, self._optimizer, self._average, self._config = step, optimizer, average, config
         self._preprocessing, self._workers, self._device = preprocessing, workers, device
 
+    @property
+    def config(self) -> TrainingConfig:
+        """How it trains."""
+        return self._config
+
     def run(self, batches: Batches, epoch: int, progress: Progress | None = None) -> dict[str, float]:
         """Train on every batch of an epoch (0-based).
 

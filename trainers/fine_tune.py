@@ -17,6 +17,7 @@ from trainers.build import build_model, identity_of, open_data
 from trainers.checkpoint import SavedCheckpoint, latest_checkpoint, save_checkpoint
 from trainers.compiling import compile_blocks
 from trainers.config import TrialConfig
+from trainers.effective import Facts, built_facts
 from trainers.ema import make_average
 from trainers.epoch_training import EpochTraining, Progress
 from trainers.evaluate import evaluate
@@ -83,8 +84,9 @@ class FineTuner:
         self._data = open_data(config, self._preprocessing, workers=self._workers, device=str(self._device))
         self._optimizer = make_optimizer(self._model, config.training)
         self._average = make_average(self._optimizer, config.training)
+        self._step = make_training_step(self._model, config, workers=self._workers, device=self._device)
         self._training = EpochTraining(
-            make_training_step(self._model, config, workers=self._workers, device=self._device),
+            self._step,
             self._optimizer,
             self._average,
             config=config.training,
@@ -114,6 +116,11 @@ class FineTuner:
     def history(self) -> tuple[EpochMetrics, ...]:
         """The metrics of every finished epoch, also of those before a restart."""
         return tuple(self._history)
+
+    @property
+    def facts(self) -> Facts:
+        """What was built, told by the objects themselves."""
+        return built_facts(self._model, self._step.criterion.weights, self._training.config)
 
     def fit(self, on_epoch: Callable[[EpochMetrics], bool] | None = None) -> tuple[EpochMetrics, ...]:
         """Run the epochs that are left, until `on_epoch` returns False. Returns the whole history."""

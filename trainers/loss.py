@@ -63,6 +63,11 @@ class Criterion(nn.Module):
         self._workers = workers or WorkerGroup.single()
 
     @property
+    def weights(self) -> LossWeights:
+        """The weights of the terms."""
+        return self._weights
+
+    @property
     def reads_patches(self) -> bool:
         """Whether any term needs the patch tokens of the student."""
         return self._weights.token_distillation > 0

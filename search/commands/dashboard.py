@@ -96,7 +96,8 @@ def _sigterm_as_interrupt() -> Iterator[None]:
 
 def _tracked_at(runs_dir: Path, study: str | None) -> tuple[str, str]:
     """The tracking URI and the part of the address that leads to the study."""
-    from search.tracking import default_tracking_uri, experiment_fragment
+    from search.tracking_place import default_tracking_uri
+    from search.tracking_view import experiment_fragment
 
     if study is None:
         database = (runs_dir / "mlflow.db").resolve()

@@ -58,9 +58,11 @@ def command(
     """Say which latencies a search can reach, how many networks there are, and what it will cost. Trains nothing.
 
     The experiment is checked as `launch` checks it, a few training steps are timed, and settings that make no sense
-    together are named. Only a latency table is written, where there is none yet.
+    together are named. Written are a latency table, where there is none yet, and the plan, which MLflow then shows
+    with the search.
     """
     from search.inputs import check_search_inputs
+    from search.plan import keep_plan
     from search.planning import make_plan
     from search.recorded import RecordedStudy
 
@@ -71,6 +73,7 @@ def command(
     table = priced_by(config, folder, may_measure=may_measure)
     with progress_bar("planning") as progress:
         plan = make_plan(config, table, folder, address=address, curves=recorded, progress=progress)
+    keep_plan(plan, folder)
     emit(plan.to_dict(), lambda: plan_text(plan), as_json=as_json)
 
 

@@ -14,7 +14,7 @@ from search.records import TrialState
 from search.retries import root_of
 from search.scheduler import DIED
 from search.study import read_study
-from search.tracking import default_tracking_uri
+from search.tracking_place import default_tracking_uri
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(280)]
 SCRIPT = Path(__file__).parent / "eventful_search.py"

@@ -20,7 +20,7 @@ from search.run_update import RunStatus
 from search.selection import choose_trial
 from search.study import read_study
 from search.study_updates import STATUS_OF
-from search.tracking import default_tracking_uri
+from search.tracking_place import default_tracking_uri
 from search.trial_model import load_trial_model
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(280)]

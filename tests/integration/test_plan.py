@@ -46,8 +46,9 @@ def test_a_plan_says_what_can_be_reached_and_what_it_costs(plan, folder):
     assert plan["forecast"]["num_epochs"] == {"low": 8 * 2 + 3, "high": 27, "middle": None}
     assert 0 < plan["forecast"]["hours"]["low"] < plan["forecast"]["hours"]["high"]
     assert plan["fit"]["num_at_once"] == 2
-    assert [path.name for path in (folder / "runs" / "small").iterdir() if path.suffix == ".json"] == [
-        "latency_table.json"
+    assert sorted(path.name for path in (folder / "runs" / "small").glob("*.json")) == [
+        "latency_table.json",
+        "plan.json",
     ]
 
 

@@ -7,7 +7,7 @@ import signal
 import pytest
 from command_line import call, call_here, start, write_experiment
 
-from search.tracking import default_tracking_uri
+from search.tracking_place import default_tracking_uri
 from trainers.checkpoint import latest_checkpoint
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(200)]

@@ -2,6 +2,7 @@ import json
 import logging
 import math
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,11 @@ import pytest
 
 from search.records import TrialState
 from search.spool import Spool
-from search.tracking import MlflowTracker, default_tracking_uri, sync
+from search.tracking import MlflowTracker, sync
+from search.tracking_message import Assignment
+from search.tracking_place import default_tracking_uri
+from search.tracking_process import Writing
+from search.tracking_view import study_view
 from search.tracking_writer import MlflowWriter
 
 pytestmark = pytest.mark.integration
@@ -41,7 +46,8 @@ def client(directory):
 
 def metrics_of(epoch, top1):
     values = {"epoch": epoch, "val_top1": top1, "val_loss": 1.0 / epoch, "lr": 1e-4 * epoch}
-    return values | {"images_per_second": 900.0, "loss_ratio": 0.5, "val_num_images": 100, "train_seconds": 3.0}
+    values |= {"images_per_second": 900.0, "loss_ratio": 0.5, "val_num_images": 100, "train_seconds": 3.0}
+    return values | {"system/process_memory_megabytes": 700.0, "facts_sha256": "f" * 64}
 
 
 def play(tracker, study):
@@ -75,8 +81,10 @@ def points(client, study):
 
 
 def test_a_whole_study_is_in_mlflow(study, directory, client):
-    seen = {}
-    tracker = MlflowTracker(directory, on_run_id=seen.__setitem__)
+    seen, said = {}, []
+    (directory / "latency_table.json").write_text("{}")
+    (directory / "plan.json").write_text("{}")
+    tracker = MlflowTracker(directory, on_run_id=seen.__setitem__, on_address=said.append)
     play(tracker, study)
     tracker.close()
 
@@ -89,7 +97,10 @@ def test_a_whole_study_is_in_mlflow(study, directory, client):
     assert seen == {None: parent.info.run_id} | {int(t): run.info.run_id for t, run in runs.items()}
 
     assert runs["1"].data.params == {"keep1": "0.8", "keep2": "0.5", "ratio": "2.5"}
-    assert runs["1"].data.metrics["latency_ms"] == 5.0
+    assert [runs["1"].data.metrics[f"latency_{end}ms"] for end in ("low_", "", "high_")] == [4.9, 5.0, 5.1]
+    assert [runs["1"].data.metrics[f"num_tokens{stage}"] for stage in (1, 2)] == [39, 24]
+    assert runs["1"].data.metrics["system/process_memory_megabytes"] == 700.0
+    assert runs["1"].data.tags["spvit.effective_config_sha256"] == "f" * 64
     assert runs["1"].info.end_time == 1_700_000_018_000
     assert runs["4"].data.tags["spvit.reason"] == "after epoch 1: below the median"
     assert runs["4"].data.tags["spvit.state"] == "PRUNED"
@@ -101,9 +112,21 @@ def test_a_whole_study_is_in_mlflow(study, directory, client):
     assert parent.data.metrics["best_top1"] == 85.0
     assert "# Study small" in parent.data.tags["mlflow.note.content"]
     names = {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
-    assert names >= {"pareto.png", "pareto.html", "pareto.table.json", "experiment.toml", "summary.md"}
+    assert names >= {
+        "latency_table.json",
+        "plan.json",
+        "pareto.png",
+        "pareto.html",
+        "pareto.table.json",
+        "experiment.toml",
+        "summary.md",
+    }
     tables = json.loads(parent.data.tags["mlflow.loggedArtifacts"])
     assert tables == [{"path": "pareto.table.json", "type": "table"}]
+
+    experiment = client.get_experiment(parent.info.experiment_id)
+    assert experiment.tags["mlflow.sharedViewState.spvit"] == study_view(study)["mlflow.sharedViewState.spvit"]
+    assert said == [f"browse the study with `spvit-search dashboard small --runs-dir {directory.parent}`"] * 2
 
 
 def test_progress_has_one_point_for_each_finished_trial(study, directory, client):
@@ -134,10 +157,12 @@ def test_a_writer_that_dies_anywhere_loses_and_repeats_nothing(study, directory,
             raise ConnectionError("the server went away")
 
     monkeypatch.setattr(MlflowWriter, "apply", dies_often)
-    for _ in range(4):
-        again = MlflowTracker(directory)
-        again._thread.start()
-        again.close()
+    assignment = Assignment(
+        directory=str(directory), uri=default_tracking_uri(directory.parent), driver_pid=0, linger_s=0
+    )
+    closing = threading.Event()
+    closing.set()
+    assert [Writing(assignment).run(closing) for _ in range(4)] == [False, False, False, True]
     assert len(calls) > 9
     assert Spool(directory / "tracking.jsonl").is_drained
     assert points(client, study) == expected

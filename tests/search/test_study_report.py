@@ -12,6 +12,17 @@ def test_every_file_is_written_and_the_table_is_the_front(study, tmp_path):
     assert [row[table["columns"].index("number")] for row in table["data"]] == [1, 2]
 
 
+def test_no_password_is_in_any_file(study, tmp_path):
+    secret = {"study": {"name": "small", "storage": "postgresql://me:canary@db/studies"}} | {
+        "tracking": {"uri": "https://me:canary@mlflow.example"}
+    }
+    paths = write_study_files(replace(study, experiment=study.experiment | secret), tmp_path / "report")
+    assert all(b"canary" not in path.read_bytes() for path in paths)
+    written = tomllib.loads((tmp_path / "report" / "experiment.toml").read_text())
+    assert written["tracking"] == {"uri": "https://mlflow.example"}
+    assert written["study"] == {"name": "small", "storage": "postgresql://db/studies"}
+
+
 def test_experiment_survives_toml_without_its_nulls():
     experiment = {"study": {"name": "x", "storage": None}, "rates": [0.5, 0.25], "losses": {"ratio": 2.0}}
     assert tomllib.loads(experiment_toml(experiment)) == {

@@ -13,6 +13,7 @@ from spvit.schedule import PruningSchedule
 from trainers.checkpoint import latest_checkpoint
 from trainers.config import LossWeights, TrialConfig
 from trainers.data import Loading, Split, open_split
+from trainers.effective import differences, expected_facts
 from trainers.evaluate import evaluate
 from trainers.fine_tune import FineTuner
 from trainers.metrics import Weights
@@ -205,3 +206,16 @@ def test_training_leaves_the_global_generator_alone(config: TrialConfig):
     torch.manual_seed(7)
     FineTuner(config).run_epoch()
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_what_was_built_is_told_by_what_was_built(data_path: Path, config: TrialConfig) -> None:
+    plan = SCHEDULE.plan(FineTuner(config).model.geometry)
+    counts = [selection.num_kept for selection in plan.selections]
+    expected = expected_facts(config, blocks=[1, 2], keep_counts=counts)
+    assert FineTuner(config).facts == expected
+    other = make_config(data_path, schedule=PruningSchedule.from_keep_rates([0.6], [1]), epochs=2)
+    assert differences(expected, FineTuner(other).facts) == [
+        "blocks is [1], not [1, 2]",
+        f"keep_counts is {counts[:1]}, not {counts}",
+        "training.epochs is 2, not 3",
+    ]

@@ -1,0 +1,36 @@
+"""What a worker reports beside metrics: whether it built what the driver proposed, and what it uses. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from search.records import TrialRecord
+from trainers.config import TrialConfig
+from trainers.effective import differences, expected_facts, facts_sha256
+
+FACTS = "facts"
+"""In a report: what was built, once for each worker that builds the trial."""
+USAGE = "usage"
+"""In a report: what `trainers.process_usage` measured."""
+FACTS_SHA256 = "facts_sha256"
+"""Beside an epoch's metrics: the hash of what was built, which is what was proposed."""
+
+
+def beside_metrics(trial: TrialRecord, report: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """What listeners are told beside an epoch's metrics, and why the report is of no use, if so.
+
+    Returns:
+        Values by name, and a sentence without a full stop; empty where the worker built the right thing.
+    """
+    values = dict(report.get(USAGE) or {})
+    facts = report.get(FACTS)
+    if not facts:
+        return values, ""
+    return values | {FACTS_SHA256: facts_sha256(facts)}, _difference(trial, facts)
+
+
+def _difference(trial: TrialRecord, built: Mapping[str, Any]) -> str:
+    config = TrialConfig.model_validate(trial.config)
+    found = differences(expected_facts(config, blocks=trial.blocks, keep_counts=trial.keep_counts), built)
+    return f"the worker built something else than was proposed: {'; '.join(found)}" if found else ""
