@@ -23,6 +23,7 @@ COMMANDS = {
     "table": "Show, check, compare or import latency tables.",
     "plan": "Say what a search would reach and cost, before any training.",
     "launch": "Search for the best pruning under the latency budget.",
+    "submit": "Run a search as a job of a Ray cluster.",
     "resume": "Continue a study that was stopped or interrupted.",
     "status": "Say how far a study is.",
     "pareto": "List the best trade-offs between accuracy and latency.",
