@@ -37,8 +37,8 @@ class StudyConfig(FrozenConfig):
     storage: str | None = Field(default=None, description="Optuna storage URL; SQLite in the study's folder if absent.")
     checkpoints: str | None = Field(
         default=None,
-        description="Folder or URL (`s3://bucket/folder`, ...) that every machine of a cluster can reach: trials publish "
-        "their checkpoints there (docs/cluster.md). In the study's folder if absent.",
+        description="Folder or URL (`s3://bucket/folder`, ...) that every machine of a cluster can reach: trials "
+        "publish their checkpoints there (docs/cluster.md). In the study's folder if absent.",
     )
     scratch: Path = Field(
         default=Path("~/.cache/spvit-search"),

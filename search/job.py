@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import time
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.ray_session import SETTINGS
+from search.ray_session import SETTINGS, silence
 from search.ray_token import INSECURE, is_insecure, use_cluster_token
 from search.secrets import redacted
 from search.submitted import ENTRYPOINT
@@ -20,6 +21,12 @@ from spvit.errors import ClusterError, ExitCode, UsageError
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
+CHATTY = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
+"""Loggers of Ray's client that have levels of their own."""
 POLL_S = 1.0
 OK, STOPPED = "SUCCEEDED", "STOPPED"
 ENDED = frozenset({OK, STOPPED, "FAILED"})
@@ -101,6 +108,9 @@ class ClusterJobs:
             raise UsageError(
                 f"`submit` needs Ray's job client: pip install 'spvit-search[cluster]' (missing: {error.name})"
             ) from None
+        silence()
+        for name in CHATTY:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             return JobSubmissionClient(self._address)
         except Exception as error:

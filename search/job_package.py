@@ -1,4 +1,4 @@
-"""What `submit` brings to a cluster: this product's code, the experiment with the files it names, and the user's own."""
+"""What `submit` brings to a cluster: this product's code, an experiment with the files it names, the user's own."""
 
 from __future__ import annotations
 
@@ -115,8 +115,8 @@ def _contained(folder: Path, path: Path, key: str) -> Path:
     root, full = folder.resolve(), (folder / path).resolve()
     if ".." in path.parts or not full.is_relative_to(root):
         raise UsageError(
-            f"{key} = {str(path)!r} lies outside the experiment's folder, so it cannot be brought along: move it there, "
-            f"or name it by a path that every machine of the cluster has (--set {key}=/...)"
+            f"{key} = {str(path)!r} lies outside the experiment's folder, so it cannot be brought along: move it "
+            f"there, or name it by a path that every machine of the cluster has (--set {key}=/...)"
         )
     if not full.exists():
         raise UsageError(f"{key} = {str(path)!r} was required, but {full} does not exist")

@@ -41,7 +41,7 @@ def connected(address: str | None, arguments: Mapping[str, Any] | None = None) -
         use_cluster_token(address, is_insecure=is_insecure())
     import ray
 
-    _silence()
+    silence()
     quiet = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     try:
         with _without_secrets():
@@ -77,7 +77,7 @@ def _refusal(address: str | None, error: Exception) -> str:
     )
 
 
-def _silence() -> None:
+def silence() -> None:
     """What a user should know the study tells. That a worker died Ray prints on stdout, and no setting changes that."""
     import ray._private.worker
 

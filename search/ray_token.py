@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 INSECURE = "SPVIT_INSECURE_CLUSTER"
 """Set by `--insecure-cluster`, for whatever in this process connects to a cluster."""
-OWN_TOKEN = "ray_token"
+OWN_TOKEN = "ray_token"  # noqa: S105 - a file's name
 USUAL_PLACE = Path(".ray") / "auth_token"
 OTHERS_MAY_READ = stat.S_IRWXG | stat.S_IRWXO
 

@@ -8,7 +8,7 @@ from typing import Any
 
 HIDDEN = "***"
 _WORDS = r"secret|passw(?:or)?d|passphrase|credentials?|api_?key|access_?key(?:_id)?|private_?key"
-_TOKEN = r"(?:[a-z0-9]+_)*(?:auth|access|api|bearer|refresh|session|tracking|hf|hub)_?token"
+_TOKEN = r"(?:[a-z0-9]+_)*(?:auth|access|api|bearer|refresh|session|tracking|hf|hub)_?token"  # noqa: S105 - a pattern
 """`token` alone and `num_tokens` are what this product prunes."""
 SECRET_NAME = re.compile(rf"(?:\b|_)(?:{_WORDS})(?:\b|_)|\b{_TOKEN}\b|^token$", re.IGNORECASE)
 """Names of keys and variables whose values are never shown."""

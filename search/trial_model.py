@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.experiment import validate
-from search.records import StudyRecord, TrialRecord
 from search.published_trials import bring_checkpoint
+from search.records import StudyRecord, TrialRecord
 from search.study_files import trial_directory
 from spvit.errors import CheckpointError
 from trainers.config import TrialConfig

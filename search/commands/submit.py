@@ -113,8 +113,7 @@ def _followed(follow: Callable[[str, Callable[[str], None]], JobEnd], job: str, 
 
 
 def _end(end: JobEnd, *, as_json: bool) -> None:
-    how = "done" if end.exit_code == ExitCode.OK else f"{end.status.lower()}: {end.message.splitlines()[0:1]}"
-    emit(asdict(end), lambda: f"job {end.job} {how}; exit code {end.exit_code}", as_json=as_json)
+    emit(asdict(end), lambda: f"job {end.job} {end.status.lower()}; exit code {end.exit_code}", as_json=as_json)
     if end.exit_code != ExitCode.OK:
         raise click.exceptions.Exit(end.exit_code)
 

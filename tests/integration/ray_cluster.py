@@ -21,7 +21,8 @@ HOST = "127.0.0.1"
 STORE_BYTES = 80 * 1024**2
 STARTED = "Ray runtime started."
 WITHOUT_DASHBOARD = "without-dashboard"
-"""On the path of workers: they have `ray[tune]` alone, whose agents start in a third of the time of `ray[default]`'s."""
+"""On the path of workers: they have `ray[tune]` alone, whose agents start in a third of the time."""
+NOT_INSTALLED = "raise ModuleNotFoundError('ray[default] is not installed', name='aiohttp_cors')\n"
 JOBS_SERVER = """
 import runpy, sys
 from ray._raylet import GcsClient
@@ -62,12 +63,18 @@ class RayCluster:
         """Runs the part of Ray's dashboard that takes jobs: the whole has ten processes that nothing here asks."""
         session = (self.folder / "0" / "session_latest").resolve()
         arguments = {
-            **{"host": HOST, "port": self.jobs_port, "port-retries": 0, "node-ip-address": HOST},
-            **{"gcs-address": self.address, "session-dir": session, "log-dir": session / "logs"},
-            **{"temp-dir": session.parent, "modules-to-load": "JobHead"},
+            "host": HOST,
+            "port": self.jobs_port,
+            "port-retries": 0,
+            "node-ip-address": HOST,
+            "gcs-address": self.address,
+            "session-dir": session,
+            "log-dir": session / "logs",
+            "temp-dir": session.parent,
+            "modules-to-load": "JobHead,NodeHead",
         }
         given = [f"--{name}={value}" for name, value in arguments.items()]
-        self._run("jobs", [sys.executable, "-c", JOBS_SERVER, self.address, *given, "--disable-frontend"])
+        self._run("jobs", [sys.executable, "-c", JOBS_SERVER, self.address, *given])
 
     def add_worker(self, *, num_cpus: int = 1) -> subprocess.Popen[bytes]:
         """Adds a machine; returns its process, with which everything on it ends."""
@@ -133,12 +140,11 @@ def ray_cluster(*, num_workers: int, environment: Mapping[str, str] | None = Non
         num_workers: machines for trials.
         environment: of every machine, beside this process's own.
     """
-    folder = Path(tempfile.mkdtemp(prefix="rc-", dir="/tmp"))  # noqa: S108 - 0700; a socket's path has 107 characters
-    cluster = RayCluster(
-        folder=folder, environment=_client_environment(folder, environment or {}), port=free_port(), jobs_port=free_port()
-    )
+    folder = Path(tempfile.mkdtemp(prefix="rc-", dir="/tmp"))  # a socket's path has at most 107 characters
+    client = _client_environment(folder, environment or {})
+    cluster = RayCluster(folder=folder, environment=client, port=free_port(), jobs_port=free_port())
     (folder / WITHOUT_DASHBOARD).mkdir()
-    (folder / WITHOUT_DASHBOARD / "aiohttp_cors.py").write_text("raise ModuleNotFoundError('ray[default] is not installed', name='aiohttp_cors')\n")
+    (folder / WITHOUT_DASHBOARD / "aiohttp_cors.py").write_text(NOT_INSTALLED)
     try:
         cluster.start_head()
         cluster.wait()
@@ -159,6 +165,7 @@ def _client_environment(folder: Path, more: Mapping[str, str]) -> dict[str, str]
     tests = (ROOT / "tests" / "integration", ROOT / "tests" / "search", ROOT)
     return {
         **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -170,7 +177,7 @@ def _client_environment(folder: Path, more: Mapping[str, str]) -> dict[str, str]
 
 
 def _kill_group(node: subprocess.Popen[bytes]) -> None:
-    """`ray start --block` has its node's processes end with it, however it ends."""
+    """Ends a process and all below it: Ray's own end with it too, but some of them only after a while."""
     for process in _descendants(node.pid):
         try:
             os.kill(process, signal.SIGKILL)

@@ -1,6 +1,6 @@
 """A search with real Ray on tabulated trials, to be run as a process of its own.
 
-Arguments: DIRECTORY NUM_TRIALS EPOCH_SECONDS, and keys of `[search]` as JSON, with the `address` of a cluster among them.
+Arguments: DIRECTORY NUM_TRIALS EPOCH_SECONDS, and keys of `[search]` as JSON, the `address` of a cluster among them.
 """
 
 from __future__ import annotations
