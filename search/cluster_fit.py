@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from search.search_config import SearchConfig
+from search.trial_bundles import num_bundles, shown
+from search.trial_resources import MIB, TrialResources
+
+BIG = 1e6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,63 +31,82 @@ class ClusterFit:
 
 def cluster_fit(
     nodes: Sequence[Node],
-    search: SearchConfig,
+    resources: TrialResources,
     *,
+    num_concurrent: int,
     num_threads: int,
-    trial_mib: float | None = None,
+    worker_mib: float | None = None,
     is_local: bool = True,
 ) -> ClusterFit:
     """What fits.
 
     Args:
         nodes: the machines.
-        search: what one trial needs and how many are wanted at once.
-        num_threads: CPU threads that a trial really uses.
-        trial_mib: memory of one trial's process; not looked at if None.
+        resources: what one trial needs.
+        num_concurrent: trials wanted at once.
+        num_threads: CPU threads that a worker really uses.
+        worker_mib: memory of one worker's process; not looked at if None.
         is_local: a Ray of our own gives out as many CPUs as the trials ask for, so that they share the real ones.
     """
-    rooms = [_room(node, search, is_local=is_local) for node in nodes]
-    num_at_once = min(search.num_concurrent, sum(rooms))
+    num_at_once = min(num_concurrent, _room(nodes, resources, is_local=is_local, wanted=num_concurrent))
     num_cpus = sum(node.num_cpus for node in nodes)
-    on_gpu = search.gpus_per_trial > 0
-    full_speed = num_at_once if on_gpu else min(num_at_once, max(1.0, num_cpus / num_threads))
-    problems = _problems(nodes, search, num_at_once, num_threads=num_threads, trial_mib=trial_mib)
+    at_speed = max(1.0, num_cpus / (num_threads * resources.workers))
+    full_speed = num_at_once if resources.gpus else min(num_at_once, at_speed)
+    wanted = _Wanted(resources=resources, num_concurrent=num_concurrent, num_threads=num_threads, worker_mib=worker_mib)
+    problems = _problems(nodes, wanted, num_at_once)
     return ClusterFit(num_at_once=num_at_once, num_at_full_speed=float(full_speed), problems=tuple(problems))
 
 
-def _room(node: Node, search: SearchConfig, *, is_local: bool) -> int:
-    by_cpu = search.num_concurrent if is_local else math.floor(node.num_cpus / search.cpus_per_trial)
-    if not search.gpus_per_trial:
-        return by_cpu
-    if search.gpus_per_trial < 1:  # a trial's part of a GPU lies on one of them
-        return min(by_cpu, math.floor(node.num_gpus) * math.floor(1.0 / search.gpus_per_trial + 1e-9))
-    return min(by_cpu, math.floor(node.num_gpus / search.gpus_per_trial))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Wanted:
+    resources: TrialResources
+    num_concurrent: int
+    num_threads: int
+    worker_mib: float | None
 
 
-def _problems(
-    nodes: Sequence[Node], search: SearchConfig, num_at_once: int, *, num_threads: int, trial_mib: float | None
-) -> Iterator[str]:
+def _room(nodes: Sequence[Node], resources: TrialResources, *, is_local: bool, wanted: int) -> int:
+    """Trials that fit, their workers wherever there is room."""
+    bundle = {name: amount for name, amount in resources.bundle().items() if not (is_local and name == "CPU")}
+    if not bundle:
+        return wanted
+    return sum(num_bundles(_by_rays_names(node, bundle), bundle) for node in nodes) // resources.workers
+
+
+def _by_rays_names(node: Node, bundle: Mapping[str, float]) -> dict[str, float]:
+    """What is not known to be short counts as enough."""
+    memory = bundle.get("memory", 0.0) * BIG if node.memory_mib is None else node.memory_mib * MIB
+    return {"CPU": node.num_cpus, "GPU": node.num_gpus, "memory": memory}
+
+
+def _problems(nodes: Sequence[Node], wanted: _Wanted, num_at_once: int) -> Iterator[str]:
+    resources, num_concurrent = wanted.resources, wanted.num_concurrent
     num_cpus, num_gpus = sum(node.num_cpus for node in nodes), sum(node.num_gpus for node in nodes)
+    there = f"there are {num_cpus:g} CPUs and {num_gpus:g} GPUs"
     if not num_at_once:
         yield (
-            f"no trial fits: one needs search.cpus_per_trial = {search.cpus_per_trial:g} CPUs and "
-            f"search.gpus_per_trial = {search.gpus_per_trial:g} GPUs on one machine, but there are {num_cpus:g} CPUs "
-            f"and {num_gpus:g} GPUs on {len(nodes)}"
+            f"no trial fits: each of its {resources.workers} workers needs {shown(resources.bundle())} on one machine "
+            f"(trial.workers, trial.resources_per_worker), but {there} on {len(nodes)}"
         )
         return
-    if num_at_once < search.num_concurrent:
+    if num_at_once < num_concurrent:
+        yield f"{num_at_once} trials run at once instead of search.num_concurrent = {num_concurrent}: {there}"
+    num_processes = num_at_once * resources.workers
+    if not resources.gpus and num_processes * wanted.num_threads > num_cpus:
         yield (
-            f"{num_at_once} trials run at once instead of search.num_concurrent = {search.num_concurrent}: there are "
-            f"{num_cpus:g} CPUs and {num_gpus:g} GPUs"
-        )
-    if not search.gpus_per_trial and num_at_once * num_threads > num_cpus:
-        yield (
-            f"{num_at_once} trials of {num_threads} threads share {num_cpus:g} CPUs, so each is slower: lower "
-            f"search.num_concurrent or training.num_threads"
+            f"{_trials(num_at_once, resources)} of {wanted.num_threads} threads share {num_cpus:g} CPUs, so each is "
+            f"slower: lower search.num_concurrent{', trial.workers' * (resources.workers > 1)} or training.num_threads"
         )
     free = [node.memory_mib for node in nodes if node.memory_mib is not None]
-    if trial_mib is not None and len(free) == len(nodes) and num_at_once * trial_mib > sum(free):
+    mib = wanted.worker_mib
+    if mib is not None and len(free) == len(nodes) and num_processes * mib > sum(free):
         yield (
-            f"{num_at_once} trials of about {trial_mib:.0f} MiB need more memory than the {sum(free):.0f} MiB that are "
-            f"free: lower search.num_concurrent or training.batch_size"
+            f"{_trials(num_at_once, resources)} of about {mib:.0f} MiB need more memory than the {sum(free):.0f} MiB "
+            f"that are free: lower search.num_concurrent or training.batch_size"
         )
+
+
+def _trials(num_at_once: int, resources: TrialResources) -> str:
+    """`3 trials`, or `6 workers of 3 trials`."""
+    workers = f"{num_at_once * resources.workers} workers of " if resources.workers > 1 else ""
+    return f"{workers}{num_at_once} trials"

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from search.latency_config import LatencyConfig
 from search.search_config import SearchConfig
 from search.secrets import has_user_info
+from search.trial_resources import TrialResources, TrialWorkersConfig
 from spvit.options import HeadWeighting, SelectorKind
 from spvit.schedule import PackageMode, PruningSchedule, default_blocks
 from trainers.config import (
@@ -147,6 +148,7 @@ class ExperimentConfig(FrozenConfig):
     pruning: PruningDefaults = PruningDefaults()
     losses: LossWeights = LossWeights()
     training: TrainingConfig = TrainingConfig()
+    trial: TrialWorkersConfig = TrialWorkersConfig()
     latency: LatencyConfig = LatencyConfig()
     search: SearchConfig = SearchConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -169,12 +171,33 @@ class ExperimentConfig(FrozenConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _workers_share_batches(self) -> Self:
+        resources, batch_size = self.trial_resources, self.training.batch_size
+        workers = resources.workers
+        if batch_size % workers:
+            raise ValueError(
+                f"training.batch_size = {batch_size} images are shared equally by trial.workers = {workers}: make it a "
+                f"multiple of {workers}"
+            )
+        if self.search.max_gpu_hours is not None and not resources.gpus:
+            raise ValueError(
+                f"search.max_gpu_hours = {self.search.max_gpu_hours:g} would never end a search whose trials hold no "
+                f"GPU: set trial.resources_per_worker.gpus (or search.gpus_per_trial), or use search.max_wall_time_s"
+            )
+        return self
+
+    @property
+    def trial_resources(self) -> TrialResources:
+        """What one trial takes of a machine or a cluster."""
+        return TrialResources.from_config(self.trial, self.search)
+
     @property
     def has_latency_term(self) -> bool:
         """Whether a trial's loss may have a latency term."""
         return self.losses.latency > 0 or "latency" in self.search.space.losses
 
-    def trial(self, depth: int, latency: LatencyTarget | None = None) -> TrialConfig:
+    def fixed_trial(self, depth: int, latency: LatencyTarget | None = None) -> TrialConfig:
         """The trial that the file describes by itself, before a search changes anything.
 
         Args:

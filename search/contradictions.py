@@ -67,8 +67,10 @@ def _of_epochs(training: TrainingConfig) -> Iterator[str]:
 
 
 def _of_devices(experiment: ExperimentConfig) -> Iterator[str]:
-    device, gpus = experiment.training.device, experiment.search.gpus_per_trial
+    device, gpus = experiment.training.device, experiment.trial_resources.gpus_per_worker
     if device.startswith("cuda") and not gpus:
-        yield f'training.device = "{device}", but trials are given no GPU: set search.gpus_per_trial'
+        yield f'training.device = "{device}", but trials are given no GPU: set trial.resources_per_worker.gpus'
     if device == "cpu" and gpus:
-        yield f'search.gpus_per_trial = {gpus:g}, but training.device = "cpu" uses none'
+        yield f'each worker of a trial is given {gpus:g} GPUs, but training.device = "cpu" uses none'
+    if gpus > 1:
+        yield f"each worker of a trial is given {gpus:g} GPUs, but uses one: raise trial.workers instead"

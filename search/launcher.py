@@ -132,7 +132,7 @@ def search(
             store=store,
             proposer=proposer,
             pruner=PeerPruner(experiment.search, experiment.training, experiment.study.name),
-            limits=Limits.from_config(experiment.search),
+            limits=Limits.from_config(experiment),
             listeners=listeners,
         )
         return _run(driver, store, experiment, trial_factory, address)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search.search_config import SearchConfig
+from search.config import ExperimentConfig
 from search.stopping import StopRule, stop_rules
 
 
@@ -19,12 +19,13 @@ class Limits:
     rules: tuple[StopRule, ...] = ()
 
     @classmethod
-    def from_config(cls, config: SearchConfig) -> Limits:
+    def from_config(cls, experiment: ExperimentConfig) -> Limits:
         """The limits that an experiment sets."""
+        config = experiment.search
         return cls(
             num_trials=config.num_trials,
             num_concurrent=config.num_concurrent,
             max_failed_share=config.max_failed_share,
-            gpus_per_trial=config.gpus_per_trial,
+            gpus_per_trial=experiment.trial_resources.gpus,
             rules=stop_rules(config),
         )

@@ -34,7 +34,7 @@ def trial_of(experiment: ExperimentConfig, table: LatencyTable | None = None) ->
     """
     geometry = geometry_of_experiment(experiment)
     try:
-        trial = experiment.trial(geometry.depth)
+        trial = experiment.fixed_trial(geometry.depth)
         trial.pruning.schedule.plan(geometry, trial.pruning.package)
     except ValueError as error:
         raise ConfigError(f"[pruning] does not fit {experiment.model.name}: {error}") from None

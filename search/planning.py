@@ -176,7 +176,7 @@ def _extremes(priced: _Priced, drawn: Sequence[Draw]) -> list[TrialConfig]:
 
 def _num_threads(experiment: ExperimentConfig) -> int:
     """CPU threads that a worker trains with, as `search.ray_run` sets them."""
-    return experiment.training.num_threads or max(1, int(experiment.search.cpus_per_trial))
+    return experiment.training.num_threads or experiment.trial_resources.threads_per_worker
 
 
 def _fit(experiment: ExperimentConfig, cost: TrainingCost, address: str | None) -> ClusterFit:
@@ -188,9 +188,10 @@ def _fit(experiment: ExperimentConfig, cost: TrainingCost, address: str | None) 
         nodes = cluster_nodes(address)
     return cluster_fit(
         nodes,
-        experiment.search,
+        experiment.trial_resources,
+        num_concurrent=experiment.search.num_concurrent,
         num_threads=_num_threads(experiment),
-        trial_mib=cost.peak_mib,
+        worker_mib=cost.peak_mib,
         is_local=address is None,
     )
 
@@ -200,7 +201,7 @@ def _this_machine(experiment: ExperimentConfig) -> Node:
 
     return Node(
         num_cpus=len(os.sched_getaffinity(0)),
-        num_gpus=num_gpus() if experiment.search.gpus_per_trial else 0,
+        num_gpus=num_gpus() if experiment.trial_resources.gpus else 0,
         memory_mib=_free_mib(),
     )
 

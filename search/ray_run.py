@@ -17,6 +17,7 @@ from search.ray_session import SETTINGS, connected
 from search.ray_token import use_own_token
 from search.secrets import is_driver_only
 from search.signals import stop_on_signals
+from search.trial_bundles import placement_problem
 from spvit.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -64,9 +65,11 @@ def _fit(driver: SearchDriver, experiment: ExperimentConfig, factory: TrialFacto
 
     snapshots = driver.directory / "ray"
     shutil.rmtree(snapshots, ignore_errors=True)
-    needs = {"cpu": experiment.search.cpus_per_trial, "gpu": experiment.search.gpus_per_trial}
+    resources = experiment.trial_resources
+    needs = tune.PlacementGroupFactory([resources.bundle()] * resources.workers, resources.placement.upper())
+    trainable = tune.with_parameters(SearchTrainable, factory=factory, resources=resources)
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(SearchTrainable, factory=factory), needs),
+        tune.with_resources(trainable, needs),
         tune_config=tune.TuneConfig(
             search_alg=DriverSearcher(driver, scratch_directory(experiment)),
             scheduler=DriverScheduler(driver),
@@ -102,9 +105,9 @@ def _init_arguments(experiment: ExperimentConfig, address: str | None) -> dict[s
     common = {"runtime_env": {"env_vars": _worker_environment(experiment)}}
     if address is not None:
         return common
-    search = experiment.search
-    needed = math.ceil(search.num_concurrent * search.cpus_per_trial)
-    gpus = {} if search.gpus_per_trial else {"num_gpus": 0}
+    resources = experiment.trial_resources
+    needed = math.ceil(experiment.search.num_concurrent * resources.cpus)
+    gpus = {} if resources.gpus else {"num_gpus": 0}
     return {
         "num_cpus": max(len(os.sched_getaffinity(0)), needed),
         "include_dashboard": False,
@@ -120,7 +123,7 @@ def _worker_environment(experiment: ExperimentConfig) -> dict[str, str]:
 
     What leads to the study's or the tracking server's passwords is blanked: a machine may have been given it.
     """
-    num_threads = experiment.training.num_threads or max(1, int(experiment.search.cpus_per_trial))
+    num_threads = experiment.training.num_threads or experiment.trial_resources.threads_per_worker
     packages = str(Path(__file__).resolve().parents[1])
     paths = [packages, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     settings = {name: value for name, value in SETTINGS.items() if name.startswith("RAY_")}
@@ -136,10 +139,6 @@ def _check_resources(experiment: ExperimentConfig) -> None:
     """
     import ray
 
-    available = ray.cluster_resources()
-    for name, needed in (("CPU", experiment.search.cpus_per_trial), ("GPU", experiment.search.gpus_per_trial)):
-        if needed > available.get(name, 0):
-            raise ClusterError(
-                f"one trial needs {needed:g} {name}s (search.{name.lower()}s_per_trial), but Ray has "
-                f"{available.get(name, 0):g} in all; ask for less or use a larger cluster (--address)"
-            )
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if (problem := placement_problem(nodes, experiment.trial_resources)) is not None:
+        raise ClusterError(problem)

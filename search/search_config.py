@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from search.space_config import SpaceConfig
 from search.start_config import StartConfig
@@ -41,8 +41,12 @@ class SearchConfig(FrozenConfig):
 
     num_trials: int = Field(default=32, ge=1)
     num_concurrent: int = Field(default=2, ge=1)
-    cpus_per_trial: Positive = 1.0
-    gpus_per_trial: float = Field(default=0.0, ge=0.0)
+    cpus_per_trial: Positive = Field(
+        default=1.0, description="CPUs where one worker trains a trial; see also trial.resources_per_worker."
+    )
+    gpus_per_trial: float = Field(
+        default=0.0, ge=0.0, description="GPUs where one worker trains a trial; below 1, several trials share a GPU."
+    )
     sampler: SamplerName = SamplerName.KNOWN_LATENCY
     num_startup_trials: int = Field(default=8, ge=1)
     pruner: PrunerName = PrunerName.PARETO
@@ -87,15 +91,6 @@ class SearchConfig(FrozenConfig):
         description="Keep as many tokens as cost no more than what was drawn; for stage keep rates.",
     )
     space: SpaceConfig = SpaceConfig()
-
-    @model_validator(mode="after")
-    def _gpu_hours_can_pass(self) -> Self:
-        if self.max_gpu_hours is not None and not self.gpus_per_trial:
-            raise ValueError(
-                f"max_gpu_hours = {self.max_gpu_hours:g} would never end a search whose trials hold no GPU: set "
-                f"gpus_per_trial, or use max_wall_time_s"
-            )
-        return self
 
     def grace(self, freeze_epochs: int) -> int:
         """Epochs after which a trial whose backbone is frozen for so many is never stopped."""

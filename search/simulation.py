@@ -184,7 +184,7 @@ class Replay:
             store=store,
             proposer=proposer,
             pruner=PeerPruner(experiment.search, experiment.training, experiment.study.name),
-            limits=Limits.from_config(experiment.search),
+            limits=Limits.from_config(experiment),
         )
         return driver, store
 

@@ -52,7 +52,7 @@ class SearchSpace:
 
     def __init__(self, config: ExperimentConfig, geometry: TokenGeometry, latency: LatencyTarget | None = None) -> None:
         self.geometry = geometry
-        self._default = config.trial(geometry.depth, latency)
+        self._default = config.fixed_trial(geometry.depth, latency)
         self._values = self._default.to_dict()
         given = config.search.space
         self._space = default_space(config, geometry) if given.explores_nothing else given

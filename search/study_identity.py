@@ -37,8 +37,8 @@ CHANGEABLE = frozenset(
 )
 """Keys that may change while a study goes on: they change what it costs or where it is seen, not what a trial is."""
 
-CHANGEABLE_TABLES = frozenset({"progressive"})
-"""Tables of the experiment that a search does not read."""
+CHANGEABLE_TABLES = frozenset({"progressive", "trial"})
+"""Tables of the experiment that a search does not read, or that say only where its trials are trained."""
 
 MAX_SHOWN = 6
 

@@ -10,22 +10,33 @@ from ray.tune import Trainable
 from search.driver import Failure, ReportKey
 from search.ray_border import TrialTask
 from search.trial_factory import Trainee, TrialFactory, fine_tune_trial
+from search.trial_resources import TrialResources
+from search.trial_team import TrialTeam
 from search.worker_warnings import WarningCollector
-from spvit.errors import DataError, StorageError
+from spvit.errors import ClusterError, DataError, StorageError
 
 ERROR_FILE = "error.txt"
+ONE_WORKER = TrialResources()
 
 
 class SearchTrainable(Trainable):  # type: ignore[misc]  # Ray has no types
     """Runs one trial after the other in one process, which saves the seconds that importing torch takes.
 
+    Where several workers train a trial this is the first of them, which alone reports and writes.
+
     Whatever the trial raises is reported as a result, so that only the death of the process is an error to Tune,
     which then starts the trial again elsewhere; it goes on from its own checkpoints.
     """
 
-    def setup(self, config: dict[str, Any], factory: TrialFactory = fine_tune_trial) -> None:
+    def setup(
+        self,
+        config: dict[str, Any],
+        factory: TrialFactory = fine_tune_trial,
+        resources: TrialResources = ONE_WORKER,
+    ) -> None:
         """Called by Tune once per process."""
-        self._factory = factory
+        self._team = TrialTeam(factory, resources) if resources.workers > 1 else None
+        self._factory = self._team or factory
         self._warnings = WarningCollector.installed()
         self._begin(config)
 
@@ -45,6 +56,8 @@ class SearchTrainable(Trainable):  # type: ignore[misc]  # Ray has no types
     def cleanup(self) -> None:
         """Called by Tune before the process ends."""
         del self._trainee
+        if self._team is not None:
+            self._team.end()
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._task = TrialTask.from_ray(config)
@@ -69,7 +82,7 @@ class SearchTrainable(Trainable):  # type: ignore[misc]  # Ray has no types
         return trainee
 
     def _failure(self, error: Exception) -> dict[str, Any]:
-        is_shared = isinstance(error, StorageError | DataError | OSError)
+        is_shared = isinstance(error, StorageError | DataError | ClusterError | OSError)
         failure = Failure.INFRASTRUCTURE if is_shared else Failure.CONFIGURATION
         lines = str(error).splitlines()
         self._keep_traceback(error)

@@ -33,11 +33,16 @@ CACHE = "shared"
 """Beside the trials' folders: what they have in common."""
 
 TrialFactory = Callable[[TrialConfig, Path], Trainee]
-"""Builds a trial that keeps its checkpoints in a folder, and goes on from what it finds there."""
+"""Builds a trial that keeps its checkpoints in a folder, and goes on from what it finds there.
+
+Where several workers train a trial it is called in each of them, in the group of `WorkerGroup.current()`; only the
+first may write.
+"""
 
 
 def fine_tune_trial(config: TrialConfig, directory: Path) -> Trainee:
     """The real thing."""
     from trainers.fine_tune import FineTuner
+    from trainers.workers import WorkerGroup
 
-    return FineTuner(config, directory, cache=directory.parent / CACHE)
+    return FineTuner(config, directory, cache=directory.parent / CACHE, workers=WorkerGroup.current())

@@ -62,11 +62,12 @@ def open_data(config: TrialConfig, preprocessing: Preprocessing, *, workers: Wor
     """Both splits, checked.
 
     Raises:
+        ConfigError: a batch cannot be shared equally by the workers.
         DataError: a split is missing, damaged, or does not fit the model.
     """
     training = config.training
     for_val = Loading(
-        batch_size=training.batch_size,
+        batch_size=workers.share_of_batch(training.batch_size),
         training=False,
         seed=training.seed,
         rank=workers.rank,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -163,7 +163,7 @@ class FineTuner:
     @property
     def _images_per_step(self) -> int:
         images = min(self._config.training.images_per_epoch or self._data.train.num_images, self._data.train.num_images)
-        return min(self._config.training.batch_size * self._workers.world_size, images)
+        return min(self._config.training.batch_size, images)
 
     def _warm_up(self) -> None:
         set_frozen(self._model, self._config.training, epoch=0)
@@ -193,19 +193,30 @@ class FineTuner:
         return evaluation
 
     def _resume(self) -> None:
-        if self._directory is None:
-            return
-        saved = latest_checkpoint(self._directory, identity=identity_of(self._config))
-        if saved is not None:
-            self._load(saved)
+        """The main worker reads; the others get what it read, and need not see its folder."""
+        saved = None
+        if self._directory is not None and self._workers.is_main:
+            saved = latest_checkpoint(self._directory, identity=identity_of(self._config))
+        state = self._workers.from_main(None if saved is None else self._read(saved))
+        if state is not None:
+            self._load(state)
 
-    def _load(self, saved: SavedCheckpoint) -> None:
-        self._model.load_state_dict(saved.weights(self._device))
+    def _read(self, saved: SavedCheckpoint) -> Mapping[str, Any]:
+        averaging = self._average is not None
+        return {
+            "weights": saved.weights(self._device),
+            "training_weights": saved.training_weights(self._device) if averaging else None,
+            "optimizer": saved.optimizer(),
+            "history": saved.meta["history"],
+        }
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        self._model.load_state_dict(state["weights"])
         if self._average is not None:
             self._average.restart()
-            self._model.load_state_dict(saved.training_weights(self._device))
-        self._optimizer.load_state_dict(saved.optimizer())
-        self._history = [EpochMetrics.from_dict(values) for values in saved.meta["history"]]
+            self._model.load_state_dict(state["training_weights"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._history = [EpochMetrics.from_dict(values) for values in state["history"]]
 
     def _save(self) -> None:
         if self._directory is not None and self._workers.is_main:

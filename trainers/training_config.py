@@ -28,11 +28,11 @@ class TrainingConfig(FrozenConfig):
     """How one fine-tuning is optimised. Where the defaults come from: `docs/recipe.md`."""
 
     epochs: int = Field(default=30, ge=1)
-    batch_size: int = Field(default=256, ge=1, description="Images per step and worker.")
+    batch_size: int = Field(default=256, ge=1, description="Images per step, those of all workers of a trial together.")
     micro_batch_size: int | None = Field(
         default=None,
         ge=1,
-        description="Images per forward pass, whose gradients are added up to a step's: less memory, same batch.",
+        description="Images per worker and forward pass, whose gradients are added up: less memory, same batch.",
     )
     images_per_epoch: int | None = Field(
         default=None, ge=1, description="Images drawn afresh for each epoch; all of them where not given."

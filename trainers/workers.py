@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from spvit.decision import straight_through
+from spvit.errors import ConfigError
 from spvit.gpu import check_gpu
 
 
@@ -45,6 +49,34 @@ class WorkerGroup:
     def is_main(self) -> bool:
         """Whether this worker writes and reports."""
         return self.rank == 0
+
+    def share_of_batch(self, batch_size: int) -> int:
+        """Images of a step that fall to each worker.
+
+        Raises:
+            ConfigError: they cannot be shared equally: then the mean of the workers' losses is not the batch's.
+        """
+        if batch_size % self.world_size:
+            raise ConfigError(
+                f"training.batch_size = {batch_size} images are shared equally by {self.world_size} workers: make it a "
+                f"multiple of {self.world_size}, or change trial.workers."
+            )
+        return batch_size // self.world_size
+
+    def from_main(self, state: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """What the main worker holds, in every worker: tensors and plain values, or None. Others' own is not looked at.
+
+        What is sent is read as data: whoever else reached this group's ports could not have code run by it.
+        """
+        if self.world_size == 1:
+            return state
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        content = _packed(state) if self.is_main else torch.empty(0, dtype=torch.uint8)
+        size = torch.tensor(len(content), device=device)
+        dist.broadcast(size, src=0)
+        content = content.to(device) if self.is_main else torch.empty(int(size), dtype=torch.uint8, device=device)
+        dist.broadcast(content, src=0)
+        return state if self.is_main else _unpacked(content)
 
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         """Sum over workers; the argument is left as it is."""
@@ -85,6 +117,18 @@ class WorkerGroup:
             return module
         device = next(module.parameters()).device
         return nn.parallel.DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
+
+
+def _packed(state: Mapping[str, Any] | None) -> Tensor:
+    buffer = io.BytesIO()
+    torch.save({"state": None if state is None else dict(state)}, buffer)
+    return torch.frombuffer(bytearray(buffer.getbuffer()), dtype=torch.uint8)
+
+
+def _unpacked(content: Tensor) -> Mapping[str, Any] | None:
+    buffer = io.BytesIO(content.cpu().numpy().tobytes())
+    state: Mapping[str, Any] | None = torch.load(buffer, map_location="cpu", weights_only=True)["state"]
+    return state
 
 
 def resolve_device(name: str) -> torch.device:

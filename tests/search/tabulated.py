@@ -83,7 +83,7 @@ def make_driver(config: ExperimentConfig, **kwargs: Any) -> SearchDriver:
         store=make_store(config),
         proposer=make_proposer(config),
         pruner=PeerPruner(config.search, config.training, config.study.name),
-        limits=Limits.from_config(config.search),
+        limits=Limits.from_config(config),
         **kwargs,
     )
     driver.start()

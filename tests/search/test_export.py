@@ -74,10 +74,12 @@ def trained(study, tmp_path):
         "latency": {"batch_size": 4},
     }
     experiment = validate(values, source="test")
-    trials = tuple(replace(t, config=experiment.trial(depth=3).to_dict()) if t.number < 2 else t for t in study.trials)
+    trials = tuple(
+        replace(t, config=experiment.fixed_trial(depth=3).to_dict()) if t.number < 2 else t for t in study.trials
+    )
     for number in (0, 1):
         torch.manual_seed(number)
-        weights = build_model(experiment.trial(depth=3)).state_dict()
+        weights = build_model(experiment.fixed_trial(depth=3)).state_dict()
         changed = {key: value + 0.01 * torch.randn_like(value) for key, value in weights.items()}
         directory = Path(study.directory) / "trials" / str(number)
         save_checkpoint(directory, 3, weights=changed, optimizer={}, meta={})
@@ -112,7 +114,7 @@ def test_report_says_what_was_measured_and_is_stored(exported):
 
 def test_config_runs_again_with_the_same_schedule(trained, exported):
     experiment = load_experiment(exported[0] / "config.toml")
-    assert experiment.trial(depth=3).pruning.schedule.keep_rates == (0.8, 0.5)
+    assert experiment.fixed_trial(depth=3).pruning.schedule.keep_rates == (0.8, 0.5)
     assert experiment.search.space.stage_keep_rates is None
     assert experiment.study.name == "small-trial-1"
 

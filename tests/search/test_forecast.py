@@ -22,6 +22,7 @@ from search.forecast import (
 from search.records import Origin
 from search.search_config import SearchConfig
 from search.study import read_study
+from search.trial_resources import TrialResources, TrialWorkersConfig
 
 SECONDS = TrialSeconds(epoch=Interval(low=10.0, high=30.0, middle=20.0), warm_up=100.0, start=5.0)
 
@@ -109,6 +110,13 @@ GPUS = Node(num_cpus=16, num_gpus=4, memory_mib=64_000)
 LAPTOP = Node(num_cpus=2, num_gpus=0, memory_mib=4000)
 
 
+def _fit(nodes, *, num_concurrent, num_threads, trial=None, worker_mib=None, is_local=True, **search):
+    config = TrialWorkersConfig.model_validate(trial or {})
+    resources = TrialResources.from_config(config, SearchConfig(**search))
+    limits = {"num_threads": num_threads, "worker_mib": worker_mib, "is_local": is_local}
+    return cluster_fit(nodes, resources, num_concurrent=num_concurrent, **limits)
+
+
 @pytest.mark.parametrize(
     ("nodes", "search", "num_at_once"),
     [
@@ -118,10 +126,12 @@ LAPTOP = Node(num_cpus=2, num_gpus=0, memory_mib=4000)
         ([GPUS], {"num_concurrent": 8, "gpus_per_trial": 1.0}, 4),
         ([GPUS], {"num_concurrent": 99, "gpus_per_trial": 0.4}, 8),
         ([GPUS, GPUS], {"num_concurrent": 99, "gpus_per_trial": 3.0}, 2),  # never on GPUs of two machines
+        ([GPUS, GPUS], {"num_concurrent": 99, "trial": {"workers": 3, "resources_per_worker": {"gpus": 1}}}, 2),
+        ([LAPTOP], {"num_concurrent": 2, "trial": {"resources_per_worker": {"memory_mib": 3000}}}, 1),
     ],
 )
 def test_trials_at_once_are_what_the_machines_hold(nodes, search, num_at_once):
-    fit = cluster_fit(nodes, SearchConfig(**search), num_threads=1)
+    fit = _fit(nodes, num_threads=1, **search)
     assert fit.num_at_once == num_at_once
     assert fit.num_at_full_speed <= fit.num_at_once
     wanted = search["num_concurrent"]
@@ -129,22 +139,21 @@ def test_trials_at_once_are_what_the_machines_hold(nodes, search, num_at_once):
 
 
 def test_a_cluster_gives_out_no_more_cpus_than_it_has():
-    search = SearchConfig(num_concurrent=8, cpus_per_trial=3.0)
-    fit = cluster_fit([LAPTOP, Node(num_cpus=10, num_gpus=0)], search, num_threads=3, is_local=False)
+    nodes = [LAPTOP, Node(num_cpus=10, num_gpus=0)]
+    fit = _fit(nodes, num_concurrent=8, cpus_per_trial=3.0, num_threads=3, is_local=False)
     assert fit.num_at_once == 3
     assert fit.problems == ("3 trials run at once instead of search.num_concurrent = 8: there are 12 CPUs and 0 GPUs",)
 
 
 def test_trials_that_share_cpus_run_at_the_pace_of_fewer():
-    fit = cluster_fit([LAPTOP], SearchConfig(num_concurrent=3), num_threads=2)
+    fit = _fit([LAPTOP], num_concurrent=3, num_threads=2)
     assert (fit.num_at_once, fit.num_at_full_speed) == (3, 1.0)
     assert "3 trials of 2 threads share 2 CPUs" in fit.problems[0]
 
 
 def test_memory_that_does_not_suffice_is_named():
-    search = SearchConfig(num_concurrent=2)
-    assert cluster_fit([LAPTOP], search, num_threads=1, trial_mib=1900).problems == ()
-    (text,) = cluster_fit([LAPTOP], search, num_threads=1, trial_mib=2100).problems
+    assert _fit([LAPTOP], num_concurrent=2, num_threads=1, worker_mib=1900).problems == ()
+    (text,) = _fit([LAPTOP], num_concurrent=2, num_threads=1, worker_mib=2100).problems
     assert "2 trials of about 2100 MiB need more memory than the 4000 MiB" in text
 
 
@@ -161,7 +170,7 @@ def test_memory_that_does_not_suffice_is_named():
         ({}, {"warmup_epochs": 4.0}, r"the learning rate never reaches training\.lr"),
         ({}, {"images_per_epoch": 10, "batch_size": 20}, "an epoch is one step"),
         ({}, {"device": "cuda:0"}, "trials are given no GPU"),
-        ({"gpus_per_trial": 1.0}, {"device": "cpu"}, r'training\.device = "cpu" uses none'),
+        ({"gpus_per_trial": 1.0}, {"device": "cpu"}, r'given 1 GPUs, but training\.device = "cpu" uses none'),
     ],
 )
 def test_settings_that_contradict_each_other_are_named(tmp_path, search, training, text):

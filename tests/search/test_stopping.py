@@ -109,9 +109,9 @@ def test_gpu_hours_count_the_gpus_that_running_trials_hold(tmp_path):
     assert study.usage.wall_s == 8 * EPOCH_S
 
 
-def test_gpu_hours_without_gpus_are_refused():
+def test_gpu_hours_without_gpus_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"max_gpu_hours = 3 would never end.*gpus_per_trial"):
-        SearchConfig(max_gpu_hours=3.0)
+        tabulated.experiment(tmp_path, max_gpu_hours=3.0)
 
 
 def test_patience_ends_a_search_that_finds_nothing_better(tmp_path):

@@ -1,0 +1,105 @@
+"""A piece of work that all workers of a trial do together, seen from worker 0: done by all, or failed for a reason."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, wait
+from threading import Thread
+from typing import Any, TypeVar
+
+from ray.exceptions import RayError, RayTaskError
+
+from search.worker_errors import WorkerDiedError, true_cause
+
+logger = logging.getLogger("trainers.workers")  # what came up in the others is passed on as if it had come up here
+
+Answer = TypeVar("Answer")
+
+NEWS_TIMEOUT_S = 60.0
+"""For Ray to notice which worker is gone, after the connection to it was lost. A dead process takes it no time."""
+GRACE_S = 5.0
+"""For the reason to arrive after a worker that only lost contact by it."""
+
+
+class JointWork:
+    """The other workers' parts, under way.
+
+    A worker that waits for another one in a collective operation cannot be asked to stop: it does when the process
+    that it waits for ends. So as soon as one fails, all but this one are ended.
+    """
+
+    def __init__(self, calls: Mapping[int, Any], *, end_all: Callable[[], None]) -> None:
+        """Begin to watch.
+
+        Args:
+            calls: of the others' actors, by rank; each returns the warnings that came up.
+            end_all: ends the others' processes.
+        """
+        self._futures = {rank: call.future() for rank, call in calls.items()}
+        self._end_all = end_all
+        self._errors: dict[int, BaseException] = {}
+        self._watch = Thread(target=self._end_all_if_one_fails, daemon=True)
+        self._watch.start()
+
+    def done_with(self, own: Callable[[], Answer]) -> Answer:
+        """Do this worker's part, wait for the others', and return the answer of the own part.
+
+        Raises:
+            ClusterError: a worker was lost.
+            Exception: what one of them raised.
+        """
+        try:
+            answer = own()
+        except Exception as error:
+            cause = self._cause_of(error)
+            if cause is error:
+                raise
+            raise cause from cause.__cause__ or error
+        self._watch.join()
+        if self._errors:
+            raise self._true_cause(self._errors)
+        for future in self._futures.values():
+            for text in future.result():
+                logger.warning("%s", text)
+        return answer
+
+    def _cause_of(self, error: Exception) -> BaseException:
+        from trainers.process_group import is_loss_of_contact
+
+        if is_loss_of_contact(error):
+            self._watch.join(NEWS_TIMEOUT_S)
+        self._end_all()
+        return self._true_cause({0: error} | self._errors)
+
+    def _true_cause(self, errors: Mapping[int, BaseException]) -> BaseException:
+        from trainers.process_group import is_loss_of_contact
+
+        return true_cause(errors, num_workers=len(self._futures) + 1, is_loss_of_contact=is_loss_of_contact)
+
+    def _end_all_if_one_fails(self) -> None:
+        from trainers.process_group import abort, is_loss_of_contact
+
+        wait(self._futures.values(), return_when=FIRST_EXCEPTION)
+        errors = self._errors_so_far()
+        if not errors:
+            return
+        if all(is_loss_of_contact(error) for error in errors.values()):
+            wait(self._futures.values(), timeout=GRACE_S)
+            errors = self._errors_so_far()
+        self._errors = errors
+        self._end_all()
+        abort()
+
+    def _errors_so_far(self) -> dict[int, BaseException]:
+        done = {rank: future for rank, future in self._futures.items() if future.done()}
+        return {rank: _as_met(error, rank) for rank, future in done.items() if (error := future.exception())}
+
+
+def _as_met(error: BaseException, rank: int) -> BaseException:
+    """The error as the worker met it: Ray brings it in one of its own."""
+    if isinstance(error, RayTaskError):
+        cause: BaseException = error.cause if isinstance(error.cause, BaseException) else RuntimeError(str(error.cause))
+        cause.add_note(f"Raised in worker {rank}:\n{error.traceback_str}")
+        return cause
+    return WorkerDiedError(str(error)) if isinstance(error, RayError) else error

@@ -1,0 +1,49 @@
+"""Which of the errors that the workers of a trial met is the reason why it cannot go on. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from spvit.errors import ClusterError
+
+
+class WorkerDiedError(Exception):
+    """A worker's process is gone; its text says what is known of why."""
+
+
+def true_cause(
+    errors: Mapping[int, BaseException], *, num_workers: int, is_loss_of_contact: Callable[[BaseException], bool]
+) -> BaseException:
+    """The error that the others follow from.
+
+    When one worker raises or dies, those that wait for it meet a lost connection. So what a worker raised by itself
+    comes first, then a death, and a lost connection says something only where there is nothing else.
+
+    Args:
+        errors: by the worker's rank; one at least.
+        num_workers: of the trial.
+        is_loss_of_contact: whether an error only tells that another worker is gone.
+
+    Returns:
+        A worker's own error as it is, else a `ClusterError` that names the worker, with the other as its cause.
+    """
+    deaths = {rank: error for rank, error in errors.items() if isinstance(error, WorkerDiedError)}
+    own = {rank: e for rank, e in errors.items() if rank not in deaths and not is_loss_of_contact(e)}
+    if own:
+        return own[min(own)]
+    if deaths:
+        rank = min(deaths)
+        return _caused(f"worker {rank} of {num_workers} was lost: {_first_line(deaths[rank])}", deaths[rank])
+    rank = min(errors)
+    text = f"worker {rank} of {num_workers} lost contact to the others: {_first_line(errors[rank])}"
+    return _caused(text, errors[rank])
+
+
+def _caused(text: str, cause: BaseException) -> ClusterError:
+    error = ClusterError(text)
+    error.__cause__ = cause
+    return error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,99 @@
+"""Workers meet at a free port of one address, share what the first one holds, and notice who is gone."""
+
+import os
+import pickle
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from processes import run_together
+
+from spvit.errors import ConfigError, DivergedError
+from trainers.process_group import Host, Meeting, abort, is_loss_of_contact, join, leave
+from trainers.workers import WorkerGroup
+
+CPU = torch.device("cpu")
+STATE = {"weights": {"a": torch.arange(6.0).view(2, 3)}, "history": [{"epoch": 1, "top1": 50.5}], "none": None}
+
+
+def meet(rank: int, folder: Path, name: str) -> None:
+    """The first worker says in a file where it listens."""
+    path = folder / name
+    if rank == 0:
+        host = Host("127.0.0.1", 2)
+        path.with_suffix(".new").write_text(str(host.meeting.port))
+        path.with_suffix(".new").replace(path)
+        join(host.meeting, 0, address="127.0.0.1", device=CPU, host=host)
+        return
+    while not path.exists():
+        pass
+    meeting = Meeting(address="127.0.0.1", port=int(path.read_text()), world_size=2)
+    join(meeting, rank, address="127.0.0.1", device=CPU)
+
+
+def work(rank: int, port: int, folder: str) -> None:
+    del port
+    for name in ("first", "second"):  # one trial after the other
+        meet(rank, Path(folder), name)
+        group = WorkerGroup.current()
+        got = group.from_main(STATE if rank == 0 else None)
+        assert got is not None
+        assert torch.equal(got["weights"]["a"], STATE["weights"]["a"])
+        assert {key: got[key] for key in ("history", "none")} == {"history": STATE["history"], "none": None}
+        assert group.from_main(None if rank == 0 else STATE) is None
+        assert group.share_of_batch(8) == 4
+        with pytest.raises(ConfigError, match=r"training\.batch_size = 7 images are shared equally by 2 workers"):
+            group.share_of_batch(7)
+        leave()
+        assert not dist.is_initialized()
+    meet(rank, Path(folder), "third")
+    if rank == 1:
+        (Path(folder) / "went").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    with pytest.raises(RuntimeError) as failure:
+        WorkerGroup.current().barrier()
+    assert is_loss_of_contact(failure.value)
+    leave()
+    (Path(folder) / "noticed").touch()
+
+
+def test_workers_meet_share_and_part(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="SIGKILL"):
+        run_together(work, str(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} >= {"went", "noticed"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DivergedError("The loss must be finite"),
+        MemoryError(),
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        OSError("[Errno 28] No space left on device"),
+    ],
+)
+def test_what_a_worker_does_wrong_is_no_loss_of_contact(error: Exception) -> None:
+    assert not is_loss_of_contact(error)
+
+
+def test_alone_there_is_nobody_to_leave() -> None:
+    leave()
+    abort()
+    assert WorkerGroup.single().from_main(STATE) is STATE
+
+
+class Evil:
+    """Something that is code when it is read."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("false",)
+
+
+def test_code_is_not_read_from_a_group() -> None:
+    from trainers.workers import _packed, _unpacked
+
+    with pytest.raises(pickle.UnpicklingError, match="weights_only"):
+        _unpacked(_packed({"state": Evil()}))
