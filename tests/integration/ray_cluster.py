@@ -37,7 +37,10 @@ NODE_S = 120.0
 
 @dataclass(kw_only=True)
 class RayCluster:
-    """`address` is for `--address`, `jobs` for `submit`; `environment` makes a process a client that has the token."""
+    """`address` is for `--address`, `jobs` for `submit`; `environment` makes a process a client that has the token.
+
+    `homes` are the machines by their home folders: files that each machine keeps for itself.
+    """
 
     folder: Path
     environment: dict[str, str]
@@ -45,6 +48,7 @@ class RayCluster:
     jobs_port: int
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     logs: dict[int, Path] = field(default_factory=dict)
+    homes: dict[Path, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -113,8 +117,9 @@ class RayCluster:
             *(part for name in own_ports for part in (name, free_port())),
             *arguments,
         ]
-        node = self._run(folder.name, command, environment)
+        node = self._run(folder.name, command, {"HOME": str(folder), **(environment or {})})
         self.logs[node.pid] = self.folder / f"{folder.name}.log"
+        self.homes[folder] = node
         return node
 
     def _run(
@@ -178,7 +183,7 @@ def _client_environment(folder: Path, more: Mapping[str, str]) -> dict[str, str]
 
 def _kill_group(node: subprocess.Popen[bytes]) -> None:
     """Ends a process and all below it: Ray's own end with it too, but some of them only after a while."""
-    for process in _descendants(node.pid):
+    for process in descendants(node.pid):
         try:
             os.kill(process, signal.SIGKILL)
         except ProcessLookupError:
@@ -187,7 +192,7 @@ def _kill_group(node: subprocess.Popen[bytes]) -> None:
     node.wait(10)
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     """Every process below one, the nearest first. Ray puts its own into groups of their own."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
