@@ -15,8 +15,6 @@ import time
 from functools import partial
 from pathlib import Path
 
-import tabulated
-
 from search.launcher import Device, search
 from search.secrets import is_driver_only
 from trainers.checkpoint_names import checkpoint_name, checkpoints_in
@@ -61,6 +59,8 @@ def _metrics(epoch: int, top1: float) -> EpochMetrics:
 
 
 def main() -> None:
+    import tabulated
+
     directory, address, num_trials, seconds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
     config = tabulated.experiment(directory, num_trials=num_trials, pruner="none")
     study = config.study.model_copy(update={"checkpoints": str(directory / "published")})

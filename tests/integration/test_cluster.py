@@ -1,4 +1,4 @@
-"""Three Ray nodes on this machine: searches run there, machines and drivers die, jobs are submitted, nothing is lost."""
+"""Three Ray nodes on this machine: searches run there, machines and drivers die, jobs are handed in, nothing is lost."""
 
 import json
 import os
