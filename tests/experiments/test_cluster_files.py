@@ -95,7 +95,9 @@ def test_the_job_runs_a_command_that_there_is(rayjob):
 
 def test_neither_opens_the_cluster(rayjob, ray_up):
     assert rayjob["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
-    starts = [line for line in ray_up["head_start_ray_commands"] + ray_up["worker_start_ray_commands"] if "start" in line]
+    starts = [
+        line for line in ray_up["head_start_ray_commands"] + ray_up["worker_start_ray_commands"] if "start" in line
+    ]
     assert starts
     assert all("RAY_AUTH_MODE=token" in line for line in starts)
     assert "--dashboard-host=127.0.0.1" in starts[0]
