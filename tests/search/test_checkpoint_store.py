@@ -191,5 +191,5 @@ def test_a_store_that_fails_for_good_is_told_without_its_secrets(flaky, here, th
 
 
 def test_a_url_that_nothing_here_opens_is_refused():
-    with pytest.raises(ConfigError, match="study.checkpoints: a folder or a URL that fsspec can open was required"):
+    with pytest.raises(ConfigError, match=r"study\.checkpoints: a folder or a URL that fsspec can open was required"):
         CheckpointStore("nosuch://bucket/x")
