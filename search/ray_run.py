@@ -68,7 +68,7 @@ def _fit(driver: SearchDriver, experiment: ExperimentConfig, factory: TrialFacto
     resources = experiment.trial_resources
     needs = tune.PlacementGroupFactory([resources.bundle()] * resources.workers, resources.placement.upper())
     trainable = tune.with_parameters(SearchTrainable, factory=factory, resources=resources)
-    tuner = tune.Tuner(
+    tuner = _tuner(
         tune.with_resources(trainable, needs),
         tune_config=tune.TuneConfig(
             search_alg=DriverSearcher(driver, scratch_directory(experiment)),
@@ -89,6 +89,19 @@ def _fit(driver: SearchDriver, experiment: ExperimentConfig, factory: TrialFacto
     )
     tuner.fit()
     shutil.rmtree(snapshots, ignore_errors=True)
+
+
+def _tuner(trainable: Any, *, tune_config: Any, run_config: Any) -> Any:
+    """A tuner whose loop runs in this process, where the driver is. Through `ray://` Ray would run it elsewhere."""
+    import ray
+    from ray import tune
+    from ray.tune.impl.tuner_internal import TunerInternal
+
+    if not ray.util.client.ray.is_connected():
+        return tune.Tuner(trainable, tune_config=tune_config, run_config=run_config)
+    return TunerInternal(
+        trainable=trainable, tune_config=tune_config, run_config=run_config, _tuner_kwargs={"_remote": False}
+    )
 
 
 @contextmanager

@@ -46,6 +46,7 @@ class RayCluster:
     environment: dict[str, str]
     port: int
     jobs_port: int
+    client_port: int
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     logs: dict[int, Path] = field(default_factory=dict)
     homes: dict[Path, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -55,12 +56,16 @@ class RayCluster:
         return f"{HOST}:{self.port}"
 
     @property
+    def client(self) -> str:
+        return f"ray://{HOST}:{self.client_port}"
+
+    @property
     def jobs(self) -> str:
         return f"http://{HOST}:{self.jobs_port}"
 
     def start_head(self) -> None:
         """Runs what the whole cluster needs, and no trials."""
-        ports = ("--port", self.port, "--ray-client-server-port", free_port(), "--dashboard-port", free_port())
+        ports = ("--port", self.port, "--ray-client-server-port", self.client_port, "--dashboard-port", free_port())
         self._start("--head", *ports, "--num-cpus", 0, "--include-dashboard", False)
 
     def start_jobs(self) -> None:
@@ -147,7 +152,7 @@ def ray_cluster(*, num_workers: int, environment: Mapping[str, str] | None = Non
     """
     folder = Path(tempfile.mkdtemp(prefix="rc-", dir="/tmp"))  # a socket's path has at most 107 characters
     client = _client_environment(folder, environment or {})
-    cluster = RayCluster(folder=folder, environment=client, port=free_port(), jobs_port=free_port())
+    cluster = RayCluster(folder=folder, environment=client, **_ports())
     (folder / WITHOUT_DASHBOARD).mkdir()
     (folder / WITHOUT_DASHBOARD / "aiohttp_cors.py").write_text(NOT_INSTALLED)
     try:
@@ -179,6 +184,10 @@ def _client_environment(folder: Path, more: Mapping[str, str]) -> dict[str, str]
         "PYTHONPATH": os.pathsep.join(map(str, tests)),
         **more,
     }
+
+
+def _ports() -> dict[str, int]:
+    return {name: free_port() for name in ("port", "jobs_port", "client_port")}
 
 
 def _kill_group(node: subprocess.Popen[bytes]) -> None:

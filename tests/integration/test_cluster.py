@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from cluster_search import ENVIRONMENT_FILE
 from command_line import wait_for, write_experiment
 from ray_cluster import descendants, ray_cluster
 
+from search.ray_token import write_token
 from search.records import TrialState
 from search.retries import root_of
 from search.study import read_study
@@ -127,6 +130,21 @@ def test_a_killed_driver_leaves_a_study_that_goes_on(searched, cluster, tmp_path
     for trial in before.finished:
         assert study.trials[trial.number] == trial
         assert [epoch for epoch, _ in _story(tmp_path, root_of(trial))] == list(range(1, EPOCHS + 1))
+
+
+def test_without_the_right_token_nobody_gets_in(cluster, tmp_path):
+    token = tmp_path / "token"
+    write_token(token)
+    for headers in ({}, {"Authorization": f"Bearer {token.read_text()}"}):
+        request = urllib.request.Request(f"{cluster.jobs}/api/jobs/", headers=headers)  # noqa: S310 - our own server
+        with pytest.raises(urllib.error.HTTPError, match=r"40[13]"):
+            urllib.request.urlopen(request)  # noqa: S310
+    stranger = {**cluster.environment, "RAY_AUTH_TOKEN_PATH": str(token)}
+    command = [sys.executable, str(SCRIPT), str(tmp_path), cluster.address, "1", "0"]
+    done = subprocess.run(command, check=False, env=stranger, capture_output=True, text=True, timeout=120)
+    assert "ClusterError" in done.stderr
+    assert "cannot be reached" in done.stderr
+    assert not list((tmp_path / "log").iterdir())
 
 
 def _submit(cluster, experiment, *options):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 import tabulated
 
 from search.experiment import validate
-from search.published_trials import PublishedTrials, published, scratch_directory
+from search.published_trials import PublishedTrials, bring_checkpoint, published, scratch_directory, study_url
 from search.ray_border import TrialTask
 from spvit.errors import ConfigError
 from trainers.checkpoint_names import checkpoint_name, checkpoints_in
@@ -86,3 +87,16 @@ def test_the_home_is_that_of_the_machine_which_trains(tmp_path, monkeypatch):
 def test_a_password_in_the_url_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="a URL without user and password was required"):
         _experiment(tmp_path, checkpoints="s3://key:secret@bucket/x")
+
+
+def test_whoever_reads_a_trial_gets_what_was_published(tmp_path, study):
+    config = _experiment(tmp_path, checkpoints=str(tmp_path / "store"))
+    PublishedTrials(url=study_url(config), factory=_Trial)(None, tmp_path / "elsewhere" / "4").run_epoch()
+    bring_checkpoint(replace(study, experiment=config.model_dump(mode="json")), tmp_path / "trials" / "4")
+    assert [step for step, _ in checkpoints_in(tmp_path / "trials" / "4")] == [1]
+
+
+def test_a_study_that_publishes_nothing_is_read_as_it_is(tmp_path, study):
+    config = _experiment(tmp_path)
+    bring_checkpoint(replace(study, experiment=config.model_dump(mode="json")), tmp_path / "trials" / "4")
+    assert not (tmp_path / "trials").exists()
