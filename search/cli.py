@@ -14,6 +14,7 @@ from typing import Any
 import click
 from typing_extensions import override
 
+from search.secrets import redacted
 from spvit.errors import ExitCode, SpvitError
 
 MAX_MESSAGE_LINES = 10
@@ -23,6 +24,7 @@ COMMANDS = {
     "table": "Show, check, compare or import latency tables.",
     "plan": "Say what a search would reach and cost, before any training.",
     "launch": "Search for the best pruning under the latency budget.",
+    "submit": "Run a search as a job of a Ray cluster.",
     "resume": "Continue a study that was stopped or interrupted.",
     "status": "Say how far a study is.",
     "pareto": "List the best trade-offs between accuracy and latency.",
@@ -111,6 +113,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _fail(name: str, message: str, code: int, *, as_json: bool) -> int:
+    message = redacted(message)
     if as_json:
         document: Mapping[str, Any] = {"error": {"type": name, "message": message, "exit_code": int(code)}}
         click.echo(json.dumps(document))
@@ -136,7 +139,7 @@ def _bug_text(error: Exception) -> str:
 
 
 def _kept_details(error: Exception) -> str:
-    text = "".join(traceback.format_exception(error))
+    text = redacted("".join(traceback.format_exception(error)))
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="spvit-search-", suffix=".log", delete=False, encoding="utf-8"

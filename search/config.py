@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from search.latency_config import LatencyConfig
 from search.search_config import SearchConfig
+from search.secrets import has_user_info
 from search.trial_resources import TrialResources, TrialWorkersConfig
 from spvit.options import HeadWeighting, SelectorKind
 from spvit.schedule import PackageMode, PruningSchedule, default_blocks
@@ -35,7 +36,26 @@ class StudyConfig(FrozenConfig):
     name: str
     directory: Path = Field(default=Path("runs"), description="Studies, checkpoints, tracking and exports go here.")
     storage: str | None = Field(default=None, description="Optuna storage URL; SQLite in the study's folder if absent.")
+    checkpoints: str | None = Field(
+        default=None,
+        description="Folder or URL (`s3://bucket/folder`, ...) that every machine of a cluster can reach: trials "
+        "publish their checkpoints there (docs/cluster.md). In the study's folder if absent.",
+    )
+    scratch: Path = Field(
+        default=Path("~/.cache/spvit-search"),
+        description="Where a machine trains whose checkpoints are published; `~` is the home there.",
+    )
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _without_password(cls, checkpoints: str | None) -> str | None:
+        if checkpoints is not None and has_user_info(checkpoints):
+            raise ValueError(
+                "a URL without user and password was required, since trials are told it: give each machine its own "
+                "access (environment, instance role)"
+            )
+        return checkpoints
 
     @field_validator("name")
     @classmethod

@@ -39,7 +39,7 @@ class TrialTask:
         return cls(
             number=values["number"],
             config=TrialConfig.model_validate(values["config"]),
-            directory=Path(values["directory"]),
+            directory=Path(values["directory"]).expanduser(),  # of the machine where this is read
             num_known_epochs=values["num_known_epochs"],
         )
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from typing import TYPE_CHECKING
 
 from search.cluster_fit import Node
-from search.ray_run import SETTINGS
-from spvit.errors import ClusterError
+from search.ray_session import connected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,22 +17,12 @@ def cluster_nodes(address: str) -> Sequence[Node]:
     """What each living machine of a cluster has in all, whether it is in use or not.
 
     Raises:
-        ClusterError: the cluster cannot be reached, or its Ray is of another version.
+        ClusterError: the cluster cannot be reached, its Ray is of another version, or a token is missing.
     """
-    os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
-    import ray
+    with connected(address):
+        import ray
 
-    try:
-        ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False)
         resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    except Exception as error:
-        first_line = (str(error) or type(error).__name__).splitlines()[0]
-        raise ClusterError(
-            f"the Ray cluster at {address} cannot be reached: {first_line}. Check --address and that its version of "
-            f"Ray is the same"
-        ) from error
-    finally:
-        ray.shutdown()
     return [_node(has) for has in resources]
 
 

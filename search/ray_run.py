@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
-import secrets
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.config import ExperimentConfig
+from search.node_versions import check_versions
+from search.published_trials import published, scratch_directory
+from search.ray_session import SETTINGS, connected
+from search.ray_token import use_own_token
+from search.secrets import is_driver_only
 from search.signals import stop_on_signals
 from search.trial_bundles import placement_problem
 from spvit.errors import ClusterError
@@ -24,16 +26,6 @@ if TYPE_CHECKING:
 
 OBJECT_STORE_BYTES = 80 * 1024**2
 """Ray's least. Nothing but small reports goes through it."""
-SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table of errors even at verbosity 0
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see search/signals.py
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's snapshots are never read: the study is what is resumed
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}
 
 
 def run_on_ray(
@@ -45,13 +37,17 @@ def run_on_ray(
         driver: decides everything.
         experiment: says what a trial needs.
         factory: builds a trial on a worker; must be importable or picklable there.
-        address: of a Ray cluster whose nodes share the study's folder; a local Ray is started where not given.
+        address: of a Ray cluster whose machines share the study's folder or have `study.checkpoints`; a local Ray is
+            started where not given.
 
     Raises:
-        ClusterError: Ray cannot be started, reached, or lacks what one trial needs.
+        ClusterError: Ray cannot be started or reached, its machines have other versions than this process, or lack
+            what one trial needs.
+        StorageError, ConfigError: `study.checkpoints` cannot be used.
     """
     if driver.is_stopping:
         return
+    factory = published(experiment, factory)
     with _ray(experiment, driver.directory, address):
         if driver.is_stopping:  # asked to while Ray started; Tune would take seconds to begin and end
             return
@@ -72,10 +68,10 @@ def _fit(driver: SearchDriver, experiment: ExperimentConfig, factory: TrialFacto
     resources = experiment.trial_resources
     needs = tune.PlacementGroupFactory([resources.bundle()] * resources.workers, resources.placement.upper())
     trainable = tune.with_parameters(SearchTrainable, factory=factory, resources=resources)
-    tuner = tune.Tuner(
+    tuner = _tuner(
         tune.with_resources(trainable, needs),
         tune_config=tune.TuneConfig(
-            search_alg=DriverSearcher(driver),
+            search_alg=DriverSearcher(driver, scratch_directory(experiment)),
             scheduler=DriverScheduler(driver),
             num_samples=-1,
             reuse_actors=True,
@@ -95,46 +91,33 @@ def _fit(driver: SearchDriver, experiment: ExperimentConfig, factory: TrialFacto
     shutil.rmtree(snapshots, ignore_errors=True)
 
 
+def _tuner(trainable: Any, *, tune_config: Any, run_config: Any) -> Any:
+    """A tuner whose loop runs in this process, where the driver is. Through `ray://` Ray would run it elsewhere."""
+    import ray
+    from ray import tune
+    from ray.tune.impl.tuner_internal import TunerInternal
+
+    if not ray.util.client.ray.is_connected():
+        return tune.Tuner(trainable, tune_config=tune_config, run_config=run_config)
+    return TunerInternal(
+        trainable=trainable, tune_config=tune_config, run_config=run_config, _tuner_kwargs={"_remote": False}
+    )
+
+
 @contextmanager
 def _ray(experiment: ExperimentConfig, directory: Path, address: str | None) -> Iterator[None]:
-    os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
     if address is None:
-        _use_own_token(directory)
-    import ray
-
-    _silence()
-    try:
-        ray.init(**_init_arguments(experiment, address))
-    except Exception as error:
-        where = f"the Ray cluster at {address}" if address else "a local Ray"
-        first_line = (str(error) or type(error).__name__).splitlines()[0]
-        raise ClusterError(
-            f"{where} cannot be {'reached' if address else 'started'}: {first_line}. "
-            f"{'Check --address and that its version of Ray is the same' if address else 'Check memory and /tmp'}"
-        ) from error
-    try:
+        use_own_token(directory)
+    with connected(address, _init_arguments(experiment, address)):
+        if address is not None:
+            check_versions(address)
         yield
-    finally:
-        ray.shutdown()
-
-
-def _silence() -> None:
-    """What a user should know the study tells. That a worker died Ray prints on stdout, and no setting changes that."""
-    import ray._private.worker
-
-    for name in ("ray", "ray.tune", "ray.train", "ray.air"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _init_arguments(experiment: ExperimentConfig, address: str | None) -> dict[str, Any]:
-    common = {
-        "logging_level": logging.CRITICAL,
-        "log_to_driver": False,
-        "runtime_env": {"env_vars": _worker_environment(experiment)},
-    }
+    common = {"runtime_env": {"env_vars": _worker_environment(experiment)}}
     if address is not None:
-        return {"address": address, **common}
+        return common
     resources = experiment.trial_resources
     needed = math.ceil(experiment.search.num_concurrent * resources.cpus)
     gpus = {} if resources.gpus else {"num_gpus": 0}
@@ -149,27 +132,16 @@ def _init_arguments(experiment: ExperimentConfig, address: str | None) -> dict[s
 
 
 def _worker_environment(experiment: ExperimentConfig) -> dict[str, str]:
-    """Threads, and where our packages are: a worker imports them from where the driver did."""
+    """Threads, and where our packages are: a worker imports them from where the driver did.
+
+    What leads to the study's or the tracking server's passwords is blanked: a machine may have been given it.
+    """
     num_threads = experiment.training.num_threads or experiment.trial_resources.threads_per_worker
     packages = str(Path(__file__).resolve().parents[1])
     paths = [packages, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     settings = {name: value for name, value in SETTINGS.items() if name.startswith("RAY_")}
-    return {"OMP_NUM_THREADS": str(num_threads), "PYTHONPATH": os.pathsep.join(paths), **settings}
-
-
-def _use_own_token(directory: Path) -> None:
-    """Ray without a token lets everybody on the machine run code as us; a token of our own leaves ~/.ray alone."""
-    if "RAY_AUTH_MODE" in os.environ or "ray" in sys.modules:  # Ray reads these once, when it is imported
-        return
-    path = directory / "ray_token"
-    if not path.exists():
-        temporary = path.with_suffix(".new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(secrets.token_hex(32))
-        temporary.replace(path)
-    os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
+    blank = dict.fromkeys(filter(is_driver_only, os.environ), "")
+    return {"OMP_NUM_THREADS": str(num_threads), "PYTHONPATH": os.pathsep.join(paths), **settings, **blank}
 
 
 def _check_resources(experiment: ExperimentConfig) -> None:

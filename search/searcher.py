@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ray.tune.search.searcher import Searcher
@@ -14,11 +15,15 @@ from trainers.config import TrialConfig
 
 
 class DriverSearcher(OfTheDriver, Searcher):  # type: ignore[misc]  # Ray has no types
-    """A thin adapter; the driver bounds concurrency and number of trials itself."""
+    """A thin adapter; the driver bounds concurrency and number of trials itself.
 
-    def __init__(self, driver: SearchDriver) -> None:
+    `directory` is where workers keep a study's trials, the study's folder if absent.
+    """
+
+    def __init__(self, driver: SearchDriver, directory: Path | None = None) -> None:
         super().__init__()
         self._driver = driver
+        self._directory = directory or driver.directory
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -34,7 +39,7 @@ class DriverSearcher(OfTheDriver, Searcher):  # type: ignore[misc]  # Ray has no
         task = TrialTask(
             number=trial.number,
             config=TrialConfig.model_validate(trial.config),
-            directory=trial_directory(self._driver.directory, trial),
+            directory=trial_directory(self._directory, trial),
             num_known_epochs=trial.num_epochs,
         )
         return task.to_ray()

@@ -11,6 +11,8 @@ CHANGEABLE = frozenset(
     {
         "study.directory",
         "study.storage",
+        "study.checkpoints",
+        "study.scratch",
         "latency.table",
         "latency.on_drift",
         "latency.drift_tolerance",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.experiment import validate
+from search.published_trials import bring_checkpoint
 from search.records import StudyRecord, TrialRecord
 from search.study_files import trial_directory
 from spvit.errors import CheckpointError
@@ -27,11 +28,13 @@ def load_trial_model(study: StudyRecord, trial: TrialRecord) -> PrunedModel:
 
     Raises:
         CheckpointError: there is no whole checkpoint, or it does not fit the trial.
+        StorageError: its checkpoints were published, and cannot be fetched.
     """
     from trainers.build import build_model
     from trainers.checkpoint import latest_checkpoint
 
     directory = trial_directory(Path(study.directory), trial)
+    bring_checkpoint(study, directory)
     saved = latest_checkpoint(directory, is_owner=False)
     if saved is None:
         raise CheckpointError(f"{directory}: no whole checkpoint of trial {trial.number} is left; train it again")

@@ -54,6 +54,16 @@ def verify_folder(folder: Path) -> None:
     Raises:
         DamagedFolderError: a file or the manifest is missing or differs.
     """
+    for name, expected in manifest_files(folder).items():
+        _verify_file(folder / name, expected)
+
+
+def manifest_files(folder: Path) -> dict[str, str]:
+    """Names and hashes of the files that a folder's manifest promises.
+
+    Raises:
+        DamagedFolderError: the manifest is missing, cannot be read, or was changed.
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         hashes = dict(manifest["files"])
@@ -61,8 +71,7 @@ def verify_folder(folder: Path) -> None:
             raise DamagedFolderError("its manifest was changed")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedFolderError(f"its manifest cannot be read: {error}") from error
-    for name, expected in hashes.items():
-        _verify_file(folder / name, expected)
+    return hashes
 
 
 def set_aside(folder: Path, why: str = "damaged") -> Path:

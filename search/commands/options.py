@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from search.config import STUDY_NAME, ExperimentConfig
+from search.ray_token import INSECURE
 from search.study_files import STUDY_FILE
 from spvit.errors import UsageError
 
@@ -43,6 +46,7 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+ADDRESS = re.compile(r"auto|(ray://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
 POSITIVE = FiniteRange(min=0, min_open=True)
 POSITIVE_SHARE = FiniteRange(min=0, min_open=True, max=1)
 
@@ -108,9 +112,27 @@ def json_option(function: Decorated) -> Decorated:
 
 
 def address_option(function: Decorated) -> Decorated:
-    """`--address` of a running Ray cluster."""
+    """`--address` of a running Ray cluster, and `--insecure-cluster` for one that asks for no token."""
+    address = click.option(
+        "--address",
+        default=None,
+        callback=_checked_address,
+        metavar="ADDRESS",
+        help="Use this running Ray cluster instead of this machine: HOST:PORT, ray://HOST:PORT, or auto on one of its "
+        "machines.",
+    )
+    return address(insecure_option(function))
+
+
+def insecure_option(function: Decorated) -> Decorated:
+    """`--insecure-cluster`, kept in the environment so that whatever connects to a cluster knows of it."""
     return click.option(
-        "--address", default=None, metavar="HOST:PORT", help="Use this running Ray cluster instead of this machine."
+        "--insecure-cluster",
+        is_flag=True,
+        expose_value=False,
+        callback=_note_insecure,
+        envvar=INSECURE,
+        help="Use a Ray cluster without a token: everybody who reaches it may run code there.",
     )(function)
 
 
@@ -156,3 +178,21 @@ def _checked_name(_context: click.Context, _parameter: click.Parameter, name: st
     raise click.BadParameter(
         f"a study's name has letters, digits, `.`, `_`, `-` and starts with a letter or digit, but got {name!r}"
     )
+
+
+def _checked_address(_context: click.Context, _parameter: click.Parameter, address: str | None) -> str | None:
+    if address is None or address == "local":
+        return None
+    if ADDRESS.fullmatch(address):
+        return address
+    if address.startswith(("http://", "https://")):
+        raise click.BadParameter(
+            f"{address} is where a cluster takes jobs: `spvit-search submit EXPERIMENT --address {address}` runs the "
+            f"search there"
+        )
+    raise click.BadParameter(f"HOST:PORT, ray://HOST:PORT, auto or local was required, but got {address!r}")
+
+
+def _note_insecure(_context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        os.environ[INSECURE] = "1"

@@ -1,6 +1,6 @@
 """A search with real Ray on tabulated trials, to be run as a process of its own.
 
-Arguments: DIRECTORY NUM_TRIALS EPOCH_SECONDS, and keys of `[search]` as JSON.
+Arguments: DIRECTORY NUM_TRIALS EPOCH_SECONDS, and keys of `[search]` as JSON, the `address` of a cluster among them.
 """
 
 from __future__ import annotations
@@ -62,12 +62,13 @@ def _metrics(epoch: int, top1: float) -> EpochMetrics:
 def main() -> None:
     directory, num_trials, seconds = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     limits = json.loads(sys.argv[4]) if len(sys.argv) > 4 else {}
+    address = limits.pop("address", None)
     config = tabulated.experiment(directory, num_trials=num_trials, **limits)
     study = directory / "toy"
     study.mkdir(parents=True, exist_ok=True)
     (study / "epoch_seconds").write_text(seconds)
     device = Device(geometry=tabulated.GEOMETRY, price=tabulated.price, table_sha256="a" * 64)
-    search(config, device, trial_factory=TabulatedTrial)
+    search(config, device, trial_factory=TabulatedTrial, address=address)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,15 @@ HEAVY = ("torch", "ray", "mlflow", "optuna", "pandas", "timm", "matplotlib")
 EXPERIMENT_OPTIONS = {"--set", "--runs-dir", "--json"}
 STUDY_OPTIONS = {"--runs-dir", "--json"}
 SURFACE = {
-    "run": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address"},
+    "run": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address", "--insecure-cluster"},
     "profile": EXPERIMENT_OPTIONS | {"EXPERIMENT"},
     "table": set(),
-    "plan": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address", "--profile", "--no-profile", "--curves"},
-    "launch": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address", "--profile", "--no-profile"},
-    "resume": STUDY_OPTIONS | {"STUDY", "--address"},
+    "plan": EXPERIMENT_OPTIONS
+    | {"EXPERIMENT", "--address", "--insecure-cluster", "--profile", "--no-profile", "--curves"},
+    "launch": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address", "--insecure-cluster", "--profile", "--no-profile"},
+    "submit": EXPERIMENT_OPTIONS
+    | {"EXPERIMENT", "--address", "--insecure-cluster", "--include", "--wait", "--no-wait"},
+    "resume": STUDY_OPTIONS | {"STUDY", "--address", "--insecure-cluster"},
     "status": STUDY_OPTIONS | {"STUDY"},
     "pareto": STUDY_OPTIONS | {"STUDY", "--max-latency-ms"},
     "report": STUDY_OPTIONS | {"STUDY", "--output"},
@@ -39,7 +42,7 @@ SURFACE = {
     "retarget": STUDY_OPTIONS
     | {"STUDY", "--table", "--max-latency-ms", "--max-latency-share", "--suggest", "--output"},
     "export": STUDY_OPTIONS | {"STUDY", "--trial", "--max-latency-ms", "--max-latency-share", "--output", "--force"},
-    "dashboard": STUDY_OPTIONS | {"STUDY", "--port", "--no-browser"},
+    "dashboard": STUDY_OPTIONS | {"STUDY", "--port", "--listen", "--no-browser"},
     "fine-tune": EXPERIMENT_OPTIONS | {"EXPERIMENT"},
     "progressive": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--profile", "--no-profile"},
     "backbones": {"--json"},
@@ -98,6 +101,12 @@ def test_help_gives_purpose_example_and_exit_codes(name, capsys):
         (["export", "nope", "--trial", "1", "--max-latency-ms", "3"], 2, "--trial and --max-latency-ms"),
         (["dashboard"], 2, "Nothing was tracked"),
         (["launch", "nofile.toml"], 3, "no such experiment file"),
+        (["launch", DEMO, "--address", "head"], 2, "HOST:PORT, ray://HOST:PORT, auto or local was required"),
+        (["launch", DEMO, "--address", "http://head:8265"], 2, "spvit-search submit EXPERIMENT --address"),
+        (["submit", DEMO, "--address", "head:6379"], 2, "http://HOST:PORT of the cluster's dashboard was required"),
+        (["submit", DEMO, "--address", "http://me:pw@head:8265"], 2, "http://HOST:PORT of the cluster's dashboard"),
+        (["submit", DEMO, "--address", "http://127.0.0.1:1", "--runs-dir", "runs"], 2, "an absolute --runs-dir"),
+        (["dashboard", "--listen", "203.0.113.9"], 2, "Nothing was tracked"),
         (["launch", DEMO, "--set", "training.epoch=3"], 3, "did you mean `training.epochs`"),
         (["launch", DEMO, "--no-profile"], 4, "No latency table"),
         (["evaluate", "nofile.toml"], 3, "no such experiment file"),
@@ -128,6 +137,19 @@ def test_a_defect_names_a_log_with_the_traceback(monkeypatch, capsys):
     assert "unexpected ZeroDivisionError: broken" in told
     log = Path(told.split("the details are in ")[1].strip())
     assert "in broken" in log.read_text()
+    log.unlink()
+
+
+def test_neither_messages_nor_logs_tell_a_password(monkeypatch, capsys):
+    def broken(**_):
+        raise OSError("postgresql://me:c4n4ry@host/db: password=c4n4ry was refused")
+
+    monkeypatch.setattr(_command("status"), "callback", broken)
+    assert run(["status", "demo"]) == ExitCode.BUG
+    told = capsys.readouterr().err
+    log = Path(told.split("the details are in ")[1].strip())
+    assert "c4n4ry" not in told + log.read_text()
+    assert "postgresql://***@host/db" in told
     log.unlink()
 
 

@@ -1,0 +1,86 @@
+"""This process's connection to Ray: made silently, with a token, and ended whatever happens."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from search.ray_token import is_insecure, use_cluster_token
+from search.secrets import is_driver_only
+from spvit.errors import ClusterError
+
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table of errors even at verbosity 0
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see search/signals.py
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's snapshots are never read: the study is what is resumed
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+@contextmanager
+def connected(address: str | None, arguments: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Connects to Ray while the block runs.
+
+    Args:
+        address: of a cluster that is there: `auto`, `host:port` or `ray://host:port`; a local Ray is started if None,
+            with the token that the environment names.
+        arguments: further ones of `ray.init`.
+
+    Raises:
+        ClusterError: Ray cannot be started or reached, or a token is missing.
+    """
+    os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
+    if address is not None:
+        use_cluster_token(address, is_insecure=is_insecure())
+    import ray
+
+    silence()
+    quiet = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+    try:
+        with _without_secrets():
+            ray.init(address=address or "local", **quiet, **(arguments or {}))
+    except Exception as error:
+        ray.shutdown()  # what was started of it would live as long as we do
+        raise ClusterError(_refusal(address, error)) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _without_secrets() -> Iterator[None]:
+    """A local Ray and all its workers inherit the environment as it is while Ray starts."""
+    hidden = {name: os.environ.pop(name) for name in filter(is_driver_only, list(os.environ))}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def _refusal(address: str | None, error: Exception) -> str:
+    lines = [line.strip() for line in (str(error) or type(error).__name__).splitlines() if line.strip()]
+    if address is None:
+        return f"a local Ray cannot be started: {lines[0]}. Check memory and /tmp"
+    if any("version mismatch" in line.lower() for line in lines):
+        return f"the Ray cluster at {address} has another version: {' '.join(lines)}. Install the same one here"
+    return (
+        f"the Ray cluster at {address} cannot be reached: {lines[0]}. Check --address, the token and that its version "
+        f"of Ray is the same"
+    )
+
+
+def silence() -> None:
+    """What a user should know the study tells. That a worker died Ray prints on stdout, and no setting changes that."""
+    import ray._private.worker
+
+    for name in ("ray", "ray.tune", "ray.train", "ray.air"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None

@@ -1,0 +1,102 @@
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import tabulated
+
+from search.experiment import validate
+from search.published_trials import PublishedTrials, bring_checkpoint, published, scratch_directory, study_url
+from search.ray_border import TrialTask
+from spvit.errors import ConfigError
+from trainers.checkpoint_names import checkpoint_name, checkpoints_in
+from trainers.metrics import EpochMetrics, Evaluation
+from trainers.safe_folder import write_folder
+
+
+class _Trial:
+    """Counts epochs in its checkpoints."""
+
+    def __init__(self, config, directory):
+        self.directory, self.epoch, self.is_done = directory, len(checkpoints_in(directory)), False
+        self.history = ()
+
+    def run_epoch(self):
+        self.epoch += 1
+        write_folder(self.directory / checkpoint_name(self.epoch), {"epoch": partial(Path.write_text, data="x")})
+        return EpochMetrics(
+            epoch=self.epoch, evaluation=Evaluation(top1=1.0, top5=2.0, loss=1.0, num_images=1), loss_terms={}
+        )
+
+
+@pytest.fixture
+def trials(tmp_path):
+    return PublishedTrials(url=str(tmp_path / "store"), factory=_Trial)
+
+
+def test_a_reported_epoch_is_published_and_continued_on_another_machine(trials, tmp_path):
+    first = trials(None, tmp_path / "a" / "7")
+    assert first.run_epoch().epoch == 1
+    assert trials(None, tmp_path / "b" / "7").epoch == 1
+
+
+def test_an_epoch_that_was_not_published_is_trained_again(trials, tmp_path):
+    lost = trials(None, tmp_path / "a" / "7")
+    lost._trial.run_epoch()  # the machine is gone before it could publish
+    assert trials(None, tmp_path / "a" / "7").epoch == 0
+
+
+def test_folders_that_nobody_uses_are_removed_and_others_stay(trials, tmp_path):
+    used = trials(None, tmp_path / "a" / "1")
+    ended = trials(None, tmp_path / "a" / "2")
+    (tmp_path / "a" / "shared").mkdir()
+    del ended
+    latest = trials(None, tmp_path / "a" / "3")
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["1", "3", "shared"]
+    assert (used.epoch, latest.epoch) == (0, 0)
+
+
+def _experiment(tmp_path, **study):
+    values = tabulated.experiment(tmp_path).model_dump(mode="json")
+    return validate({**values, "study": values["study"] | study}, source="test")
+
+
+def test_without_a_place_to_publish_trials_are_as_they_were(tmp_path):
+    config = _experiment(tmp_path)
+    assert published(config, _Trial) is _Trial
+    assert scratch_directory(config) is None
+
+
+def test_two_places_are_two_folders_of_a_machine(tmp_path):
+    first = scratch_directory(_experiment(tmp_path, checkpoints="/a"))
+    second = scratch_directory(_experiment(tmp_path, checkpoints="/b"))
+    assert first != second
+    assert str(first).startswith("~/.cache/spvit-search/toy-")
+
+
+def test_the_home_is_that_of_the_machine_which_trains(tmp_path, monkeypatch):
+    config = tabulated.experiment(tmp_path).fixed_trial(6)
+    task = TrialTask(number=1, config=config, directory=Path("~/.cache/x"))
+    sent = task.to_ray()
+    monkeypatch.setenv("HOME", "/home/of/the/worker")
+    assert TrialTask.from_ray(sent).directory == Path("/home/of/the/worker/.cache/x")
+    assert "HOME" not in json.dumps(sent)
+
+
+def test_a_password_in_the_url_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="a URL without user and password was required"):
+        _experiment(tmp_path, checkpoints="s3://key:secret@bucket/x")
+
+
+def test_whoever_reads_a_trial_gets_what_was_published(tmp_path, study):
+    config = _experiment(tmp_path, checkpoints=str(tmp_path / "store"))
+    PublishedTrials(url=study_url(config), factory=_Trial)(None, tmp_path / "elsewhere" / "4").run_epoch()
+    bring_checkpoint(replace(study, experiment=config.model_dump(mode="json")), tmp_path / "trials" / "4")
+    assert [step for step, _ in checkpoints_in(tmp_path / "trials" / "4")] == [1]
+
+
+def test_a_study_that_publishes_nothing_is_read_as_it_is(tmp_path, study):
+    config = _experiment(tmp_path)
+    bring_checkpoint(replace(study, experiment=config.model_dump(mode="json")), tmp_path / "trials" / "4")
+    assert not (tmp_path / "trials").exists()

@@ -1,0 +1,71 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.secrets import HIDDEN, has_user_info, is_driver_only, redacted, redacted_values
+
+CANARY = "c4n4ry-9f2"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"postgresql://user:{CANARY}@host/db cannot be reached",
+        f"http://{CANARY}@mlflow.example.com",
+        f"AWS_SECRET_ACCESS_KEY={CANARY}",
+        f"MLFLOW_TRACKING_TOKEN={CANARY} and more",
+        f"HF_TOKEN: '{CANARY}'",
+        f"connect(password={CANARY}, user=me)",
+        f'{{"password": "{CANARY}", "n": 1}}',
+        f"Authorization: Bearer {CANARY}",
+        f"https://host/api?token={CANARY}&page=2",
+        f"api_key = {CANARY}",
+    ],
+)
+def test_a_secret_is_hidden_and_said_to_be(text):
+    assert CANARY not in redacted(text)
+    assert HIDDEN in redacted(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "num_tokens=197 token_distillation=0.5",
+        "keep tokens: 39, 24",
+        "class token: where it looks",
+        "s3://bucket/folder",
+        "user@example.com",
+        "data.path must be a folder with the splits, but /nowhere is none. Correct data.path.",
+    ],
+)
+def test_what_is_no_secret_stays(text):
+    assert redacted(text) == text
+
+
+def test_tables_are_redacted_by_key_and_by_value():
+    values = {
+        "losses": {"token_distillation": 0.5},
+        "tracking": {"uri": f"https://me:{CANARY}@host"},
+        "data": {"args": {"hub_token": CANARY, "names": [f"x://{CANARY}@y"]}},
+        "password": CANARY,
+    }
+    told = redacted_values(values)
+    assert CANARY not in str(told)
+    assert told["losses"] == values["losses"]
+    assert told["tracking"]["uri"] == f"https://{HIDDEN}@host"
+
+
+@given(st.recursive(st.none() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)))
+def test_redacting_twice_changes_nothing_more(values):
+    once = redacted_values(values)
+    assert redacted_values(once) == once
+
+
+def test_urls_with_users_are_known():
+    assert has_user_info("s3://key:secret@bucket/x")
+    assert not has_user_info("s3://bucket/x@y")
+
+
+def test_what_reads_data_is_not_the_drivers_alone():
+    assert all(map(is_driver_only, ("MLFLOW_TRACKING_PASSWORD", "PGPASSWORD", "DATABRICKS_TOKEN")))
+    assert not any(map(is_driver_only, ("AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "PATH")))
