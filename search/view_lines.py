@@ -86,9 +86,9 @@ def stop_kinds(study: StudyRecord) -> Counter[str]:
 def _kind(reason: str) -> str:
     if _JUDGED.match(reason):
         return "behind"
-    return (
-        "diverged" if reason.startswith(("diverged", "DivergedError")) else reason.split(":")[0] or "without a reason"
-    )
+    if reason.startswith(("diverged", "DivergedError")):
+        return "diverged"
+    return reason.partition(":")[0] or "without a reason"
 
 
 def _rejected(rejections: Mapping[Rejection, int]) -> str:

@@ -1,102 +1,107 @@
-"""`spvit-search dashboard`: MLflow's browser interface on this machine."""
+"""`spvit-search dashboard`: MLflow's or Optuna's browser interface on this machine."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 import webbrowser
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
+from search.commands.local_server import HOST, ServerCommand, free_port, local_server, sigterm_as_interrupt
 from search.commands.options import epilog, existing_study, json_option, optional_study_argument, runs_dir_option
 from search.commands.output import emit
+from search.records import StudyRecord
+from search.study_files import read_study_file, sqlite_url
 from spvit.errors import StorageError, UsageError
 
-HOST = "127.0.0.1"
-START_LIMIT_S = 180.0
-STOP_LIMIT_S = 10.0
 # The job runner serves none of what we show, and takes 4 of the 5 seconds that a server needs to start and 1.3 GB.
 ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+Server = AbstractContextManager[tuple[subprocess.Popen[bytes], str]]
 
 
 @click.command("dashboard", epilog=epilog("spvit-search dashboard demo", "usage", "storage"))
 @optional_study_argument
+@click.option("--trial", type=click.IntRange(min=0), help="Open this trial's page.")
+@click.option("--optuna", is_flag=True, help="Open Optuna's dashboard instead, to look at only.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port on 127.0.0.1; a free one if not given.")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @runs_dir_option
 @json_option
-def command(study: str | None, port: int | None, runs_dir: Path, *, no_browser: bool, as_json: bool) -> None:
-    """Open a study (or all of them) in MLflow's browser interface until Ctrl-C.
+def command(
+    *,
+    study: str | None,
+    trial: int | None,
+    optuna: bool,
+    port: int | None,
+    runs_dir: Path,
+    no_browser: bool,
+    as_json: bool,
+) -> None:
+    """Open a study (or all of them) in MLflow's browser interface until Ctrl-C; works while it is running.
 
-    The server listens on 127.0.0.1 only; to see it from elsewhere forward the port through SSH.
+    The server listens on 127.0.0.1 only; to see it from elsewhere forward the port through SSH. A study that is tracked
+    on a server of yours is opened there. --optuna needs the package optuna-dashboard.
     """
-    uri, fragment = _tracked_at(runs_dir, study)
-    if uri.startswith(("http://", "https://")):
-        address = f"{uri.rstrip('/')}/{fragment}"
-        _announce(address, no_browser=no_browser, as_json=as_json)
-        return
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        _sigterm_as_interrupt(),
-        mlflow_server(uri, port or free_port()) as (process, base),
-    ):
+    if study is None and (optuna or trial is not None):
+        raise UsageError(f"{'--optuna' if optuna else '--trial'} needs a study: spvit-search dashboard STUDY ...")
+    if optuna and study is not None:
+        server, fragment = _optuna_server(existing_study(runs_dir, study), trial, port or free_port())
+    else:
+        uri, fragment = _tracked_at(runs_dir, study, trial)
+        if uri.startswith(("http://", "https://")):
+            _announce(f"{uri.rstrip('/')}/{fragment}", no_browser=no_browser, as_json=as_json)
+            return
+        server = mlflow_server(uri, port or free_port())
+    _serve(server, fragment, no_browser=no_browser, as_json=as_json)
+
+
+def mlflow_server(uri: str, port: int) -> Server:
+    """An MLflow server; see `local_server`."""
+    arguments = ["--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
+    command = ServerCommand(
+        name="MLflow",
+        arguments=[sys.executable, "-m", "mlflow", "server", *arguments],
+        reads=uri,
+        health="/health",
+        environment=ENVIRONMENT,
+    )
+    return local_server(command, port)
+
+
+def optuna_server(folder: Path, port: int) -> Server:
+    """Optuna's dashboard on a study, which it cannot change; see `local_server`.
+
+    Raises:
+        UsageError: optuna-dashboard is not installed.
+    """
+    if find_spec("optuna_dashboard") is None:
+        raise UsageError("--optuna needs the package optuna-dashboard: pip install 'spvit-search[dashboard]'")
+    command = ServerCommand(
+        name="optuna-dashboard",
+        arguments=[sys.executable, "-m", "search.optuna_page", str(folder), HOST, str(port)],
+        reads=f"the study in {folder}",
+        health="/api/meta",
+    )
+    return local_server(command, port)
+
+
+def _serve(server: Server, fragment: str, *, no_browser: bool, as_json: bool) -> None:
+    with contextlib.suppress(KeyboardInterrupt), sigterm_as_interrupt(), server as (process, base):
         _announce(f"{base}/{fragment}", no_browser=no_browser, as_json=as_json)
         click.echo("Ctrl-C ends it.", err=True)
         process.wait()
+        raise StorageError(f"the server at {base} ended by itself (exit code {process.returncode}); start it again")
 
 
-@contextmanager
-def mlflow_server(uri: str, port: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Runs an MLflow server as a process group of its own; nothing of it is left when the block ends.
-
-    Yields:
-        The process and the server's address.
-
-    Raises:
-        UsageError: the port is taken.
-        StorageError: the server does not start.
-    """
-    if not _is_free(port):
-        raise UsageError(f"Port {port} on {HOST} is taken. Leave out --port to get a free one.")
-    arguments = ["--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", *arguments],
-        env=os.environ | ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        base = f"http://{HOST}:{port}"
-        _wait_until_healthy(process, base, uri)
-        yield process, base
-    finally:
-        _end_group(process)
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM would end us without ending the server, which is in a process group of its own."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _tracked_at(runs_dir: Path, study: str | None) -> tuple[str, str]:
-    """The tracking URI and the part of the address that leads to the study."""
-    from search.tracking import default_tracking_uri, experiment_fragment
+def _tracked_at(runs_dir: Path, study: str | None, trial: int | None) -> tuple[str, str]:
+    """The tracking URI and the part of the address that leads to the study or the trial."""
+    from search.tracking import default_tracking_uri
 
     if study is None:
         database = (runs_dir / "mlflow.db").resolve()
@@ -107,47 +112,34 @@ def _tracked_at(runs_dir: Path, study: str | None) -> tuple[str, str]:
 
     record = read_study(existing_study(runs_dir, study))
     uri = record.experiment.get("tracking", {}).get("uri") or default_tracking_uri(runs_dir)
-    fragment = experiment_fragment(record.mlflow_experiment_id) if record.mlflow_experiment_id else ""
-    return uri, fragment
+    return uri, _mlflow_fragment(record, trial)
+
+
+def _mlflow_fragment(study: StudyRecord, trial: int | None) -> str:
+    from search.tracking import experiment_fragment
+    from search.trial_detail import trial_detail
+
+    if trial is None:
+        return experiment_fragment(study.mlflow_experiment_id) if study.mlflow_experiment_id else ""
+    fragment = trial_detail(study, trial).mlflow_fragment
+    if not fragment:
+        raise UsageError(f"trial {trial} of study {study.name!r} is not in MLflow; leave out --trial")
+    return fragment
+
+
+def _optuna_server(folder: Path, trial: int | None, port: int) -> tuple[Server, str]:
+    from search.selection import find_trial
+    from search.storage import load
+    from search.study import read_study
+
+    file = read_study_file(folder)
+    record = read_study(folder)  # says what is wrong with it before a server is started
+    study_id = load(file.name, file.storage or sqlite_url(folder))._study_id
+    chosen = "" if trial is None else f"/trials?numbers={find_trial(record, trial).number}"
+    return optuna_server(folder, port), f"dashboard/studies/{study_id}{chosen}"
 
 
 def _announce(address: str, *, no_browser: bool, as_json: bool) -> None:
     emit({"address": address}, lambda: address, as_json=as_json)
     if not no_browser:
         webbrowser.open(address)
-
-
-def _wait_until_healthy(process: subprocess.Popen[bytes], base: str, uri: str) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise StorageError(f"MLflow ended at once (exit code {process.returncode}). Can {uri} be read?")
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{base}/health", timeout=2):  # noqa: S310 - our own
-            return
-        time.sleep(0.2)
-    raise StorageError(f"MLflow did not answer at {base} within {START_LIMIT_S:.0f} s.")
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, sign)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_LIMIT_S)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def free_port() -> int:
-    """A port of the loopback interface on which nothing listens now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

@@ -41,7 +41,7 @@ SURFACE = {
     "retarget": STUDY_OPTIONS
     | {"STUDY", "--table", "--max-latency-ms", "--max-latency-share", "--suggest", "--output"},
     "export": STUDY_OPTIONS | {"STUDY", "--trial", "--max-latency-ms", "--max-latency-share", "--output", "--force"},
-    "dashboard": STUDY_OPTIONS | {"STUDY", "--port", "--no-browser"},
+    "dashboard": STUDY_OPTIONS | {"STUDY", "--trial", "--optuna", "--port", "--no-browser"},
     "fine-tune": EXPERIMENT_OPTIONS | {"EXPERIMENT"},
     "progressive": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--profile", "--no-profile"},
     "backbones": {"--json"},
@@ -99,6 +99,9 @@ def test_help_gives_purpose_example_and_exit_codes(name, capsys):
         (["pareto", "nope", "--max-latency-ms", "0"], 2, "0.0 is not in the range"),
         (["export", "nope", "--trial", "1", "--max-latency-ms", "3"], 2, "--trial and --max-latency-ms"),
         (["dashboard"], 2, "Nothing was tracked"),
+        (["dashboard", "--optuna"], 2, "--optuna needs a study"),
+        (["pareto", "nope", "--knee", "--min-top1", "3"], 2, "--min-top1 and --knee were both given"),
+        (["pareto", "nope", "--evaluate"], 2, "--evaluate compares what may be chosen"),
         (["launch", "nofile.toml"], 3, "no such experiment file"),
         (["launch", DEMO, "--set", "training.epoch=3"], 3, "did you mean `training.epochs`"),
         (["launch", DEMO, "--no-profile"], 4, "No latency table"),

@@ -21,6 +21,8 @@ def searched(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs")
     stream = io.StringIO()
     config = tabulated.experiment(directory, num_trials=12, sampler="random", warm_starts=False, widen=False)
+    latency = config.latency.model_copy(update={"max_latency_share": 0.5})  # so that there is something to reject
+    config = config.model_copy(update={"latency": latency})
     driver = tabulated.make_driver(config, listeners=(EventStream(stream),))
     tabulated.run(driver)
     driver.finish()
