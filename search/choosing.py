@@ -12,7 +12,7 @@ from search.noise import Difference, unpaired_difference
 from search.pareto import knee, pareto_front
 from search.records import StudyRecord, TrialRecord
 from search.selection import choose_trial, nothing_as_accurate, trial_points
-from spvit.errors import NothingFeasibleError
+from spvit.errors import NothingFeasibleError, UsageError
 
 SAME_LATENCY = 0.01
 """Share by which latencies of two trials may differ and still count as one: half of what a table's check allows."""
@@ -62,6 +62,22 @@ def binomial(study: StudyRecord) -> Compare:
         return unpaired_difference(first.top1, second.top1, num_images)
 
     return compare
+
+
+def choose(
+    study: StudyRecord, compare: Compare, *, max_latency_ms: float | None = None, min_top1: float | None = None
+) -> Choice:
+    """The most accurate within a latency, the fastest with a top-1 (percent), or else the knee of the front.
+
+    Raises:
+        UsageError: both wishes were given.
+        NothingFeasibleError: no finished trial meets it; names the nearest and by how much it misses.
+    """
+    if max_latency_ms is not None and min_top1 is not None:
+        raise UsageError("max_latency_ms and min_top1 were both given; one of them says which trial to choose.")
+    if max_latency_ms is not None:
+        return choose_within(study, max_latency_ms, compare)
+    return choose_knee(study, compare) if min_top1 is None else choose_accurate(study, min_top1, compare)
 
 
 def choose_within(study: StudyRecord, max_latency_ms: float, compare: Compare) -> Choice:

@@ -24,7 +24,7 @@ from search.records import StudyRecord, TrialRecord
 from spvit.errors import UsageError
 
 if TYPE_CHECKING:
-    from search.choosing import Choice, Compare
+    from search.choosing import Choice
 
 EPILOG = epilog("spvit-search pareto demo --max-latency-ms 12", "usage", "data", "storage", "feasible")
 
@@ -61,7 +61,7 @@ def command(
     given = {"--max-latency-ms": max_latency_ms is not None, "--min-top1": min_top1 is not None, "--knee": knee}
     _check_one(given, evaluate=evaluate)
     record = read_study(existing_study(runs_dir, study))
-    choice = _choose(record, max_latency_ms, min_top1, knee=knee, evaluate=evaluate)
+    choice = _choose(record, max_latency_ms, min_top1, evaluate=evaluate) if any(given.values()) else None
     limit = float("inf") if max_latency_ms is None else max_latency_ms
     front = [trial for trial in front_trials(record) if trial.latency.high_ms <= limit]
     rows = [trial_row(trial, record) for trial in front]
@@ -82,27 +82,14 @@ def _check_one(given: dict[str, bool], *, evaluate: bool) -> None:
         raise UsageError(f"--evaluate compares what may be chosen; give one of {', '.join(given)} with it.")
 
 
-def _choose(
-    study: StudyRecord, max_latency_ms: float | None, min_top1: float | None, *, knee: bool, evaluate: bool
-) -> Choice | None:
+def _choose(study: StudyRecord, max_latency_ms: float | None, min_top1: float | None, *, evaluate: bool) -> Choice:
     from search.answers import by_answers
+    from search.choosing import choose
 
     if not evaluate:
-        return _chosen(study, max_latency_ms, min_top1, by_answers(study), knee=knee)
+        return choose(study, by_answers(study), max_latency_ms=max_latency_ms, min_top1=min_top1)
     with progress_bar("comparing") as progress:
-        return _chosen(study, max_latency_ms, min_top1, by_answers(study, progress), knee=knee)
-
-
-def _chosen(
-    study: StudyRecord, max_latency_ms: float | None, min_top1: float | None, compare: Compare, *, knee: bool
-) -> Choice | None:
-    from search.choosing import choose_accurate, choose_knee, choose_within
-
-    if max_latency_ms is not None:
-        return choose_within(study, max_latency_ms, compare)
-    if min_top1 is not None:
-        return choose_accurate(study, min_top1, compare)
-    return choose_knee(study, compare) if knee else None
+        return choose(study, by_answers(study, progress), max_latency_ms=max_latency_ms, min_top1=min_top1)
 
 
 def _document(choice: Choice, study: StudyRecord) -> dict[str, object]:
