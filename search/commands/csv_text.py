@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -13,7 +13,14 @@ from search.commands.output import emit
 from search.plain_json import plain
 
 
-def emit_rows(document: object, rows: Sequence[Mapping[str, Any]], text: Any, *, as_json: bool, as_csv: bool) -> None:
+def emit_rows(
+    document: object,
+    rows: Sequence[Mapping[str, Any]],
+    text: Callable[[], str],
+    *,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
     """Prints the document as JSON, the rows as CSV, or the text that says the same.
 
     Raises:
@@ -28,7 +35,7 @@ def emit_rows(document: object, rows: Sequence[Mapping[str, Any]], text: Any, *,
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A heading and one line for each row; what a row lacks stays empty. Values within values are joined by blanks."""
+    """A heading and one line for each row; what a row lacks stays empty. The items of a list are joined by blanks."""
     names = list(dict.fromkeys(name for row in rows for name in row if name != "reason"))
     if any("reason" in row for row in rows):
         names.append("reason")  # a sentence, so the last

@@ -54,7 +54,7 @@ def detail_text(detail: TrialDetail, *, with_config: bool) -> str:
     """A trial for a reader."""
     lines = [
         f"trial        {detail.number} of study {detail.study}, {_how(detail)}",
-        *([f"origin       {_origin(detail)}"]),
+        f"origin       {_origin(detail)}",
         *([f"reason       {detail.reason}"] if detail.reason else []),
         f"top-1        {_top1(detail)}",
         f"curve        {curve_text(detail.curve)}",

@@ -59,6 +59,7 @@ def test_it_begins_and_ends_and_the_page_documents_every_key(searched):
     events, study = searched
     assert (events[0]["event"], events[-1]["event"]) == ("study_start", "study_end")
     assert events[-1]["end"]["cause"] == study.end.cause
+    assert study.num_val_images == 100  # as every report of a tabulated trial says
     assert {e["event"] for e in events} | {Event.RESULT} == set(Event)
     page = PAGE.read_text(encoding="utf-8")
     for event in events:
