@@ -97,7 +97,8 @@ def _top1_sentence(pair: TrialPair, study: StudyRecord) -> str:
             return "accuracy: not both are trained to the end"
         return f"accuracy: {pair.first.top1 - pair.second.top1:+.2f} points; on how many images, the study does not say"
     verdict = "equal within the noise" if pair.top1.is_noise else f"trial {_better(pair).number} is more accurate"
-    how = "image by image" if pair.top1.is_paired else f"by top-1 alone; sharper: compare {study.name} ... --evaluate"
+    again = f"compare {study.name} {pair.first.number} {pair.second.number} --evaluate"
+    how = "image by image" if pair.top1.is_paired else f"by top-1 alone; sharper: spvit-search {again}"
     return f"accuracy: {verdict}: {pair.top1.to_text()}, {how}"
 
 
