@@ -9,37 +9,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from search.api import launch, resume
+    from search.choosing import Choice
     from search.config import ExperimentConfig
     from search.experiment import load_experiment
     from search.known_latency import KnownLatencySampler
-    from search.launcher import launch
     from search.listener import StudyListener
+    from search.noise import Difference
+    from search.opened_study import Study, load_study
     from search.pareto_pruner import ParetoPruner
     from search.records import StudyRecord, TrialRecord
     from search.study import StudyStore
 
 __all__ = [
+    "Choice",
+    "Difference",
     "ExperimentConfig",
     "KnownLatencySampler",
     "ParetoPruner",
+    "Study",
     "StudyListener",
     "StudyRecord",
     "StudyStore",
     "TrialRecord",
     "launch",
     "load_experiment",
+    "load_study",
+    "resume",
 ]
 
 _HOMES = {
+    "Choice": "choosing",
+    "Difference": "noise",
     "ExperimentConfig": "config",
     "KnownLatencySampler": "known_latency",
     "ParetoPruner": "pareto_pruner",
+    "Study": "opened_study",
     "StudyListener": "listener",
     "StudyRecord": "records",
     "StudyStore": "study",
     "TrialRecord": "records",
-    "launch": "launcher",
+    "launch": "api",
     "load_experiment": "experiment",
+    "load_study": "opened_study",
+    "resume": "api",
 }
 
 

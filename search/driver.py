@@ -217,6 +217,7 @@ class SearchDriver:
         finally:
             if self._proposer.rejections.total() != before:
                 self._store.set_rejections(self._proposer.rejections)
+                self._tell(lambda listener: listener.on_rejections(dict(self._proposer.rejections)))
         self._is_exhausted = proposal is None
         return proposal
 
@@ -231,6 +232,7 @@ class SearchDriver:
 
     def _on_epoch(self, number: int, metrics: EpochMetrics, further: Mapping[str, Any]) -> Decision:
         trial = self._store.trial(number)
+        self._store.note_num_val_images(metrics.evaluation.num_images)
         if metrics.epoch > trial.num_epochs:  # else one that a restarted worker had to do again
             trial = self._store.report_epoch(
                 number, metrics.epoch, metrics.evaluation.top1, metrics.evaluation.form, seconds=metrics.seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from search.records import StudyRecord, TrialRecord
+from search.records import Rejection, StudyRecord, TrialRecord
 
 
 class StudyListener:
@@ -14,7 +14,8 @@ class StudyListener:
     A listener decides nothing and must return at once: slow work (network, disk) belongs on a thread of its own. It
     must not raise; the launcher logs and goes on if it does.
 
-    Life-cycle: `on_open`, `on_study_start`, then for each trial `on_trial_start`, `on_epoch` any number of times
+    Life-cycle: `on_open`, `on_study_start`, then for each trial `on_trial_start` (where proposals were rejected on the
+    way to it, `on_rejections` before), `on_epoch` any number of times
     (the result as `EpochMetrics.to_dict()` gives it), `on_trial_end`; last `on_study_end`, after which `close`
     waits for what is still to be written. A resumed study starts again with `on_study_start`; trials that were
     finished before are in the record and are not announced again.
@@ -29,6 +30,9 @@ class StudyListener:
 
     def on_study_start(self, study: StudyRecord) -> None:
         """The search begins or goes on."""
+
+    def on_rejections(self, rejections: Mapping[Rejection, int]) -> None:
+        """Proposals were rejected before any training; how many in all, by reason."""
 
     def on_trial_start(self, trial: TrialRecord) -> None:
         """A proposal within the budget became a trial."""

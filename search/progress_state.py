@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from search.records import StudyRecord, TrialRecord, TrialState
+from search.records import Origin, Rejection, StudyRecord, TrialRecord, TrialState
 from search.selection import best_trial
-from search.summary import num_counted
+from search.summary import num_counted, num_epochs_trained
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProgressState:
     """The study as it stands, kept by listening, and when this session began (seconds).
 
-    `num_ended_before` trials had ended before this session: they took none of its time.
+    `num_epochs_before` epochs had been trained before this session: they took none of its time.
     """
 
     study: StudyRecord
     started_s: float
-    num_ended_before: int = 0
+    num_epochs_before: int = 0
 
     @classmethod
     def begin(cls, study: StudyRecord, now_s: float) -> ProgressState:
         """At the start of a session."""
-        return cls(study=study, started_s=now_s, num_ended_before=num_counted(study))
+        return cls(study=study, started_s=now_s, num_epochs_before=num_epochs_trained(study))
 
     def with_trial(self, trial: TrialRecord) -> ProgressState:
         """After an event of a trial."""
         others = [known for known in self.study.trials if known.number != trial.number]
         trials = tuple(sorted([*others, trial], key=lambda known: known.number))
         return replace(self, study=replace(self.study, trials=trials))
+
+    def with_rejections(self, rejections: Mapping[Rejection, int]) -> ProgressState:
+        """After proposals were rejected; how many in all, by reason."""
+        return replace(self, study=replace(self.study, rejections=dict(rejections)))
 
     @property
     def running(self) -> tuple[TrialRecord, ...]:
@@ -50,11 +55,41 @@ class ProgressState:
         return sum(trial.state is state for trial in self.study.trials)
 
     def remaining_s(self, now_s: float) -> float | None:
-        """Seconds left at this session's pace; None before its first trial has ended."""
-        ended = self.num_ended - self.num_ended_before
-        if ended < 1:
+        """Seconds left at this session's pace; None before its first epoch has ended.
+
+        Trials to come are taken to train as many epochs as those that ended did on average, or as planned while none
+        has. The experiment's own limit on wall time ends it sooner.
+        """
+        num_epochs = num_epochs_trained(self.study) - self.num_epochs_before
+        if num_epochs < 1:
             return None
-        return (now_s - self.started_s) / ended * max(0, self.study.num_trials - self.num_ended)
+        elapsed_s = now_s - self.started_s
+        at_pace_s = elapsed_s / num_epochs * self._num_epochs_left()
+        limit_s: float | None = self.study.experiment.get("search", {}).get("max_wall_time_s")
+        if limit_s is None:
+            return at_pace_s
+        return min(at_pace_s, max(0.0, limit_s - self.study.usage.wall_s - elapsed_s))
+
+    def _num_epochs_left(self) -> float:
+        typical = self._typical_epochs()
+        num_to_come = self.study.num_trials - self.num_ended - sum(map(_is_counted, self.running))
+        left = [_num_left(trial, self.study, typical) for trial in self.running]
+        return max(0, num_to_come) * typical + sum(left)
+
+    def _typical_epochs(self) -> float:
+        ended = [t for t in self.study.trials if t.state in {TrialState.COMPLETE, TrialState.PRUNED} and _is_counted(t)]
+        return sum(trial.num_epochs for trial in ended) / len(ended) if ended else float(self.study.num_epochs)
+
+
+def _is_counted(trial: TrialRecord) -> bool:
+    return trial.origin is not Origin.BASELINE
+
+
+def _num_left(trial: TrialRecord, study: StudyRecord, typical: float) -> float:
+    """A trial that went on longer than is typical goes on to the end, and so does the baseline."""
+    planned = planned_epochs(trial, study)
+    expected = typical if _is_counted(trial) and trial.num_epochs < typical else planned
+    return max(0.0, min(expected, planned) - trial.num_epochs)
 
 
 def planned_epochs(trial: TrialRecord, study: StudyRecord) -> int:

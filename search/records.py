@@ -121,6 +121,7 @@ class StudyRecord:
 
     `max_latency_ms` is the cap that every trial keeps, `smaller_budgets_ms` (ascending) are reported beside it. `usage`
     is the time of all sessions, `end` why the last one ended; None while one is running, or where it was killed.
+    `num_val_images` is how many images a top-1 stands on; None in studies that did not note it.
     """
 
     name: str
@@ -135,6 +136,7 @@ class StudyRecord:
     mlflow_run_id: str | None = None
     mlflow_experiment_id: str | None = None
     dense_top1: float | None = None
+    num_val_images: int | None = None
     table_sha256: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     smaller_budgets_ms: tuple[float, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,16 @@ if TYPE_CHECKING:
 
 
 def run_search(
-    experiment: ExperimentConfig, table: LatencyTable, *, resume: bool = False, address: str | None = None
+    experiment: ExperimentConfig,
+    table: LatencyTable,
+    *,
+    resume: bool = False,
+    address: str | None = None,
+    listeners: Sequence[StudyListener] = (),
 ) -> StudyRecord:
     """Searches, showing progress on stderr and tracking in MLflow unless the experiment says otherwise.
+
+    `listeners` are told too, before the usual ones.
 
     Raises:
         SpvitError: whatever ends a search early; what finished before is kept.
@@ -28,7 +36,8 @@ def run_search(
     from search.launcher import launch
 
     folder = experiment.study.directory / experiment.study.name
-    return launch(experiment, table, listeners=_listeners(experiment, folder), resume=resume, address=address)
+    everybody = [*listeners, *_listeners(experiment, folder)]
+    return launch(experiment, table, listeners=everybody, resume=resume, address=address)
 
 
 def _listeners(experiment: ExperimentConfig, folder: Path) -> list[StudyListener]:

@@ -29,11 +29,7 @@ def best_trial(study: StudyRecord, max_latency_ms: float | None = None) -> Trial
     """
     budget_ms = study.max_latency_ms if max_latency_ms is None else max_latency_ms
     by_number = {trial.number: trial for trial in study.trials}
-    upper = (
-        ParetoPoint(number=p.number, top1=p.top1, latency_ms=by_number[p.number].latency.high_ms)
-        for p in trial_points(study)
-    )
-    best = best_under(upper, budget_ms)
+    best = best_under(_upper_points(study), budget_ms)
     return None if best is None else by_number[best.number]
 
 
@@ -52,6 +48,19 @@ def choose_trial(study: StudyRecord, *, number: int | None = None, max_latency_m
     return trial
 
 
+def find_trial(study: StudyRecord, number: int) -> TrialRecord:
+    """The trial of this number, in whatever state it is.
+
+    Raises:
+        UsageError: there is none.
+    """
+    trial = next((trial for trial in study.trials if trial.number == number), None)
+    if trial is None:
+        known = f"0 to {max(t.number for t in study.trials)}" if study.trials else "none yet"
+        raise UsageError(f"study {study.name!r} has no trial {number}; its trials are: {known}")
+    return trial
+
+
 def keep_rates(trial: TrialRecord) -> tuple[float, ...]:
     """Cumulative keep rate of each stage of a trial's schedule; none for a dense model."""
     stages = trial.config.get("pruning", {}).get("schedule", {}).get("stages", ())
@@ -59,10 +68,7 @@ def keep_rates(trial: TrialRecord) -> tuple[float, ...]:
 
 
 def _finished_trial(study: StudyRecord, number: int) -> TrialRecord:
-    trial = next((t for t in study.trials if t.number == number), None)
-    if trial is None:
-        known = f"0 to {max(t.number for t in study.trials)}" if study.trials else "none yet"
-        raise UsageError(f"study {study.name!r} has no trial {number}; its trials are: {known}")
+    trial = find_trial(study, number)
     if trial.state is not TrialState.COMPLETE:
         why = f" ({trial.reason})" if trial.reason else ""
         complete = ", ".join(str(t.number) for t in study.finished) or "none yet"
@@ -73,15 +79,41 @@ def _finished_trial(study: StudyRecord, number: int) -> TrialRecord:
     return trial
 
 
+def nothing_as_accurate(study: StudyRecord, min_top1: float) -> str:
+    """What to say where no finished trial has a top-1 (percent): the nearest, by how much it misses, what to do."""
+    closest = max(trial_points(study), key=lambda p: (p.top1, -p.latency_ms, -p.number), default=None)
+    if closest is None:
+        return _nothing_finished(study)
+    return (
+        f"no finished trial of study {study.name!r} has {min_top1:g} % top-1; the closest is trial {closest.number}: "
+        f"{closest.top1:.2f} % at {closest.latency_ms:.2f} ms, {min_top1 - closest.top1:.2f} points too little; "
+        f"lower --min-top1, or search with more trials, more epochs or a larger budget"
+    )
+
+
 def _nothing_within(study: StudyRecord, max_latency_ms: float | None) -> str:
     budget_ms = study.max_latency_ms if max_latency_ms is None else max_latency_ms
-    closest = nearest(trial_points(study), budget_ms)
+    closest = nearest(_upper_points(study), budget_ms)
     if closest is None:
-        return (
-            f"study {study.name!r} has no trial that was trained to the end; look at `spvit-search status {study.name}`"
-        )
+        return _nothing_finished(study)
+    trial = next(t for t in study.finished if t.number == closest.number)
+    miss_ms = trial.latency.high_ms - budget_ms
     return (
         f"no finished trial of study {study.name!r} is within {budget_ms:.2f} ms (upper end of its prediction); "
-        f"the closest is trial {closest.number}: {closest.top1:.2f} % at {closest.latency_ms:.2f} ms; "
+        f"the closest is trial {trial.number}: {closest.top1:.2f} % at {trial.latency.mean_ms:.2f} ms, up to "
+        f"{trial.latency.high_ms:.2f} ms: {miss_ms:.2f} ms ({miss_ms / budget_ms:.0%}) too much; "
         f"raise --max-latency-ms or search again with a lower budget"
+    )
+
+
+def _nothing_finished(study: StudyRecord) -> str:
+    return f"study {study.name!r} has no trial that was trained to the end; look at `spvit-search status {study.name}`"
+
+
+def _upper_points(study: StudyRecord) -> tuple[ParetoPoint, ...]:
+    """The finished trials at the upper end of their predicted intervals, which is what a budget is held against."""
+    return tuple(
+        ParetoPoint(number=trial.number, top1=trial.top1, latency_ms=trial.latency.high_ms)
+        for trial in study.finished
+        if trial.top1 is not None
     )

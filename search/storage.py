@@ -58,6 +58,12 @@ def load(name: str, url: str) -> optuna.Study:
     return optuna.load_study(study_name=name, storage=_open(url, may_create=False), sampler=sampler, pruner=pruner)
 
 
+def open_to_read(url: str) -> StudyStorage:
+    """A storage that exists, to read."""
+    _quieten()
+    return _open(url, may_create=False)
+
+
 @contextmanager
 def storage_errors(directory: Path) -> Iterator[None]:
     """Turns what a storage raises (full, read-only, corrupt, out of reach) into a `StorageError` with a remedy."""

@@ -186,6 +186,11 @@ class StudyStore:
         """Notes the validation top-1 (percent) of the unpruned model."""
         self._set_study(names.DENSE_TOP1, top1)
 
+    def note_num_val_images(self, num_images: int) -> None:
+        """Notes how many images a top-1 stands on; nothing is written where that is known or nobody knows."""
+        if num_images and self._attrs.get(names.NUM_VAL_IMAGES) != num_images:
+            self._set_study(names.NUM_VAL_IMAGES, num_images)
+
     def set_mlflow_run(self, number: int | None, run_id: str) -> None:
         """Notes the MLflow run of a trial, or of the whole study where `number` is None."""
         if number is None:

@@ -24,6 +24,7 @@ VERSIONS = "versions"
 MLFLOW_RUN_ID = "mlflow_run_id"
 MLFLOW_EXPERIMENT_ID = "mlflow_experiment_id"
 DENSE_TOP1 = "dense_top1"
+NUM_VAL_IMAGES = "num_val_images"
 USAGE = "usage"
 END = "end"
 
@@ -102,6 +103,7 @@ def study_record(name: str, directory: str, attrs: Mapping[str, Any], trials: tu
         mlflow_run_id=attrs.get(MLFLOW_RUN_ID),
         mlflow_experiment_id=attrs.get(MLFLOW_EXPERIMENT_ID),
         dense_top1=attrs.get(DENSE_TOP1),
+        num_val_images=attrs.get(NUM_VAL_IMAGES),
         table_sha256=attrs.get(TABLE_SHA256, ""),
         versions=attrs.get(VERSIONS, {}),
         smaller_budgets_ms=tuple(attrs.get(SMALLER_BUDGETS_MS, ())),

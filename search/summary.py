@@ -81,7 +81,7 @@ def summarise(study: StudyRecord) -> StudySummary:
         num_counted=num_counted(study),
         counts={state: counts[state] for state in TrialState},
         rejections={reason: study.rejections.get(reason, 0) for reason in Rejection},
-        num_epochs_trained=_num_epochs_trained(study),
+        num_epochs_trained=num_epochs_trained(study),
         num_epochs_saved=in_full - trained,
         max_latency_ms=study.max_latency_ms,
         dense_latency_ms=study.dense_latency.mean_ms,
@@ -116,8 +116,8 @@ def num_counted(study: StudyRecord) -> int:
     return sum(trial.state in counted and trial.origin is not Origin.BASELINE for trial in study.trials)
 
 
-def _num_epochs_trained(study: StudyRecord) -> int:
-    """A retry's curve begins with that of the trial that it goes on with."""
+def num_epochs_trained(study: StudyRecord) -> int:
+    """Epochs of all trials; a retry's curve begins with that of the trial that it goes on with."""
     longest: dict[int, int] = {}
     for trial in study.trials:
         root = root_of(trial)

@@ -1,38 +1,41 @@
-"""`spvit-search dashboard`: MLflow's browser interface on this machine."""
+"""`spvit-search dashboard`: MLflow's or Optuna's browser interface on this machine."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import ipaddress
-import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 import webbrowser
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
+from search.commands.local_server import (
+    HOST,
+    ServerCommand,
+    free_port,
+    is_loopback,
+    local_server,
+    sigterm_as_interrupt,
+)
 from search.commands.options import epilog, existing_study, json_option, optional_study_argument, runs_dir_option
 from search.commands.output import emit
+from search.records import StudyRecord
+from search.study_files import read_study_file, sqlite_url
 from spvit.errors import StorageError, UsageError
 
-HOST = "127.0.0.1"
-ANY = frozenset({"0.0.0.0", "*"})  # noqa: S104 - names them, does not listen
-START_LIMIT_S = 180.0
-STOP_LIMIT_S = 10.0
 # The job runner serves none of what we show, and takes 4 of the 5 seconds that a server needs to start and 1.3 GB.
 ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+Server = AbstractContextManager[tuple[subprocess.Popen[bytes], str]]
 
 
 @click.command("dashboard", epilog=epilog("spvit-search dashboard demo", "usage", "storage"))
 @optional_study_argument
+@click.option("--trial", type=click.IntRange(min=0), help="Open this trial's page.")
+@click.option("--optuna", is_flag=True, help="Open Optuna's dashboard instead, to look at only.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on; a free one if not given.")
 @click.option(
     "--listen",
@@ -45,132 +48,71 @@ ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TE
 @runs_dir_option
 @json_option
 def command(
-    study: str | None, port: int | None, listen: str, runs_dir: Path, *, no_browser: bool, as_json: bool
+    *,
+    study: str | None,
+    trial: int | None,
+    optuna: bool,
+    port: int | None,
+    listen: str,
+    runs_dir: Path,
+    no_browser: bool,
+    as_json: bool,
 ) -> None:
-    """Open a study (or all of them) in MLflow's browser interface until Ctrl-C.
+    """Open a study (or all of them) in MLflow's browser interface until Ctrl-C; works while it is running.
 
-    The server listens on 127.0.0.1 only unless told otherwise; from elsewhere, forward the port through SSH.
+    The server listens on 127.0.0.1 only unless told otherwise; from elsewhere, forward the port through SSH. A study that is tracked
+    on a server of yours is opened there. --optuna needs the package optuna-dashboard.
     """
-    uri, fragment = _tracked_at(runs_dir, study)
-    if uri.startswith(("http://", "https://")):
-        address = f"{uri.rstrip('/')}/{fragment}"
-        _announce(address, no_browser=no_browser, as_json=as_json)
-        return
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        _sigterm_as_interrupt(),
-        mlflow_server(uri, port or free_port(listen), host=listen) as (process, base),
-    ):
+    if study is None and (optuna or trial is not None):
+        raise UsageError(f"{'--optuna' if optuna else '--trial'} needs a study: spvit-search dashboard STUDY ...")
+    if optuna and study is not None:
+        server, fragment = _optuna_server(
+            existing_study(runs_dir, study), trial, port or free_port(listen), listen=listen
+        )
+    else:
+        uri, fragment = _tracked_at(runs_dir, study, trial)
+        if uri.startswith(("http://", "https://")):
+            _announce(f"{uri.rstrip('/')}/{fragment}", no_browser=no_browser, as_json=as_json)
+            return
+        server = mlflow_server(uri, port or free_port(listen), host=listen)
+    with contextlib.suppress(KeyboardInterrupt), sigterm_as_interrupt(), server as (process, base):
         _warn_if_open(listen, base, runs_dir)
         _announce(f"{base}/{fragment}", no_browser=no_browser, as_json=as_json)
         click.echo("Ctrl-C ends it.", err=True)
         process.wait()
+        raise StorageError(f"the server at {base} ended by itself (exit code {process.returncode}); start it again")
 
 
-@contextmanager
-def mlflow_server(uri: str, port: int, *, host: str = HOST) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Runs an MLflow server as a process group of its own; nothing of it is left when the block ends.
+def mlflow_server(uri: str, port: int, *, host: str = HOST) -> Server:
+    """An MLflow server; see `local_server`."""
+    arguments = ["--host", host, "--port", str(port), "--workers", "1"]
+    command = ServerCommand(
+        name="MLflow",
+        arguments=[sys.executable, "-m", "mlflow", "server", *arguments],
+        reads=uri,
+        health="/health",
+        environment=ENVIRONMENT | {"MLFLOW_BACKEND_STORE_URI": uri},
+        host=host,
+    )
+    return local_server(command, port)
 
-    Args:
-        uri: of what is shown.
-        port: to listen on.
-        host: interface to listen on. MLflow asks nobody who they are.
 
-    Yields:
-        The process and the server's address.
+def optuna_server(folder: Path, port: int, *, host: str = HOST) -> Server:
+    """Optuna's dashboard on a study, which it cannot change; see `local_server`.
 
     Raises:
-        UsageError: the port is taken, or the interface is not this machine's.
-        StorageError: the server does not start.
+        UsageError: optuna-dashboard is not installed.
     """
-    _check_free(host, port)
-    arguments = ["--host", host, "--port", str(port), "--workers", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", *arguments],
-        # Not as an argument: everybody on the machine can read those, and the address may hold a password.
-        env=os.environ | ENVIRONMENT | {"MLFLOW_BACKEND_STORE_URI": uri},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
+    if find_spec("optuna_dashboard") is None:
+        raise UsageError("--optuna needs the package optuna-dashboard: pip install 'spvit-search[dashboard]'")
+    command = ServerCommand(
+        name="optuna-dashboard",
+        arguments=[sys.executable, "-m", "search.optuna_page", str(folder), host, str(port)],
+        reads=f"the study in {folder}",
+        health="/api/meta",
+        host=host,
     )
-    try:
-        base = f"http://{HOST if host in ANY else host}:{port}"
-        _wait_until_healthy(process, base, uri)
-        yield process, base
-    finally:
-        _end_group(process)
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM would end us without ending the server, which is in a process group of its own."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _tracked_at(runs_dir: Path, study: str | None) -> tuple[str, str]:
-    """The tracking URI and the part of the address that leads to the study."""
-    from search.tracking_place import default_tracking_uri
-    from search.tracking_view import experiment_fragment
-
-    if study is None:
-        database = (runs_dir / "mlflow.db").resolve()
-        if not database.is_file():
-            raise UsageError(f"Nothing was tracked in {runs_dir} yet: {database} does not exist. Start a search first.")
-        return default_tracking_uri(runs_dir), ""
-    from search.study import read_study
-
-    record = read_study(existing_study(runs_dir, study))
-    uri = record.experiment.get("tracking", {}).get("uri") or default_tracking_uri(runs_dir)
-    fragment = experiment_fragment(record.mlflow_experiment_id) if record.mlflow_experiment_id else ""
-    return uri, fragment
-
-
-def _announce(address: str, *, no_browser: bool, as_json: bool) -> None:
-    emit({"address": address}, lambda: address, as_json=as_json)
-    if not no_browser:
-        webbrowser.open(address)
-
-
-def _wait_until_healthy(process: subprocess.Popen[bytes], base: str, uri: str) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise StorageError(f"MLflow ended at once (exit code {process.returncode}). Can {uri} be read?")
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{base}/health", timeout=2):  # noqa: S310 - our own
-            return
-        time.sleep(0.2)
-    raise StorageError(f"MLflow did not answer at {base} within {START_LIMIT_S:.0f} s.")
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, sign)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_LIMIT_S)
-
-
-def _check_free(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno in {errno.EADDRINUSE, errno.EACCES}:
-                raise UsageError(f"Port {port} on {host} is taken. Leave out --port to get a free one.") from None
-            raise _no_interface(host, error) from None
-
-
-def _no_interface(host: str, error: OSError) -> UsageError:
-    return UsageError(
-        f"--listen needs an IPv4 address or name of this machine ({HOST}, or 0.0.0.0 for all), but got {host!r}: "
-        f"{error.strerror or error}"
-    )
+    return local_server(command, port)
 
 
 def _warn_if_open(host: str, base: str, runs_dir: Path) -> None:
@@ -184,23 +126,47 @@ def _warn_if_open(host: str, base: str, runs_dir: Path) -> None:
     )
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens there."""
-    try:
-        return ipaddress.ip_address(socket.gethostbyname(host)).is_loopback
-    except (OSError, ValueError):
-        return False
+def _tracked_at(runs_dir: Path, study: str | None, trial: int | None) -> tuple[str, str]:
+    """The tracking URI and the part of the address that leads to the study or the trial."""
+    from search.tracking_place import default_tracking_uri
+
+    if study is None:
+        database = (runs_dir / "mlflow.db").resolve()
+        if not database.is_file():
+            raise UsageError(f"Nothing was tracked in {runs_dir} yet: {database} does not exist. Start a search first.")
+        return default_tracking_uri(runs_dir), ""
+    from search.study import read_study
+
+    record = read_study(existing_study(runs_dir, study))
+    uri = record.experiment.get("tracking", {}).get("uri") or default_tracking_uri(runs_dir)
+    return uri, _mlflow_fragment(record, trial)
 
 
-def free_port(host: str = HOST) -> int:
-    """A port of an interface, the loopback's if not given, on which nothing listens now.
+def _mlflow_fragment(study: StudyRecord, trial: int | None) -> str:
+    from search.tracking_view import experiment_fragment
+    from search.trial_detail import trial_detail
 
-    Raises:
-        UsageError: this machine has no such interface.
-    """
-    with socket.socket() as probe:
-        try:
-            probe.bind((host, 0))
-        except OSError as error:
-            raise _no_interface(host, error) from None
-        return int(probe.getsockname()[1])
+    if trial is None:
+        return experiment_fragment(study.mlflow_experiment_id) if study.mlflow_experiment_id else ""
+    fragment = trial_detail(study, trial).mlflow_fragment
+    if not fragment:
+        raise UsageError(f"trial {trial} of study {study.name!r} is not in MLflow; leave out --trial")
+    return fragment
+
+
+def _optuna_server(folder: Path, trial: int | None, port: int, *, listen: str) -> tuple[Server, str]:
+    from search.selection import find_trial
+    from search.storage import load
+    from search.study import read_study
+
+    file = read_study_file(folder)
+    record = read_study(folder)  # says what is wrong with it before a server is started
+    study_id = load(file.name, file.storage or sqlite_url(folder))._study_id
+    chosen = "" if trial is None else f"/trials?numbers={find_trial(record, trial).number}"
+    return optuna_server(folder, port, host=listen), f"dashboard/studies/{study_id}{chosen}"
+
+
+def _announce(address: str, *, no_browser: bool, as_json: bool) -> None:
+    emit({"address": address}, lambda: address, as_json=as_json)
+    if not no_browser:
+        webbrowser.open(address)

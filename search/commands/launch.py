@@ -11,13 +11,12 @@ from search.commands.options import (
     epilog,
     experiment_argument,
     experiment_runs_dir_option,
-    json_option,
     read_experiment,
     set_option,
     study_folder,
 )
 from search.commands.pricing import priced_by
-from search.commands.searching import SEARCH_CODES, emit_summary
+from search.commands.searching import SEARCH_CODES, emit_summary, event_listeners, events_option
 
 EPILOG = epilog("spvit-search launch experiments/demo.toml --set search.num_trials=8", "config", *SEARCH_CODES)
 
@@ -30,7 +29,7 @@ EPILOG = epilog("spvit-search launch experiments/demo.toml --set search.num_tria
     "--profile/--no-profile", "may_measure", default=True, help="Measure the latency table first if there is none."
 )
 @experiment_runs_dir_option
-@json_option
+@events_option
 def command(
     experiment: Path,
     overrides: tuple[str, ...],
@@ -51,4 +50,5 @@ def command(
     config = read_experiment(experiment, overrides, runs_dir)
     check_search_inputs(config)
     table = priced_by(config, study_folder(config), may_measure=may_measure)
-    emit_summary(run_search(config, table, address=address), as_json=as_json)
+    listeners = event_listeners(as_json=as_json)
+    emit_summary(run_search(config, table, address=address, listeners=listeners), as_json=as_json)

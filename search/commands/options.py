@@ -111,6 +111,11 @@ def json_option(function: Decorated) -> Decorated:
     )(function)
 
 
+def csv_option(function: Decorated) -> Decorated:
+    """`--csv`."""
+    return click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values on stdout.")(function)
+
+
 def address_option(function: Decorated) -> Decorated:
     """`--address` of a running Ray cluster, and `--insecure-cluster` for one that asks for no token."""
     address = click.option(

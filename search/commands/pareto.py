@@ -1,45 +1,120 @@
-"""`spvit-search pareto`: the best trade-offs between accuracy and latency."""
+"""`spvit-search pareto`: the best trade-offs between accuracy and latency, and the one to take."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from search.commands.options import POSITIVE, epilog, existing_study, json_option, runs_dir_option, study_argument
-from search.commands.output import columns, emit
+from search.commands.csv_text import emit_rows
+from search.commands.options import (
+    POSITIVE,
+    csv_option,
+    epilog,
+    existing_study,
+    json_option,
+    runs_dir_option,
+    study_argument,
+)
+from search.commands.output import columns
+from search.commands.progress import progress_bar
 from search.records import StudyRecord, TrialRecord
+from spvit.errors import UsageError
+
+if TYPE_CHECKING:
+    from search.choosing import Choice
+
+EPILOG = epilog("spvit-search pareto demo --max-latency-ms 12", "usage", "data", "storage", "feasible")
 
 
-@click.command("pareto", epilog=epilog("spvit-search pareto demo --max-latency-ms 12", "usage", "storage", "feasible"))
+@click.command("pareto", epilog=EPILOG)
 @study_argument
-@click.option("--max-latency-ms", type=POSITIVE, help="Leave out what may be slower.")
+@click.option("--max-latency-ms", type=POSITIVE, help="Choose the most accurate within this; leave out what is slower.")
+@click.option("--min-top1", type=click.FloatRange(0, 100), help="Choose the fastest with this top-1 in percent.")
+@click.option("--knee", is_flag=True, help="Choose the bend: beyond it a little more accuracy costs much latency.")
+@click.option("--evaluate", is_flag=True, help="Compare candidates image by image, from their checkpoints.")
 @runs_dir_option
 @json_option
-def command(study: str, max_latency_ms: float | None, runs_dir: Path, *, as_json: bool) -> None:
-    """List the Pareto front: the finished trials that no other beats in both accuracy and latency.
+@csv_option
+def command(
+    *,
+    study: str,
+    max_latency_ms: float | None,
+    min_top1: float | None,
+    knee: bool,
+    evaluate: bool,
+    runs_dir: Path,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """List the Pareto front (finished trials that no other beats in both accuracy and latency), and choose from it.
 
-    Latencies are the table's predictions; `export` measures a model itself.
+    Trials that the validation images cannot tell apart are said to be equal, and the fastest of them is chosen, the
+    simplest of those about as fast. Latencies are the table's predictions; `export` measures a model itself.
     """
     from search.results import trial_row
     from search.selection import front_trials
     from search.study import read_study
-    from spvit.errors import NothingFeasibleError
 
+    given = {"--max-latency-ms": max_latency_ms is not None, "--min-top1": min_top1 is not None, "--knee": knee}
+    _check_one(given, evaluate=evaluate)
     record = read_study(existing_study(runs_dir, study))
+    choice = _choose(record, max_latency_ms, min_top1, evaluate=evaluate) if any(given.values()) else None
     limit = float("inf") if max_latency_ms is None else max_latency_ms
     front = [trial for trial in front_trials(record) if trial.latency.high_ms <= limit]
-    if max_latency_ms is not None and not front:
-        raise NothingFeasibleError(f"no finished trial of study {study!r} is within {max_latency_ms:g} ms")
     rows = [trial_row(trial, record) for trial in front]
-    emit({"study": study, "front": rows}, lambda: _text(front, record), as_json=as_json)
+    emit_rows(
+        {"study": study, "front": rows} | ({} if choice is None else {"choice": _document(choice, record)}),
+        rows if choice is None else [trial_row(choice.trial, record)],
+        lambda: _text(front, record, choice),
+        as_json=as_json,
+        as_csv=as_csv,
+    )
 
 
-def _text(front: list[TrialRecord], study: StudyRecord) -> str:
+def _check_one(given: dict[str, bool], *, evaluate: bool) -> None:
+    chosen = [name for name, is_given in given.items() if is_given]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)} were both given; one of them says which trial to choose.")
+    if evaluate and not chosen:
+        raise UsageError(f"--evaluate compares what may be chosen; give one of {', '.join(given)} with it.")
+
+
+def _choose(study: StudyRecord, max_latency_ms: float | None, min_top1: float | None, *, evaluate: bool) -> Choice:
+    from search.answers import by_answers
+    from search.choosing import choose
+
+    if not evaluate:
+        return choose(study, by_answers(study), max_latency_ms=max_latency_ms, min_top1=min_top1)
+    with progress_bar("comparing") as progress:
+        return choose(study, by_answers(study, progress), max_latency_ms=max_latency_ms, min_top1=min_top1)
+
+
+def _document(choice: Choice, study: StudyRecord) -> dict[str, object]:
+    from search.results import trial_row
+
+    return {
+        "wish": choice.wish,
+        "trial": trial_row(choice.trial, study),
+        "best": choice.best.number,
+        "difference": choice.difference,
+        "equals": [{"number": equal.trial.number, "difference": equal.difference} for equal in choice.equals],
+    }
+
+
+def _text(front: Sequence[TrialRecord], study: StudyRecord, choice: Choice | None) -> str:
+    from search.commands.choice_text import choice_lines
+
+    if not study.finished:
+        return f"no trial of study {study.name!r} is finished yet"
+    return "\n".join([_table(front, study), *([] if choice is None else ["", *choice_lines(choice, study)])])
+
+
+def _table(front: Sequence[TrialRecord], study: StudyRecord) -> str:
     from search.selection import keep_rates
 
-    if not front:
-        return f"no trial of study {study.name!r} is finished yet"
     heading = ["trial", "top-1 %", "latency ms", "speed-up", "keep rates"]
     rows = [
         [

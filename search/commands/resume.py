@@ -10,19 +10,18 @@ from search.commands.options import (
     address_option,
     epilog,
     existing_study,
-    json_option,
     runs_dir_option,
     study_argument,
 )
 from search.commands.pricing import priced_by
-from search.commands.searching import SEARCH_CODES, emit_summary
+from search.commands.searching import SEARCH_CODES, emit_summary, event_listeners, events_option
 
 
 @click.command("resume", epilog=epilog("spvit-search resume demo", *SEARCH_CODES))
 @study_argument
 @address_option
 @runs_dir_option
-@json_option
+@events_option
 def command(study: str, address: str | None, runs_dir: Path, *, as_json: bool) -> None:
     """Continue a study: finished trials are kept, interrupted ones go on from their checkpoints.
 
@@ -36,4 +35,6 @@ def command(study: str, address: str | None, runs_dir: Path, *, as_json: bool) -
     experiment = stored_experiment(read_study(folder), folder)
     check_search_inputs(experiment)
     table = priced_by(experiment, folder, may_measure=False)
-    emit_summary(run_search(experiment, table, resume=True, address=address), as_json=as_json)
+    listeners = event_listeners(as_json=as_json)
+    found = run_search(experiment, table, resume=True, address=address, listeners=listeners)
+    emit_summary(found, as_json=as_json)

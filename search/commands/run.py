@@ -11,15 +11,13 @@ from search.commands.options import (
     epilog,
     experiment_argument,
     experiment_runs_dir_option,
-    json_option,
     read_experiment,
     set_option,
     study_folder,
 )
-from search.commands.output import emit
 from search.commands.pricing import priced_by
 from search.commands.progress import progress_bar
-from search.commands.searching import SEARCH_CODES
+from search.commands.searching import SEARCH_CODES, emit_result, event_listeners, events_option
 
 
 @click.command("run", epilog=epilog("spvit-search run experiments/demo.toml", "config", *SEARCH_CODES))
@@ -27,7 +25,7 @@ from search.commands.searching import SEARCH_CODES
 @set_option
 @address_option
 @experiment_runs_dir_option
-@json_option
+@events_option
 def command(
     experiment: Path, overrides: tuple[str, ...], address: str | None, runs_dir: Path | None, *, as_json: bool
 ) -> None:
@@ -45,8 +43,8 @@ def command(
     folder = study_folder(config)
     check_search_inputs(config)
     table = priced_by(config, folder, may_measure=True)
-    study = run_search(config, table, address=address)
+    study = run_search(config, table, address=address, listeners=event_listeners(as_json=as_json))
     with progress_bar("exporting") as progress:
         exported = export_trial(study, folder, output=folder / "export" / "best", force=True, progress=progress)
     report = final_report(study, exported)
-    emit(report.to_dict(), report.to_text, as_json=as_json)
+    emit_result(report.to_dict(), report.to_text, as_json=as_json)

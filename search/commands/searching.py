@@ -2,11 +2,51 @@
 
 from __future__ import annotations
 
-from search.commands.output import emit
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from search.commands.options import Decorated
 from search.commands.status import summary_text
+from search.plain_json import plain
 from search.records import StudyRecord
 
+if TYPE_CHECKING:
+    from search.listener import StudyListener
+
 SEARCH_CODES = ("usage", "table", "data", "locked", "mismatch", "storage", "cluster", "failures", "feasible", "stopped")
+
+
+def events_option(function: Decorated) -> Decorated:
+    """`--json`, of the commands that search."""
+    return click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Print one JSON document per event on stdout, the result last (docs/events.md); progress goes to stderr.",
+    )(function)
+
+
+def event_listeners(*, as_json: bool) -> Sequence[StudyListener]:
+    """Who prints events while the search goes on."""
+    if not as_json:
+        return ()
+    from search.event_stream import EventStream
+
+    return (EventStream(sys.stdout),)
+
+
+def emit_result(document: object, text: Callable[[], str], *, as_json: bool) -> None:
+    """Prints how a command that searched ended: text, or the last event."""
+    if not as_json:
+        click.echo(text())
+        return
+    from search.event_stream import Event, event_line
+
+    click.echo(event_line(Event.RESULT, plain(document), now_s=time.time()), nl=False)
 
 
 def emit_summary(study: StudyRecord, *, as_json: bool) -> None:
@@ -14,7 +54,7 @@ def emit_summary(study: StudyRecord, *, as_json: bool) -> None:
     from search.summary import summarise
 
     summary = summarise(study)
-    emit(
+    emit_result(
         summary.to_dict() | {"directory": study.directory, "is_running": False},
         lambda: f"{summary_text(summary, is_running=False)}\nfolder    {study.directory}",
         as_json=as_json,

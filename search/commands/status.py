@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
-from search.commands.options import epilog, existing_study, json_option, runs_dir_option, study_argument
-from search.commands.output import emit
+from search.commands.csv_text import emit_rows
+from search.commands.options import csv_option, epilog, existing_study, json_option, runs_dir_option, study_argument
 from search.pareto import ParetoPoint
-from search.progress_state import duration
+from search.plain_json import plain
+from search.progress_state import duration, planned_epochs
+from search.records import StudyRecord, TrialRecord, TrialState
 from search.summary import StudySummary
 from search.usage import Usage
 
@@ -20,8 +24,9 @@ MORE = "with a larger limit: spvit-search launch EXPERIMENT --set search.num_tri
 @study_argument
 @runs_dir_option
 @json_option
-def command(study: str, runs_dir: Path, *, as_json: bool) -> None:
-    """Say how far a study is: trials by state, rejected proposals, epochs, the best model within the budget.
+@csv_option
+def command(study: str, runs_dir: Path, *, as_json: bool, as_csv: bool) -> None:
+    """Say how far a study is: trials by state, rejected proposals, epochs, what is running, the best within the budget.
 
     Works while the study is running, from another terminal.
     """
@@ -30,13 +35,37 @@ def command(study: str, runs_dir: Path, *, as_json: bool) -> None:
     from search.summary import summarise
 
     folder = existing_study(runs_dir, study)
-    summary = summarise(read_study(folder))
+    record = read_study(folder)
+    summary = summarise(record)
     is_running = is_locked(folder)
-    emit(
-        summary.to_dict() | {"directory": folder, "is_running": is_running},
-        lambda: summary_text(summary, is_running=is_running),
+    running = [trial for trial in record.trials if is_running and trial.state is TrialState.RUNNING]
+    document = summary.to_dict() | {"directory": folder, "is_running": is_running}
+    emit_rows(
+        document | {"running": [_running_row(trial, record) for trial in running]},
+        [_flat(document)],
+        lambda: "\n".join([summary_text(summary, is_running=is_running), *_running_lines(running, record)]),
         as_json=as_json,
+        as_csv=as_csv,
     )
+
+
+def _running_row(trial: TrialRecord, study: StudyRecord) -> dict[str, Any]:
+    from search.results import trial_row
+
+    return trial_row(trial, study) | {"num_planned_epochs": planned_epochs(trial, study), "curve": trial.curve}
+
+
+def _running_lines(running: Sequence[TrialRecord], study: StudyRecord) -> list[str]:
+    from search.view_lines import running_line
+
+    return [f"running   {running_line(trial, study)}" for trial in running]
+
+
+def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
+    """One row: numbers by their dotted names; the front and the budgets have commands of their own."""
+    from search.trial_pair import flattened
+
+    return flattened({key: value for key, value in plain(document).items() if key not in {"front", "budgets"}})
 
 
 def summary_text(summary: StudySummary, *, is_running: bool) -> str:

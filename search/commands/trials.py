@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from search.commands.options import epilog, existing_study, json_option, runs_dir_option, study_argument
-from search.commands.output import columns, emit
+from search.commands.csv_text import emit_rows
+from search.commands.options import csv_option, epilog, existing_study, json_option, runs_dir_option, study_argument
+from search.commands.output import columns
 from search.records import StudyRecord, TrialRecord
 
 
@@ -15,14 +16,15 @@ from search.records import StudyRecord, TrialRecord
 @study_argument
 @runs_dir_option
 @json_option
-def command(study: str, runs_dir: Path, *, as_json: bool) -> None:
+@csv_option
+def command(study: str, runs_dir: Path, *, as_json: bool, as_csv: bool) -> None:
     """List every trial of a study: state, accuracy, predicted latency, keep rates and why it was stopped."""
     from search.results import trial_row
     from search.study import read_study
 
     record = read_study(existing_study(runs_dir, study))
     rows = [trial_row(trial, record) for trial in record.trials]
-    emit({"study": study, "trials": rows}, lambda: _text(record), as_json=as_json)
+    emit_rows({"study": study, "trials": rows}, rows, lambda: _text(record), as_json=as_json, as_csv=as_csv)
 
 
 def _text(study: StudyRecord) -> str:

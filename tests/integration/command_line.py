@@ -133,8 +133,14 @@ def call(*arguments: str | Path, code: int = 0) -> tuple[str, str]:
 
 
 def call_json(*arguments: str | Path) -> Any:
-    """Runs a command with --json; the document that it printed, which is all that it may print on stdout."""
-    return json.loads(call(*arguments, "--json")[0])
+    """Runs a command with --json; the document that it printed, of one that searches the last of its lines.
+
+    Nothing else may be on stdout.
+    """
+    out, _ = call(*arguments, "--json")
+    if out.startswith('{"event"'):
+        return [json.loads(line) for line in out.splitlines()][-1]
+    return json.loads(out)
 
 
 def call_here(*arguments: str | Path, code: int = 0) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from command_line import ROOT, call, call_here, call_json, start, wait_for, writ
 
 from latency_tables.table import LatencyTable
 from search.export import export
-from search.records import Origin, TrialState
+from search.records import Origin, Rejection, TrialState
 from search.retries import root_of
 from search.run_update import RunStatus
 from search.selection import choose_trial
@@ -145,9 +145,15 @@ def experiment(folder):
 
 
 @pytest.fixture(scope="module")
-def report(experiment):
-    """What `run` printed."""
-    return call_json("run", experiment)
+def events(experiment):
+    """What `run` printed, line by line."""
+    return [json.loads(line) for line in call("run", experiment, "--json")[0].splitlines()]
+
+
+@pytest.fixture(scope="module")
+def report(events):
+    """What it printed last."""
+    return events[-1]
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +163,36 @@ def job(folder, report):
 
 def test_every_view_says_the_same_trial_by_trial(job):
     check_views_agree(job)
+
+
+def test_the_events_tell_what_the_study_holds(job, events):
+    study = read_study(job.directory)
+    kinds = Counter(event["event"] for event in events)
+    assert (kinds["study_start"], kinds["study_end"], kinds["result"]) == (1, 1, 1)
+    assert [event["trial"] for event in events if event["event"] == "trial_start"] == [t.number for t in study.trials]
+    told = {event["trial"]: event["state"] for event in events if event["event"] == "trial_end"}
+    assert told == {trial.number: trial.state for trial in study.trials}
+    assert kinds["epoch"] == sum(trial.num_epochs for trial in study.trials)
+    assert [event["total"] for event in events if event["event"] == "rejection"][-1]["too_slow"] == (
+        study.rejections[Rejection.TOO_SLOW]
+    )
+
+
+def test_trials_are_compared_image_by_image_from_their_checkpoints(job):
+    study = read_study(job.directory)
+    assert study.num_val_images == 100
+    first, second = (trial for trial in study.finished[:2])
+    arguments = ["compare", job.name, str(first.number), str(second.number)]
+    rough, fine = job.command(*arguments)["top1"], job.command(*arguments, "--evaluate")["top1"]
+    assert (rough["is_paired"], fine["is_paired"]) == (False, True)
+    assert rough["points"] == pytest.approx(fine["points"]) == pytest.approx(first.top1 - second.top1)
+    assert fine["high"] - fine["low"] < rough["high"] - rough["low"]
+    assert job.command(*arguments)["top1"] == fine  # kept in the study's folder
+    choice = job.command("pareto", job.name, "--knee", "--evaluate")["choice"]
+    assert all(equal["difference"]["is_paired"] for equal in choice["equals"])
+    shown = job.command("show", job.name, str(first.number))
+    assert [Path(folder).name for folder in shown["checkpoints"]] == ["checkpoint-000002", "checkpoint-000003"]
+    assert shown["mlflow_fragment"].endswith(job.children[first.number].info.run_id)
 
 
 def test_the_search_holds_the_trials_asked_for_and_none_over_the_cap(job, report):

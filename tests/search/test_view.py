@@ -1,14 +1,19 @@
 import io
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from search.console import LastingConsole
 from search.progress_state import ProgressState, duration
-from search.records import EndCause, SearchEnd, TrialState
+from search.records import EndCause, Rejection, SearchEnd, TrialState
 from search.retries import INTERRUPTED
-from search.view import TerminalView, status_lines
+from search.usage import Usage
+from search.view import TerminalView
+from search.view_lines import status_lines, stop_kinds
 
 
 def play(view, study):
@@ -57,18 +62,71 @@ def test_display_shows_running_trials_and_a_forecast(study):
     state = ProgressState.begin(replace(study, trials=()), now_s=100.0)
     for trial in (*study.trials, running):
         state = state.with_trial(trial)
-    lines = status_lines(state, now_s=180.0)
-    assert lines[0] == f"trial   6  {'█' * 6}{'░' * 14}  epoch 1/3  5.00 ms  70.00 %"
-    assert lines[1] == "4 of 5 trials: 4 trained in full, 1 stopped, 1 failed, 7 proposals rejected"
-    assert lines[3] == "1 min 20 s elapsed, about 20 s left"
+    state = state.with_rejections({Rejection.TOO_SLOW: 5, Rejection.DUPLICATE: 2})
+    lines = status_lines(state, now_s=240.0, now=datetime(2026, 5, 4, 23, 59, 50, tzinfo=UTC))
+    assert lines == [
+        f"trial   6  {'█' * 6}{'░' * 14}  epoch 1/3  5.00 ms  70.00 %",
+        "4 of 5 trials: 4 trained in full, 1 stopped, 1 failed, 7 proposals rejected (5 too slow, 2 duplicate)",
+        "stopped: 1 behind; last trial 4, after epoch 1: below the median",
+        "best under 6 ms: 85.00 % at 5.00 ms (trial 1)",
+        "front, 2 trials: 85.00 % at 5.00 ms · 88.00 % at 5.95 ms",
+        # 14 epochs took 140 s; the running trial is to train the 2.5 epochs of a typical one.
+        "2 min 20 s elapsed, about 15 s left, until Tue 00:00",
+    ]
 
 
-def test_trials_of_an_earlier_session_do_not_count_into_the_pace(study):
+def test_epochs_of_an_earlier_session_do_not_count_into_the_pace(study):
     state = ProgressState.begin(study, now_s=0.0)
     assert state.remaining_s(50.0) is None
     state = state.with_trial(replace(study.trials[1], number=6))
-    assert state.remaining_s(50.0) == 0.0
-    assert replace(state, study=replace(state.study, num_trials=8)).remaining_s(50.0) == pytest.approx(150.0)
+    assert state.remaining_s(60.0) == 0.0
+    more = replace(state, study=replace(state.study, num_trials=8))
+    assert more.remaining_s(60.0) == pytest.approx(3 * (4 * 3 + 1) / 5 * 20.0)  # 3 trials of 2.6 epochs of 20 s
+
+
+def test_a_forecast_is_there_after_the_first_epoch_and_knows_the_limit_of_time(study, make_trial):
+    running = make_trial(0, 0.0, 5.0, state=TrialState.RUNNING, curve=(70.0,))
+    state = ProgressState.begin(replace(study, trials=()), now_s=0.0).with_trial(running)
+    assert state.remaining_s(10.0) == pytest.approx(10.0 * (2 + 4 * 3))
+    limited = replace(state.study, experiment={"search": {"max_wall_time_s": 40.0}}, usage=Usage(wall_s=5.0))
+    assert replace(state, study=limited).remaining_s(10.0) == pytest.approx(25.0)
+
+
+@given(st.lists(st.tuples(st.sampled_from(TrialState), st.integers(0, 3)), max_size=8), st.floats(0, 1e6))
+def test_a_forecast_is_never_negative_and_ends_at_nothing(states, now_s):
+    from search.records import Latency, StudyRecord, TrialRecord
+
+    latency = Latency(mean_ms=5.0, low_ms=5.0, high_ms=5.0)
+    trials = tuple(
+        TrialRecord(
+            number=number, state=state, params={}, config={}, latency=latency, keep_counts=(), blocks=(),
+            curve=(50.0,) * epochs, top1=50.0 if state is TrialState.COMPLETE else None,
+        )
+        for number, (state, epochs) in enumerate(states)
+    )  # fmt: skip
+    study = StudyRecord(
+        name="s", directory="s", experiment={}, dense_latency=latency, max_latency_ms=9.0, num_trials=4, num_epochs=3
+    )
+    state = ProgressState.begin(study, 0.0)
+    for trial in trials:
+        state = state.with_trial(trial)
+    remaining_s = state.remaining_s(now_s)
+    assert (remaining_s is None) == (sum(trial.num_epochs for trial in trials) == 0)
+    assert remaining_s is None or remaining_s >= 0.0
+    if remaining_s is not None and not state.running and state.num_ended >= 4:
+        assert remaining_s == 0.0
+
+
+def test_reasons_of_stopped_trials_are_counted_by_kind(study, make_trial):
+    reasons = [
+        "at epoch 2: 99 % upper bound 70.0 % lies under trial 1",
+        "after epoch 2: not in the best 1/3",
+        "diverged: top-1 is nan after epoch 1",
+        "DivergedError: the loss is inf",
+        "RuntimeError: out of memory",
+    ]
+    trials = [make_trial(n, 0.0, 5.0, state=TrialState.PRUNED, reason=reason) for n, reason in enumerate(reasons)]
+    assert stop_kinds(replace(study, trials=tuple(trials))) == {"behind": 2, "diverged": 2, "RuntimeError": 1}
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(45.4, "45 s"), (185, "3 min 05 s"), (7810, "2 h 10 min")])

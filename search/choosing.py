@@ -1,0 +1,144 @@
+"""Chooses one trial by what a user wants, and among those that the images cannot tell apart the fastest. Pure.
+
+The search's own rules hold: a trial is within a latency when the upper end of its predicted interval is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from search.noise import Difference, unpaired_difference
+from search.pareto import knee, pareto_front
+from search.records import StudyRecord, TrialRecord
+from search.selection import choose_trial, nothing_as_accurate, trial_points
+from spvit.errors import NothingFeasibleError, UsageError
+
+SAME_LATENCY = 0.01
+"""Share by which latencies of two trials may differ and still count as one: half of what a table's check allows."""
+
+Compare = Callable[[TrialRecord, TrialRecord], Difference | None]
+"""The difference of the top-1s of two finished trials; None where nobody knows how many images they stand on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Equal:
+    """A finished trial that is as accurate as the best within the noise, and how they differ."""
+
+    trial: TrialRecord
+    difference: Difference
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """One trial, and what else could have been chosen.
+
+    Attributes:
+        trial: what to take.
+        best: what meets the wish best by the numbers alone; the same trial unless noise hides the difference.
+        equals: trials that meet the wish too and that the images cannot tell from the best, `trial` among them where it
+            is not the best; fastest first.
+        wish: what was asked for, in words.
+    """
+
+    trial: TrialRecord
+    best: TrialRecord
+    equals: tuple[Equal, ...]
+    wish: str
+
+    @property
+    def difference(self) -> Difference | None:
+        """The chosen trial's top-1 less that of the best; None where they are one."""
+        return next((equal.difference for equal in self.equals if equal.trial.number == self.trial.number), None)
+
+
+def binomial(study: StudyRecord) -> Compare:
+    """Compares by the top-1s alone, of so many images as the study says."""
+    num_images = study.num_val_images
+
+    def compare(first: TrialRecord, second: TrialRecord) -> Difference | None:
+        if not num_images or first.top1 is None or second.top1 is None:
+            return None
+        return unpaired_difference(first.top1, second.top1, num_images)
+
+    return compare
+
+
+def choose(
+    study: StudyRecord, compare: Compare, *, max_latency_ms: float | None = None, min_top1: float | None = None
+) -> Choice:
+    """The most accurate within a latency, the fastest with a top-1 (percent), or else the knee of the front.
+
+    Raises:
+        UsageError: both wishes were given.
+        NothingFeasibleError: no finished trial meets it; names the nearest and by how much it misses.
+    """
+    if max_latency_ms is not None and min_top1 is not None:
+        raise UsageError("max_latency_ms and min_top1 were both given; one of them says which trial to choose.")
+    if max_latency_ms is not None:
+        return choose_within(study, max_latency_ms, compare)
+    return choose_knee(study, compare) if min_top1 is None else choose_accurate(study, min_top1, compare)
+
+
+def choose_within(study: StudyRecord, max_latency_ms: float, compare: Compare) -> Choice:
+    """The most accurate trial within a latency; a faster one where the images cannot tell it from that.
+
+    Raises:
+        NothingFeasibleError: no finished trial is; names the nearest and by how much it misses.
+    """
+    best = choose_trial(study, max_latency_ms=max_latency_ms)
+    within = [trial for trial in study.finished if trial.latency.high_ms <= max_latency_ms]
+    return _prefer_faster(best, within, compare, wish=f"the most accurate within {max_latency_ms:g} ms")
+
+
+def choose_accurate(study: StudyRecord, min_top1: float, compare: Compare) -> Choice:
+    """The fastest trial with a top-1 (percent); the simplest, then the most accurate, of those about as fast.
+
+    Raises:
+        NothingFeasibleError: no finished trial has it; names the nearest and by how much it misses.
+    """
+    enough = [trial for trial in study.finished if trial.top1 is not None and trial.top1 >= min_top1]
+    if not enough:
+        raise NothingFeasibleError(nothing_as_accurate(study, min_top1))
+    best = _fastest(enough)
+    return Choice(trial=best, best=best, equals=_equals(best, enough, compare), wish=f"the fastest with {min_top1:g} %")
+
+
+def choose_knee(study: StudyRecord, compare: Compare) -> Choice:
+    """The bend of the front, beyond which a little more accuracy costs much latency; a faster one if as accurate.
+
+    Raises:
+        NothingFeasibleError: no trial is finished yet.
+    """
+    point = knee(pareto_front(trial_points(study)))
+    if point is None:
+        raise NothingFeasibleError(f"study {study.name!r} has no trial that was trained to the end, so no front yet")
+    best = next(trial for trial in study.finished if trial.number == point.number)
+    as_fast = [trial for trial in study.finished if trial.latency.mean_ms <= best.latency.mean_ms]
+    return _prefer_faster(best, as_fast, compare, wish="the knee of the front")
+
+
+def _prefer_faster(best: TrialRecord, allowed: list[TrialRecord], compare: Compare, *, wish: str) -> Choice:
+    equals = _equals(best, allowed, compare)
+    candidates = [equal.trial for equal in equals if equal.trial.latency.mean_ms <= best.latency.mean_ms]
+    return Choice(trial=_fastest([best, *candidates]), best=best, equals=equals, wish=wish)
+
+
+def _equals(best: TrialRecord, allowed: list[TrialRecord], compare: Compare) -> tuple[Equal, ...]:
+    found = [
+        Equal(trial=trial, difference=difference)
+        for trial in allowed
+        if trial.number != best.number and (difference := compare(trial, best)) is not None and difference.is_noise
+    ]
+    return tuple(sorted(found, key=lambda equal: (equal.trial.latency.mean_ms, equal.trial.number)))
+
+
+def _fastest(trials: list[TrialRecord]) -> TrialRecord:
+    """Of those as fast as the fastest the one with the fewest selectors, then the most accurate."""
+    limit_ms = (1 + SAME_LATENCY) * min(trial.latency.mean_ms for trial in trials)
+    about_as_fast = [trial for trial in trials if trial.latency.mean_ms <= limit_ms]
+    return min(about_as_fast, key=_simplest_first)
+
+
+def _simplest_first(trial: TrialRecord) -> tuple[float, ...]:
+    return len(trial.blocks), -(trial.top1 or 0.0), trial.latency.mean_ms, trial.number

@@ -1,0 +1,120 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.choosing import binomial, choose_accurate, choose_knee, choose_within
+from search.noise import unpaired_difference
+from search.records import Latency
+from spvit.errors import NothingFeasibleError
+
+
+@pytest.fixture
+def many_images(study):
+    """So many that only equal top-1s are equal within the noise."""
+    return replace(study, num_val_images=10_000_000)
+
+
+def with_trials(study, *trials, num_val_images):
+    return replace(study, trials=trials, num_val_images=num_val_images)
+
+
+def test_what_the_images_tell_apart_is_chosen_by_top1(many_images):
+    choice = choose_within(many_images, 6.1, binomial(many_images))
+    assert (choice.trial.number, choice.best.number, choice.equals, choice.difference) == (2, 2, (), None)
+
+
+def test_of_equals_within_the_noise_the_faster_one_is_preferred(study):
+    few = replace(study, num_val_images=300)  # 85 % and 88 % are then 3 points apart, with 4.6 either way
+    choice = choose_within(few, 6.1, binomial(few))
+    assert (choice.trial.number, choice.best.number) == (1, 2)
+    assert choice.difference == unpaired_difference(85.0, 88.0, 300)
+    assert [equal.trial.number for equal in choice.equals] == [1, 3]
+
+
+def test_of_those_about_as_fast_the_simpler_one_is_preferred(study, make_trial):
+    complex_one, simple = make_trial(0, 85.0, 5.0), make_trial(1, 84.9, 5.02, blocks=(2,), keep_counts=(24,))
+    found = with_trials(study, complex_one, simple, make_trial(2, 85.1, 5.5), num_val_images=1000)
+    assert choose_within(found, 6.0, binomial(found)).trial.number == 1
+    assert choose_accurate(found, 80.0, binomial(found)).trial.number == 1
+
+
+def test_without_the_number_of_images_nothing_is_called_equal(study):
+    choice = choose_within(study, 6.1, binomial(study))
+    assert (choice.trial.number, choice.equals) == (2, ())
+
+
+def test_the_fastest_that_is_accurate_enough(many_images):
+    assert choose_accurate(many_images, 84.5, binomial(many_images)).trial.number == 1
+    assert choose_accurate(many_images, 86.0, binomial(many_images)).trial.number == 2
+
+
+def test_the_knee(many_images, make_trial):
+    trials = [make_trial(n, top1, ms) for n, (top1, ms) in enumerate([(70.0, 4.0), (84.0, 4.5), (85.0, 6.0)])]
+    found = with_trials(many_images, *trials, num_val_images=10_000_000)
+    assert choose_knee(found, binomial(found)).trial.number == 1
+
+
+def test_nothing_meets_it_names_the_nearest_and_the_miss(study):
+    compare = binomial(study)
+    with pytest.raises(NothingFeasibleError, match=r"trial 1: .*5\.00 ms, up to 5\.10 ms: 4\.10 ms \(410%\)"):
+        choose_within(study, 1.0, compare)
+    with pytest.raises(NothingFeasibleError, match=r"99\.5 % top-1.*trial 2: 88\.00 % at 5\.95 ms, 11\.50 points"):
+        choose_accurate(study, 99.5, compare)
+    with pytest.raises(NothingFeasibleError, match="no front yet"):
+        choose_knee(replace(study, trials=()), compare)
+    with pytest.raises(NothingFeasibleError, match="trained to the end"):
+        choose_accurate(replace(study, trials=()), 50.0, compare)
+
+
+POINTS = st.lists(st.tuples(st.integers(600, 999), st.integers(10, 60)), min_size=1, max_size=12)
+
+
+@given(POINTS, st.integers(50, 5000), st.integers(10, 60))
+def test_a_choice_keeps_the_latency_and_is_equal_to_the_best(points, num_images, limit):
+    study, trials = study_of(points, num_images)
+    within = [t for t in trials if t.latency.high_ms <= limit]
+    if not within:
+        with pytest.raises(NothingFeasibleError, match="no finished trial"):
+            choose_within(study, limit, binomial(study))
+        return
+    choice = choose_within(study, limit, binomial(study))
+    assert choice.best.top1 == max(t.top1 for t in within)
+    assert choice.trial.latency.high_ms <= limit
+    assert unpaired_difference(choice.trial.top1, choice.best.top1, num_images).is_noise
+    naive = {t.number for t in within if unpaired_difference(t.top1, choice.best.top1, num_images).is_noise}
+    assert {equal.trial.number for equal in choice.equals} | {choice.best.number} == naive
+    # Nothing that is equal to the best is noticeably faster than what was chosen.
+    fastest = min(t.latency.mean_ms for t in within if t.number in naive)
+    assert choice.trial.latency.mean_ms <= 1.01 * fastest
+
+
+def study_of(points, num_images):
+    from search.records import StudyRecord, TrialRecord, TrialState
+
+    trials = tuple(
+        TrialRecord(
+            number=number,
+            state=TrialState.COMPLETE,
+            params={},
+            config={},
+            latency=Latency(mean_ms=float(ms), low_ms=0.9 * ms, high_ms=1.0 * ms),
+            keep_counts=(5,) * (number % 3),
+            blocks=tuple(range(number % 3)),
+            top1=top1 / 10,
+        )
+        for number, (top1, ms) in enumerate(points)
+    )
+    study = StudyRecord(
+        name="made",
+        directory="nowhere",
+        experiment={},
+        dense_latency=Latency(mean_ms=60.0, low_ms=60.0, high_ms=60.0),
+        max_latency_ms=60.0,
+        num_trials=len(trials),
+        num_epochs=1,
+        trials=trials,
+        num_val_images=num_images,
+    )
+    return study, trials
