@@ -60,8 +60,8 @@ def command(
 ) -> None:
     """Open a study (or all of them) in MLflow's browser interface until Ctrl-C; works while it is running.
 
-    The server listens on 127.0.0.1 only unless told otherwise; from elsewhere, forward the port through SSH. A study that is tracked
-    on a server of yours is opened there. --optuna needs the package optuna-dashboard.
+    The server listens on 127.0.0.1 only unless told otherwise; from elsewhere, forward the port through SSH. A study
+    that is tracked on a server of yours is opened there. --optuna needs the package optuna-dashboard.
     """
     if study is None and (optuna or trial is not None):
         raise UsageError(f"{'--optuna' if optuna else '--trial'} needs a study: spvit-search dashboard STUDY ...")
