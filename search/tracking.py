@@ -57,7 +57,7 @@ class MlflowTracker(StudyListener):
         uri: str | None = None,
         on_run_id: OnRunId | None = None,
         on_address: Callable[[str], None] = lambda _: None,
-        close_timeout_s: float = 30.0,
+        close_timeout_s: float = 60.0,
     ) -> None:
         self._directory = directory
         self._uri = uri or default_tracking_uri(directory.parent)

@@ -29,7 +29,7 @@ class TrackingLink:
     """
 
     def __init__(
-        self, directory: Path, uri: str, *, linger_s: float = 30.0, clock: Callable[[], float] = time.monotonic
+        self, directory: Path, uri: str, *, linger_s: float = 60.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._directory = directory
         self._assignment = Assignment(

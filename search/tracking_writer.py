@@ -53,7 +53,7 @@ class MlflowWriter:
         if update.params or metrics or update.tags:
             self._log(update, run_id, metrics)
         for path in update.artifacts:
-            self._try(update, path, lambda path=path: self._log_artifact(run_id, Path(path)))
+            self._store(run_id, Path(path))
         for key, value in update.experiment_tags.items():
             tag = partial(self._client.set_experiment_tag, self.experiment_id, key, value)
             self._try(update, f"tag {key} of the experiment", tag)
@@ -140,6 +140,15 @@ class MlflowWriter:
             params=[Param(key, value) for key, value in (params or {}).items()],
             tags=[RunTag(key, value) for key, value in (tags or {}).items()],
         )
+
+    def _store(self, run_id: str, path: Path) -> None:
+        """Files may be kept elsewhere than runs: where only they cannot be, the rest is not to wait for them."""
+        try:
+            self._log_artifact(run_id, path)
+        except Exception as error:
+            self._client.get_experiment(self.experiment_id)  # raises where MLflow itself is away
+            text = (str(error).splitlines() or [type(error).__name__])[0]
+            LOGGER.warning("%s could not be stored in MLflow: %s", path, text)
 
     def _log_artifact(self, run_id: str, path: Path) -> None:
         if not path.is_file():

@@ -110,6 +110,9 @@ def _check_run(job, run, trial):
     assert job.points(run, "top1") == [(epoch, pytest.approx(top1, rel=1e-5)) for epoch, top1 in curve[known:]]
     for key in ("loss_total", "val_loss", "lr", "images_per_second"):
         assert [step for step, _ in job.points(run, key)] == [epoch for epoch, _ in curve[known:]]
+    if curve[known:]:
+        assert len(tags["spvit.effective_config_sha256"]) == 64  # of what the worker built, and was to build
+        assert run.data.metrics["system/process_memory_megabytes"] > 0
 
 
 def _epochs_before(study, trial):

@@ -110,3 +110,7 @@ def test_a_damaged_picture_is_left_out_by_name_and_a_grey_one_is_not(launched):
     assert launched.count("Damaged image left out") == 1
     assert "square/torn.JPEG" in launched
     assert "grey.JPEG" not in launched
+
+
+def test_where_to_browse_is_said_at_the_start_and_at_the_end(launched):
+    assert launched.count("browse the study with `spvit-search dashboard shapes") == 2

@@ -183,6 +183,17 @@ def test_a_server_that_is_away_costs_the_search_one_line_and_no_data(study, dire
     assert len([p for p in points(client, study) if p[1] == "top1"]) == sum(len(t.curve) for t in study.trials)
 
 
+def test_files_that_cannot_be_stored_hold_up_nothing_else(study, directory, client, caplog):
+    (directory.parent / "mlartifacts").write_text("in the way of the folder")
+    tracker = MlflowTracker(directory)
+    play(tracker, study)
+    tracker.close()
+    runs = by_trial(client, study)
+    assert runs[None].info.status == "FINISHED"
+    assert set(runs) == {None, *(str(trial.number) for trial in study.trials)}
+    assert any("pareto.png could not be stored in MLflow" in record.message for record in caplog.records)
+
+
 def test_values_that_are_no_numbers_become_tags(study, directory, client):
     tracker = MlflowTracker(directory)
     trial = study.trials[1]
