@@ -31,6 +31,7 @@ COMMANDS = {
     "record": "Write a study as a table for searches to be replayed on.",
     "simulate": "Replay searches on a recorded study, in simulated time, and compare them.",
     "retarget": "Take a study to another device: its best trials there, and which more would pay.",
+    "verify": "Check that a study lost nothing, repeated nothing and left nothing behind.",
     "export": "Write one trial's model to a folder, measured and checked.",
     "dashboard": "Open a study in MLflow's browser interface.",
     "fine-tune": "Train the one schedule that an experiment names.",
