@@ -24,6 +24,7 @@ COMMANDS = {
     "plan": "Say what a search would reach and cost, before any training.",
     "launch": "Search for the best pruning under the latency budget.",
     "resume": "Continue a study that was stopped or interrupted.",
+    "extend": "Give a study more trials, or longer ones.",
     "status": "Say how far a study is.",
     "pareto": "List the best trade-offs between accuracy and latency.",
     "report": "Write a study's report as it stands: front, growth, importances, slices.",

@@ -96,6 +96,11 @@ class Generation:
     changes: Mapping[str, tuple[str, str]]
     continued: tuple[int, ...] = ()
 
+    @property
+    def epochs(self) -> int | None:
+        """The epochs that trials are trained for from now on; None where that is as it was."""
+        return int(self.changes["training.epochs"][1]) if "training.epochs" in self.changes else None
+
     def __post_init__(self) -> None:
         if self.number < 2 or self.from_trial < 0:
             raise ValueError(f"A further generation is the second or a later one, but got {self}.")
@@ -106,7 +111,7 @@ class TrialRecord:
     """One trial. `curve[e]` is the validation top-1 (percent) after epoch e + 1, and `form` how the model then ran.
 
     `epoch_s[e]` is how long that epoch took, in seconds; empty where nobody said. `generation` counts from 1, see
-    `Generation`; `continues` is the complete trial whose training this one prolongs.
+    `Generation`; `continues` is the first attempt of the complete trial whose training this one prolongs.
     """
 
     number: int
@@ -134,6 +139,11 @@ class TrialRecord:
     def training_form(self) -> str:
         """The form that its training runs, by name; empty where its configuration does not say."""
         return str(self.config.get("training", {}).get("form", ""))
+
+    @property
+    def continues_epochs(self) -> int:
+        """Epochs of the training that it prolongs, with which its curve begins; 0 where it prolongs none."""
+        return int(self.config.get("training", {}).get("continues_epochs") or 0) if self.continues is not None else 0
 
     @property
     def num_epochs(self) -> int:

@@ -37,6 +37,8 @@ MLFLOW_EXPERIMENT_ID = "mlflow_experiment_id"
 DENSE_TOP1 = "dense_top1"
 USAGE = "usage"
 END = "end"
+DRIVER = "driver"
+DRIVER_BEAT = "driver_beat"
 GENERATIONS = "generations"
 MOST_TRIALS = "most_trials"
 

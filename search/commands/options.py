@@ -115,6 +115,16 @@ def address_option(function: Decorated) -> Decorated:
     )(function)
 
 
+def opening_options(function: Decorated) -> Decorated:
+    """`--accept-change` and `--takeover`, for commands that go on with a study."""
+    function = click.option(
+        "--accept-change", is_flag=True, help="Go on although experiment, table, packages or code changed."
+    )(function)
+    return click.option(
+        "--takeover", is_flag=True, help="Go on although another driver holds the study; it is shut out."
+    )(function)
+
+
 def read_experiment(path: Path, overrides: tuple[str, ...] = (), runs_dir: Path | None = None) -> ExperimentConfig:
     """The experiment with the command line's changes, the number of classes known, `study.directory` absolute."""
     from search.data_classes import with_num_classes
