@@ -15,7 +15,7 @@ EXPERIMENT_OPTIONS = {"--set", "--runs-dir", "--json"}
 STUDY_OPTIONS = {"--runs-dir", "--json", "--storage"}
 OPENING_OPTIONS = {"--accept-change", "--takeover"}
 SURFACE = {
-    "run": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address"},
+    "run": EXPERIMENT_OPTIONS | OPENING_OPTIONS | {"EXPERIMENT", "--address"},
     "profile": EXPERIMENT_OPTIONS | {"EXPERIMENT"},
     "table": set(),
     "plan": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address", "--profile", "--no-profile", "--curves"},
