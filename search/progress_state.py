@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from search.history import num_epochs_trained
 from search.records import Origin, Rejection, StudyRecord, TrialRecord, TrialState
 from search.selection import best_trial
-from search.summary import num_counted, num_epochs_trained
+from search.summary import num_counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +25,7 @@ class ProgressState:
     @classmethod
     def begin(cls, study: StudyRecord, now_s: float) -> ProgressState:
         """At the start of a session."""
-        return cls(study=study, started_s=now_s, num_epochs_before=num_epochs_trained(study))
+        return cls(study=study, started_s=now_s, num_epochs_before=num_epochs_trained(study.trials))
 
     def with_trial(self, trial: TrialRecord) -> ProgressState:
         """After an event of a trial."""
@@ -60,7 +61,7 @@ class ProgressState:
         Trials to come are taken to train as many epochs as those that ended did on average, or as planned while none
         has. The experiment's own limit on wall time ends it sooner.
         """
-        num_epochs = num_epochs_trained(self.study) - self.num_epochs_before
+        num_epochs = num_epochs_trained(self.study.trials) - self.num_epochs_before
         if num_epochs < 1:
             return None
         elapsed_s = now_s - self.started_s

@@ -68,7 +68,7 @@ class PeerPruner:
         if record.number not in self._peers:
             self.update(record)
         epoch = record.num_epochs
-        if record.state.is_finished or record.origin is Origin.BASELINE:
+        if record.state.is_finished or record.origin in {Origin.BASELINE, Origin.CONTINUED}:
             return GOES_ON
         if epoch <= self._graces[record.number] or epoch >= self._epochs:
             return GOES_ON

@@ -13,6 +13,7 @@ from search.experiment import validate
 from search.listener import StudyListener
 from search.records import StudyRecord
 from search.report_files import ReportFiles
+from search.study_opening import OpeningTerms
 
 if TYPE_CHECKING:
     from search.tracking import MlflowTracker
@@ -25,6 +26,7 @@ def run_search(
     resume: bool = False,
     address: str | None = None,
     listeners: Sequence[StudyListener] = (),
+    terms: OpeningTerms | None = None,
 ) -> StudyRecord:
     """Searches, showing progress on stderr and tracking in MLflow unless the experiment says otherwise.
 
@@ -36,8 +38,14 @@ def run_search(
     from search.launcher import launch
 
     folder = experiment.study.directory / experiment.study.name
-    everybody = [*listeners, *_listeners(experiment, folder)]
-    return launch(experiment, table, listeners=everybody, resume=resume, address=address)
+    return launch(
+        experiment,
+        table,
+        listeners=[*listeners, *_listeners(experiment, folder)],
+        resume=resume,
+        address=address,
+        terms=terms or OpeningTerms(),
+    )
 
 
 def _listeners(experiment: ExperimentConfig, folder: Path) -> list[StudyListener]:

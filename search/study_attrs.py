@@ -6,8 +6,19 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from search.driver_holder import Holder
 from search.proposal import Proposal
-from search.records import EndCause, Latency, Origin, Rejection, SearchEnd, StudyRecord, TrialRecord, TrialState
+from search.records import (
+    EndCause,
+    Generation,
+    Latency,
+    Origin,
+    Rejection,
+    SearchEnd,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+)
 from search.usage import Usage
 from spvit.options import TokenForm
 
@@ -21,12 +32,17 @@ SMALLER_BUDGETS_MS = "smaller_budgets_ms"
 TABLE_SHA256 = "table_sha256"
 REJECTIONS = "rejections"
 VERSIONS = "versions"
+CODE_SHA256 = "code_sha256"
 MLFLOW_RUN_ID = "mlflow_run_id"
 MLFLOW_EXPERIMENT_ID = "mlflow_experiment_id"
 DENSE_TOP1 = "dense_top1"
 NUM_VAL_IMAGES = "num_val_images"
 USAGE = "usage"
 END = "end"
+DRIVER = "driver"
+DRIVER_BEAT = "driver_beat"
+GENERATIONS = "generations"
+MOST_TRIALS = "most_trials"
 
 CURVE = "curve"
 EPOCH_S = "epoch_s"
@@ -44,7 +60,7 @@ def mlflow_run(attrs: Mapping[str, Any], number: int) -> str | None:
     return attrs.get(mlflow_run_key(number))
 
 
-def trial_attrs(proposal: Proposal) -> dict[str, Any]:
+def trial_attrs(proposal: Proposal, *, generation: int = 1) -> dict[str, Any]:
     """Everything about a new trial that is not Optuna's own."""
     schedule = proposal.config.pruning.schedule
     return {
@@ -56,6 +72,8 @@ def trial_attrs(proposal: Proposal) -> dict[str, Any]:
         "origin": str(proposal.origin),
         "label": proposal.label,
         "retry_of": proposal.retry_of,
+        "continues": proposal.continues,
+        "generation": generation,
         CURVE: list(proposal.curve),
         EPOCH_S: list(proposal.epoch_s),
         FORM: TokenForm.GATHERED.value,
@@ -81,6 +99,8 @@ def trial_record(trial: FrozenTrial, mlflow_run_id: str | None = None) -> TrialR
         top1=trial.values[0] if trial.values else None,
         reason=attrs.get(REASON, ""),
         retry_of=attrs["retry_of"],
+        continues=attrs.get("continues"),
+        generation=attrs.get("generation", 1),
         mlflow_run_id=mlflow_run_id,
         started_at=trial.datetime_start.timestamp() if trial.datetime_start else None,
         finished_at=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
@@ -109,6 +129,34 @@ def study_record(name: str, directory: str, attrs: Mapping[str, Any], trials: tu
         smaller_budgets_ms=tuple(attrs.get(SMALLER_BUDGETS_MS, ())),
         usage=Usage(**attrs.get(USAGE, {})),
         end=_search_end(attrs.get(END)),
+        generations=generations(attrs),
+        most_trials=attrs.get(MOST_TRIALS, 0),
+        driver=(driver := _driver(attrs.get(DRIVER))),
+        driver_beat_at=None if driver is None else attrs.get(DRIVER_BEAT, {}).get("at"),
+    )
+
+
+def _driver(values: Mapping[str, Any] | None) -> Holder | None:
+    holder = None if values is None else Holder.from_dict(values)
+    return None if holder is None or holder.is_released else holder
+
+
+def generation_attrs(generation: Generation) -> dict[str, Any]:
+    """A generation as the study keeps it."""
+    return asdict(generation)
+
+
+def generations(attrs: Mapping[str, Any]) -> tuple[Generation, ...]:
+    """The generations of a study after its first."""
+    return tuple(_generation(values) for values in attrs.get(GENERATIONS, ()))
+
+
+def _generation(values: Mapping[str, Any]) -> Generation:
+    return Generation(
+        number=values["number"],
+        from_trial=values["from_trial"],
+        changes={key: (old, new) for key, (old, new) in values["changes"].items()},
+        continued=tuple(values["continued"]),
     )
 
 

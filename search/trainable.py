@@ -7,6 +7,7 @@ from typing import Any
 
 from ray.tune import Trainable
 
+from search.attempts import check_claim
 from search.driver import Failure, ReportKey
 from search.effective import FACTS, USAGE
 from search.ray_border import TrialTask
@@ -76,6 +77,7 @@ class SearchTrainable(Trainable):  # type: ignore[misc]  # Ray has no types
         if self._num_reported < self._trainee.epoch:  # finished by an attempt that died before it could say so
             metrics = self._trainee.history[self._num_reported]
         else:
+            check_claim(self._task.directory, self._task.number)
             metrics = self._trainee.run_epoch()
         self._num_reported = metrics.epoch
         return metrics.to_dict() | {FACTS: facts}

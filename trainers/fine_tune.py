@@ -13,7 +13,7 @@ import torch
 
 from spvit.errors import DivergedError, UsageError
 from spvit.pruned_model import PrunedModel
-from trainers.build import build_model, identity_of, open_data
+from trainers.build import build_model, identities_of, identity_of, open_data
 from trainers.checkpoint import SavedCheckpoint, latest_checkpoint, save_checkpoint
 from trainers.compiling import compile_blocks
 from trainers.config import TrialConfig
@@ -203,7 +203,7 @@ class FineTuner:
         """The main worker reads; the others get what it read, and need not see its folder."""
         saved = None
         if self._directory is not None and self._workers.is_main:
-            saved = latest_checkpoint(self._directory, identity=identity_of(self._config))
+            saved = latest_checkpoint(self._directory, identity=identities_of(self._config))
         state = self._workers.from_main(None if saved is None else self._read(saved))
         if state is not None:
             self._load(state)

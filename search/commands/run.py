@@ -11,23 +11,32 @@ from search.commands.options import (
     epilog,
     experiment_argument,
     experiment_runs_dir_option,
+    opening_options,
     read_experiment,
     set_option,
     study_folder,
 )
 from search.commands.pricing import priced_by
 from search.commands.progress import progress_bar
-from search.commands.searching import SEARCH_CODES, emit_result, event_listeners, events_option
+from search.commands.searching import SEARCH_CODES, emit_result, event_listeners, events_option, say_what_happens
 
 
 @click.command("run", epilog=epilog("spvit-search run experiments/demo.toml", "config", *SEARCH_CODES))
 @experiment_argument
 @set_option
 @address_option
+@opening_options
 @experiment_runs_dir_option
 @events_option
 def command(
-    experiment: Path, overrides: tuple[str, ...], address: str | None, runs_dir: Path | None, *, as_json: bool
+    experiment: Path,
+    overrides: tuple[str, ...],
+    address: str | None,
+    runs_dir: Path | None,
+    *,
+    accept_change: bool,
+    takeover: bool,
+    as_json: bool,
 ) -> None:
     """Go the whole way: measure the latency table, search, export the best model within the budget, report.
 
@@ -38,12 +47,15 @@ def command(
     from search.inputs import check_search_inputs
     from search.report import final_report
     from search.searching import run_search
+    from search.study_opening import OpeningTerms
 
     config = read_experiment(experiment, overrides, runs_dir)
     folder = study_folder(config)
+    say_what_happens(config)
     check_search_inputs(config)
     table = priced_by(config, folder, may_measure=True)
-    study = run_search(config, table, address=address, listeners=event_listeners(as_json=as_json))
+    terms = OpeningTerms(accept_change=accept_change, takeover=takeover)
+    study = run_search(config, table, address=address, listeners=event_listeners(as_json=as_json), terms=terms)
     with progress_bar("exporting") as progress:
         exported = export_trial(study, folder, output=folder / "export" / "best", force=True, progress=progress)
     report = final_report(study, exported)

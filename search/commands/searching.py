@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from search.commands.options import Decorated
+from search.commands.options import Decorated, study_folder
 from search.commands.status import summary_text
 from search.plain_json import plain
 from search.records import StudyRecord
+from search.study_files import STUDY_FILE
 
 if TYPE_CHECKING:
+    from search.config import ExperimentConfig
     from search.listener import StudyListener
 
 SEARCH_CODES = ("usage", "table", "data", "locked", "mismatch", "storage", "cluster", "failures", "feasible", "stopped")
@@ -47,6 +49,17 @@ def emit_result(document: object, text: Callable[[], str], *, as_json: bool) -> 
     from search.event_stream import Event, event_line
 
     click.echo(event_line(Event.RESULT, plain(document), now_s=time.time()), nl=False)
+
+
+def say_what_happens(experiment: ExperimentConfig) -> None:
+    """Says on stderr what launching does where there is such a study already."""
+    folder = study_folder(experiment)
+    if not (folder / STUDY_FILE).is_file():
+        return
+    from search.again import what_happens
+    from search.study import read_study
+
+    click.echo(what_happens(read_study(folder), experiment.search.num_trials), err=True)
 
 
 def emit_summary(study: StudyRecord, *, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from search.records import StudyRecord, TrialRecord, TrialState
 from search.summary import StudySummary
 from search.usage import Usage
 
-MORE = "with a larger limit: spvit-search launch EXPERIMENT --set search.num_trials=N, or the key above"
+MORE = "{} --trials +N, or launch with another value of the key above"
 
 
 @click.command("status", epilog=epilog("spvit-search status demo", "usage", "storage"))
@@ -30,20 +30,21 @@ def command(study: str, runs_dir: Path, *, as_json: bool, as_csv: bool) -> None:
 
     Works while the study is running, from another terminal.
     """
-    from search.lock import is_locked
+    from search.driver_seen import is_running
     from search.study import read_study
     from search.summary import summarise
 
     folder = existing_study(runs_dir, study)
     record = read_study(folder)
-    summary = summarise(record)
-    is_running = is_locked(folder)
-    running = [trial for trial in record.trials if is_running and trial.state is TrialState.RUNNING]
-    document = summary.to_dict() | {"directory": folder, "is_running": is_running}
+    summary, running_now = summarise(record), is_running(record, folder)
+    running = [trial for trial in record.trials if running_now and trial.state is TrialState.RUNNING]
+    who = {"driver": record.driver if running_now else None, "generations": record.generations}
+    document = summary.to_dict() | {"directory": folder, "is_running": running_now}
+    lines = [summary_text(summary, is_running=running_now), *_further(record, is_running=running_now)]
     emit_rows(
-        document | {"running": [_running_row(trial, record) for trial in running]},
+        document | who | {"running": [_running_row(trial, record) for trial in running]},
         [_flat(document)],
-        lambda: "\n".join([summary_text(summary, is_running=is_running), *_running_lines(running, record)]),
+        lambda: "\n".join([*lines, *_running_lines(running, record)]),
         as_json=as_json,
         as_csv=as_csv,
     )
@@ -66,6 +67,17 @@ def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
     from search.trial_pair import flattened
 
     return flattened({key: value for key, value in plain(document).items() if key not in {"front", "budgets"}})
+
+
+def _further(study: StudyRecord, *, is_running: bool) -> list[str]:
+    """Who drives the study, and what changed while it was searched."""
+    driver = [f"driver    {study.driver}"] if is_running and study.driver is not None else []
+    return [*driver, *generation_lines(study)]
+
+
+def generation_lines(study: StudyRecord) -> list[str]:
+    """A line for each generation after the first: from which trial on, and what changed."""
+    return [f"changed   {generation}" for generation in study.generations]
 
 
 def summary_text(summary: StudySummary, *, is_running: bool) -> str:
@@ -92,7 +104,7 @@ def _ending(summary: StudySummary) -> list[str]:
     """Why the search ended, where that is known, and how to go on."""
     ended = [] if summary.end is None else [f"ended     {summary.end.reason}"]
     if summary.end is not None and summary.end.is_final:
-        return [*ended, f"continue  {MORE}"]
+        return [*ended, f"continue  {MORE.format(f'spvit-search extend {summary.name}')}"]
     if summary.num_counted < summary.num_trials:
         return [*ended, f"continue  spvit-search resume {summary.name}"]
     return ended

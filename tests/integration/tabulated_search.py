@@ -1,6 +1,7 @@
 """A search with real Ray on tabulated trials, to be run as a process of its own.
 
-Arguments: DIRECTORY NUM_TRIALS EPOCH_SECONDS, and keys of `[search]` as JSON, the `address` of a cluster among them.
+Arguments: DIRECTORY NUM_TRIALS EPOCH_SECONDS, keys of `[search]` as JSON, the `address` of a cluster among them, and
+`takeover`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 import tabulated
 
 from search.launcher import Device, search
+from search.study_opening import OpeningTerms
 from trainers.config import TrialConfig
 from trainers.metrics import EpochMetrics, Evaluation
 
@@ -68,7 +70,8 @@ def main() -> None:
     study.mkdir(parents=True, exist_ok=True)
     (study / "epoch_seconds").write_text(seconds)
     device = Device(geometry=tabulated.GEOMETRY, price=tabulated.price, table_sha256="a" * 64)
-    search(config, device, trial_factory=TabulatedTrial, address=address)
+    terms = OpeningTerms(takeover="takeover" in sys.argv)
+    search(config, device, trial_factory=TabulatedTrial, address=address, terms=terms)
 
 
 if __name__ == "__main__":

@@ -12,17 +12,22 @@ from spvit.errors import ExitCode
 DEMO = str(Path(__file__).parents[2] / "experiments" / "demo.toml")
 HEAVY = ("torch", "ray", "mlflow", "optuna", "pandas", "timm", "matplotlib")
 EXPERIMENT_OPTIONS = {"--set", "--runs-dir", "--json"}
-STUDY_OPTIONS = {"--runs-dir", "--json"}
+STUDY_OPTIONS = {"--runs-dir", "--json", "--storage"}
+OPENING_OPTIONS = {"--accept-change", "--takeover"}
 SURFACE = {
-    "run": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address", "--insecure-cluster"},
+    "run": EXPERIMENT_OPTIONS | OPENING_OPTIONS | {"EXPERIMENT", "--address", "--insecure-cluster"},
     "profile": EXPERIMENT_OPTIONS | {"EXPERIMENT"},
     "table": set(),
     "plan": EXPERIMENT_OPTIONS
     | {"EXPERIMENT", "--address", "--insecure-cluster", "--profile", "--no-profile", "--curves"},
-    "launch": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address", "--insecure-cluster", "--profile", "--no-profile"},
+    "launch": EXPERIMENT_OPTIONS
+    | OPENING_OPTIONS
+    | {"EXPERIMENT", "--address", "--insecure-cluster", "--profile", "--no-profile"},
     "submit": EXPERIMENT_OPTIONS
     | {"EXPERIMENT", "--address", "--insecure-cluster", "--include", "--wait", "--no-wait"},
-    "resume": STUDY_OPTIONS | {"STUDY", "--address", "--insecure-cluster"},
+    "resume": STUDY_OPTIONS | OPENING_OPTIONS | {"STUDY", "--address", "--insecure-cluster"},
+    "extend": STUDY_OPTIONS | OPENING_OPTIONS | {"STUDY", "--address", "--insecure-cluster", "--trials", "--epochs"},
+    "verify": STUDY_OPTIONS | {"STUDY", "--same-front-as"},
     "status": STUDY_OPTIONS | {"STUDY", "--csv"},
     "pareto": STUDY_OPTIONS | {"STUDY", "--max-latency-ms", "--min-top1", "--knee", "--evaluate", "--csv"},
     "show": STUDY_OPTIONS | {"STUDY", "TRIAL", "--config", "--csv"},
