@@ -67,8 +67,8 @@ def interleave(
 class Comparison:
     """One model's time for a batch, and as a multiple of the dense model's: 0.8 means a fifth less time.
 
-    `p50_ms` and `p95_ms` are by the clock of the comparison, which for one thread does not see what other programs take;
-    `elapsed` is what passed on the wall.
+    `p50_ms` and `p95_ms` are by the clock of the comparison, which for one thread does not see what other programs
+    take; `elapsed` is what passed on the wall.
     """
 
     p50_ms: float

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from trainers.preprocessing import Preprocessing
 
 Model = Callable[[Any], Any]
 """Images (B, C, H, W) to logits (B, classes)."""
+Network = Any
+"""A module of torch, which is not imported here."""
 
 
 class ExportFormat(StrEnum):
@@ -42,7 +42,7 @@ _FILES = {
 ALL_FORMATS = tuple(ExportFormat)
 
 
-def write_formats(model: nn.Module, preprocessing: Preprocessing, folder: Path, formats: Iterable[ExportFormat]) -> None:
+def write_formats(model: Network, preprocessing: Preprocessing, folder: Path, formats: Iterable[ExportFormat]) -> None:
     """Write the portable ones of these formats.
 
     Raises:
@@ -93,7 +93,7 @@ def load_format(folder: Path, format_: ExportFormat, *, num_threads: int) -> Mod
             return load_exported(folder)
 
 
-def in_format(model: nn.Module, preprocessing: Preprocessing, format_: ExportFormat, *, num_threads: int) -> Model:
+def in_format(model: Network, preprocessing: Preprocessing, format_: ExportFormat, *, num_threads: int) -> Model:
     """Any model as it would run if it were exported so: what the exported one is compared with.
 
     Raises:
@@ -105,8 +105,8 @@ def in_format(model: nn.Module, preprocessing: Preprocessing, format_: ExportFor
         case ExportFormat.ONNX:
             return _onnx(onnx_bytes(model, image_shape(preprocessing)), num_threads)
         case ExportFormat.TORCH_EXPORT:
-            module: Model = program_of(model, image_shape(preprocessing)).module()
-            return module
+            program: Model = program_of(model, image_shape(preprocessing)).module()
+            return program
         case ExportFormat.SAFETENSORS:
             return model
 

@@ -77,9 +77,9 @@ def build(
     )
 
 
-@register_model
+@register_model  # type: ignore[untyped-decorator]
 def spvit_pruned(pretrained: bool = False, pretrained_cfg: Any = None, **kwargs: Any) -> PrunedModel:
-    """timm's way in: called with the `model_args` of a folder's `config.json`, and arguments of timm's own.
+    """The way in for timm: called with the `model_args` of a folder's `config.json`, and arguments of its own.
 
     Raises:
         CheckpointError: weights were asked for, but no folder was named, or they do not fit.
@@ -94,7 +94,7 @@ def spvit_pruned(pretrained: bool = False, pretrained_cfg: Any = None, **kwargs:
     model = build(**{key: kwargs[key] for key in known})
     described = pretrained_cfg if isinstance(pretrained_cfg, dict) else getattr(pretrained_cfg, "to_dict", dict)()
     # What timm.data.resolve_data_config and timm.utils read.
-    model.pretrained_cfg = model.default_cfg = described
+    vars(model).update(pretrained_cfg=described, default_cfg=described)
     model.num_classes = model.backbone.num_classes
     if pretrained:
         _load(model, described)

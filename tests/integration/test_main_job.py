@@ -194,7 +194,7 @@ def test_the_study_knows_its_runs_in_mlflow(job):
 
 def test_the_export_is_the_trained_model_in_a_fresh_process(job, report, tmp_path):
     exported = Path(report["export_directory"])
-    document = json.loads((exported / "report.json").read_text())
+    document = json.loads((exported / "certificate.json").read_text())
     study = read_study(job.directory)
     trial = study.trials[document["trial"]]
     assert trial.number == report["summary"]["best"]["number"]
