@@ -74,13 +74,18 @@ class Certificate:
 
         The ratio to the dense model stays what it is on a throttled or shared machine; the wall's time does not.
         """
-        by_ratio = _within(self.ratio_low * dense_ms, self.ratio_high * dense_ms, max_latency_ms)
+        by_ratio = ratio_verdict(self.ratio_low, self.ratio_high, dense_ms=dense_ms, max_latency_ms=max_latency_ms)
         return by_ratio if self.elapsed is None else worse(by_ratio, elapsed_verdict(self.elapsed, max_latency_ms))
 
 
 def elapsed_verdict(elapsed: ElapsedTime, max_latency_ms: float) -> Verdict:
     """Compare what passed on the wall with a budget."""
     return _within(elapsed.low_ms, elapsed.high_ms, max_latency_ms)
+
+
+def ratio_verdict(low: float, high: float, *, dense_ms: float, max_latency_ms: float) -> Verdict:
+    """Compare a time over the dense model's with a budget, where that model takes `dense_ms`."""
+    return _within(low * dense_ms, high * dense_ms, max_latency_ms)
 
 
 def worse(first: Verdict, second: Verdict) -> Verdict:

@@ -32,6 +32,7 @@ COMMANDS = {
     "simulate": "Replay searches on a recorded study, in simulated time, and compare them.",
     "retarget": "Take a study to another device: its best trials there, and which more would pay.",
     "export": "Write one trial's model to a folder, measured and checked.",
+    "check": "Measure an export anew, and say line by line whether it keeps its promise.",
     "dashboard": "Open a study in MLflow's browser interface.",
     "fine-tune": "Train the one schedule that an experiment names.",
     "progressive": "The paper's own strategy, to compare the search with.",

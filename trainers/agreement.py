@@ -77,11 +77,8 @@ def compare_answers(
 @torch.inference_mode()
 def largest_difference(model: Answers, form: Answers, images: Tensor, *, batch_size: int) -> float:
     """The largest difference of a logit over the images (N, C, H, W), run in batches of this size."""
-    differences = [
-        float((as_logits(form(batch)) - as_logits(model(batch))).abs().max())
-        for batch in torch.split(images, batch_size)
-    ]
-    return max(differences)
+    batches = torch.split(images, batch_size)
+    return max(float((as_logits(form(batch)) - as_logits(model(batch))).abs().max()) for batch in batches)
 
 
 def as_logits(answer: Any) -> Tensor:

@@ -28,6 +28,7 @@ EXIT_CODES = {
     "cluster": "9 Ray cannot be started or reached",
     "failures": "10 too many trials failed",
     "feasible": "11 nothing meets the budget",
+    "broken": "13 the export does not do what its certificate says",
     "stopped": "75 stopped on request, can be resumed",
 }
 
