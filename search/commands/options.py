@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from search.config import STUDY_NAME, ExperimentConfig
+from search.formats import ALL_FORMATS, ExportFormat
 from search.study_files import STUDY_FILE
 from spvit.errors import UsageError
 
@@ -106,6 +107,26 @@ def json_option(function: Decorated) -> Decorated:
     return click.option(
         "--json", "as_json", is_flag=True, help="Print one JSON document on stdout; progress goes to stderr."
     )(function)
+
+
+def format_option(function: Decorated) -> Decorated:
+    """`--format`, any number of times, and `--no-register`."""
+    register = click.option(
+        "--no-register", is_flag=True, help="Do not put the model into MLflow's registry, which takes its ONNX file."
+    )
+    formats = click.option(
+        "--format",
+        "formats",
+        type=click.Choice([format_.value for format_ in ExportFormat]),
+        multiple=True,
+        help="What to write; repeatable. Weights always are.  [all]",
+    )
+    return formats(register(function))
+
+
+def chosen_formats(names: tuple[str, ...]) -> tuple[ExportFormat, ...]:
+    """The formats that `--format` named, or all."""
+    return tuple(ExportFormat(name) for name in names) or ALL_FORMATS
 
 
 def address_option(function: Decorated) -> Decorated:

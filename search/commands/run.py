@@ -8,9 +8,11 @@ import click
 
 from search.commands.options import (
     address_option,
+    chosen_formats,
     epilog,
     experiment_argument,
     experiment_runs_dir_option,
+    format_option,
     json_option,
     read_experiment,
     set_option,
@@ -26,17 +28,25 @@ from search.commands.searching import SEARCH_CODES
 @experiment_argument
 @set_option
 @address_option
+@format_option
 @experiment_runs_dir_option
 @json_option
 def command(
-    experiment: Path, overrides: tuple[str, ...], address: str | None, runs_dir: Path | None, *, as_json: bool
+    experiment: Path,
+    overrides: tuple[str, ...],
+    address: str | None,
+    runs_dir: Path | None,
+    *,
+    formats: tuple[str, ...],
+    no_register: bool,
+    as_json: bool,
 ) -> None:
     """Go the whole way: measure the latency table, search, export the best model within the budget, report.
 
     What was done before is not done again: called a second time it goes on where it stopped. The same steps one by
     one: profile, launch, export.
     """
-    from search.exporting import export_trial
+    from search.exporting import export_trial, register
     from search.inputs import check_search_inputs
     from search.report import final_report
     from search.searching import run_search
@@ -47,6 +57,18 @@ def command(
     table = priced_by(config, folder, may_measure=True)
     study = run_search(config, table, address=address)
     with progress_bar("exporting") as progress:
-        exported = export_trial(study, folder, output=folder / "export" / "best", force=True, progress=progress)
+        exported = export_trial(
+            study,
+            folder,
+            output=folder / "export" / "best",
+            force=True,
+            formats=chosen_formats(formats),
+            progress=progress,
+        )
+    registration = None if no_register else register(study, exported)
     report = final_report(study, exported)
-    emit(report.to_dict(), report.to_text, as_json=as_json)
+    emit(
+        report.to_dict() | {"registration": None if registration is None else registration.to_dict()},
+        lambda: "\n".join([report.to_text(), *([] if registration is None else [registration.to_text()])]),
+        as_json=as_json,
+    )

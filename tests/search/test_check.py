@@ -6,26 +6,23 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from exported_study import export_trained, trained_study, write_images
+from exported_study import write_images
 
 from search.check_report import CheckState
 from search.checking import CheckRequest, check_export
 from search.format_certificate import FormatCertificate
-from search.formats import ExportFormat
 from spvit.errors import CheckpointError
 from trainers.safe_folder import MANIFEST, write_folder
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+@pytest.fixture
+def folder(every_format):
     """An export in every format; its validation split has 12 images."""
-    root = tmp_path_factory.mktemp("check")
-    study = trained_study(root)
-    export_trained(study, root / "model", formats=tuple(ExportFormat))
-    return root / "model"
+    return Path(every_format[1].directory)
 
 
 @pytest.fixture
