@@ -5,13 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from exported_study import write_images
+from exported_study import export_trained, trained_study, write_images
 
+from search.certificate import Verdict
 from search.check_report import CheckState
 from search.checking import CheckRequest, check_export
 from search.format_certificate import FormatCertificate
@@ -195,3 +197,38 @@ def _hash(path):
     from trainers.safe_folder import file_hash
 
     return file_hash(path)
+
+
+@contextmanager
+def loaded_core(num_programs):
+    """This process on one core, which so many others want as well."""
+    before = os.sched_getaffinity(0)
+    core = min(before)
+    spin = f"import os; os.sched_setaffinity(0, {{{core}}}); print(flush=True)\nwhile True: pass"
+    programs = [subprocess.Popen([sys.executable, "-c", spin], stdout=subprocess.PIPE) for _ in range(num_programs)]
+    try:
+        for program in programs:
+            program.stdout.readline()
+        os.sched_setaffinity(0, {core})
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+        for program in programs:
+            program.kill()
+            program.communicate()
+
+
+def test_a_core_that_is_loaded_misses_the_budget_though_the_model_is_fast_beside_the_dense_one(tmp_path):
+    """CPU time and ratios are blind to what other programs take; the wall is not. A batch lasts several time slices."""
+    study = trained_study(tmp_path, latency={"batch_size": 512, "max_latency_share": 0.9})
+    report = export_trained(study, tmp_path / "model", formats=(), max_latency_ms=1e6)
+    assert report.verdict is Verdict.MET
+    document = json.loads((tmp_path / "model" / "certificate.json").read_text())
+    document["max_latency_ms"] = max(2 * report.measured.p50_ms, report.dense_ms)
+    (tmp_path / "model" / "certificate.json").write_text(json.dumps(document))
+    with loaded_core(4):
+        result = check(tmp_path / "model")
+    [line] = [line for line in result.lines if line.what == "model.safetensors budget"]
+    assert line.state is CheckState.FAIL
+    assert "not met" in line.text
+    assert line.text.endswith("this machine is throttled or busy")
