@@ -137,7 +137,7 @@ def _budget(
     request: CheckRequest, stored: StoredCertificate, certificate: FormatCertificate, *, is_here: bool
 ) -> CheckLine:
     """A budget of the user's own counts wherever it is asked for; the study's on the device that it is for alone."""
-    is_target = is_here and stored.verdict is not Verdict.NOT_ON_TARGET
+    is_target = is_here and stored.verdict is not Verdict.NOT_ON_TARGET and certificate.ran_on == stored.ran_on
     if request.max_latency_ms is not None:
         return budget_line(certificate, request.max_latency_ms, dense_ms=None, is_target=True)
     return budget_line(certificate, stored.max_latency_ms, dense_ms=stored.dense_ms, is_target=is_target)

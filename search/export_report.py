@@ -115,16 +115,20 @@ class ExportReport:
 
     def format_verdict(self, certificate: FormatCertificate) -> Verdict:
         """Whether one exported file keeps the budget; what the table's runtime runs has to do so beside dense, too."""
-        if not self.is_on_target:
+        if not self._is_on_target(certificate):
             return Verdict.NOT_ON_TARGET
         by_wall = elapsed_verdict(certificate.timing.elapsed, self.max_latency_ms)
         return worse(by_wall, self.verdict) if certificate.format is ExportFormat.SAFETENSORS else by_wall
 
     def prediction_error_percent(self, certificate: FormatCertificate) -> float | None:
         """How much slower one file is than the table predicts, in percent; None on another device than the table's."""
-        if not self.is_on_target:
+        if not self._is_on_target(certificate):
             return None
         return 100.0 * (certificate.timing.elapsed.p50_ms / self.predicted.mean_ms - 1.0)
+
+    def _is_on_target(self, certificate: FormatCertificate) -> bool:
+        """Portable files are run on the CPU, whatever the budget is for; the weights, which come first, where it is."""
+        return self.is_on_target and certificate.ran_on == self.formats[0].ran_on
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

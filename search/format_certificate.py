@@ -85,6 +85,7 @@ class FormatCertificate:
     Attributes:
         format: what it is.
         runtime: what ran it.
+        ran_on: the torch device; portable files are run on the CPU.
         val_top1: from this very file.
         num_images: of the validation split.
         num_other_answers: images that it classifies otherwise than the model that was trained.
@@ -94,6 +95,7 @@ class FormatCertificate:
 
     format: ExportFormat
     runtime: str
+    ran_on: str
     val_top1: float
     num_images: int
     num_other_answers: int
@@ -216,6 +218,7 @@ def _certificate(
     return FormatCertificate(
         format=format_,
         runtime=_runtime(format_, latency),
+        ran_on="cpu" if format_.is_portable else latency.device,
         val_top1=own.top1,
         num_images=own.num_images,
         num_other_answers=own.num_other_answers,

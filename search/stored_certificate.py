@@ -29,6 +29,11 @@ class StoredCertificate:
     dense_ms: float
     verdict: Verdict
 
+    @property
+    def ran_on(self) -> str:
+        """The torch device that the weights, the first format, ran on."""
+        return self.formats[0].ran_on
+
     @classmethod
     def read(cls, folder: Path) -> StoredCertificate:
         """The certificate of a folder.
@@ -65,7 +70,10 @@ def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
         *("file_sha256", "environment"),
     )
     formats = ({key: item for key, item in entry.items() if key not in OWN_KEYS} for entry in values["formats"])
+    certificates = tuple(FormatCertificate.from_dict(entry) for entry in formats)
+    if not certificates:
+        raise ValueError("it certifies no file")
     return {key: values[key] for key in same} | {
-        "formats": tuple(FormatCertificate.from_dict(entry) for entry in formats),
+        "formats": certificates,
         "verdict": Verdict(values["verdict"]),
     }
