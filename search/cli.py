@@ -31,6 +31,7 @@ COMMANDS = {
     "record": "Write a study as a table for searches to be replayed on.",
     "simulate": "Replay searches on a recorded study, in simulated time, and compare them.",
     "retarget": "Take a study to another device: its best trials there, and which more would pay.",
+    "finish": "Train a search's best configurations on, to full length.",
     "export": "Write one trial's model to a folder, measured and checked.",
     "check": "Measure an export anew, and say line by line whether it keeps its promise.",
     "dashboard": "Open a study in MLflow's browser interface.",

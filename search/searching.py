@@ -30,6 +30,11 @@ def run_search(
     return launch(experiment, table, listeners=_listeners(experiment, folder), resume=resume, address=address)
 
 
+def study_listeners(experiment: ExperimentConfig) -> list[StudyListener]:
+    """Everybody who wants to know how trials of an experiment's study go."""
+    return _listeners(experiment, experiment.study.directory / experiment.study.name)
+
+
 def _listeners(experiment: ExperimentConfig, folder: Path) -> list[StudyListener]:
     from search.view import TerminalView
 
