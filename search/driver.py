@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from search.continuations import trials_to_continue
 from search.ending import Ending
 from search.limits import Limits
 from search.listener import StudyListener
@@ -64,8 +65,8 @@ class Failure(Enum):
 class SearchDriver:
     """One search over one study. Every method is called from one thread.
 
-    The order of trials: first those that were interrupted, then the baseline, then what the sampler proposes, until
-    `num_trials` of the sampler's trials are complete, pruned or running, or a stopping rule ends it.
+    First those that were interrupted, then those to be prolonged, then the baseline, then what the sampler proposes,
+    until `num_trials` of the sampler's trials are complete, pruned or running, or a stopping rule ends it.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class SearchDriver:
             return False
         if self._ending.end is not None:
             return True
-        if trials_to_retry(self._store.trials):
+        if trials_to_retry(self._store.trials) or trials_to_continue(self._store.trials, self._store.generations):
             return False
         return self._is_exhausted or self._num_sampled() >= self._limits.num_trials
 
@@ -205,6 +206,8 @@ class SearchDriver:
         trials = self._store.trials
         if due := trials_to_retry(trials):
             return self._proposer.retry(due[0], root_of(due[0]))
+        if prolonged := trials_to_continue(trials, self._store.generations):
+            return self._proposer.prolong(prolonged[0])
         if not any(trial.origin is Origin.BASELINE for trial in trials) and (baseline := self._proposer.baseline()):
             return baseline
         if self._is_exhausted or self._num_sampled() >= self._limits.num_trials:
@@ -221,7 +224,7 @@ class SearchDriver:
     def _start(self, proposal: Proposal) -> TrialRecord:
         self._ending.advance(len(self._running()))
         trial = self._store.start(proposal)
-        if proposal.origin is Origin.RETRY:
+        if proposal.origin in {Origin.RETRY, Origin.CONTINUED}:
             self._proposer.add(trial)
         self._pruner.update(trial)
         self._tell(lambda listener: listener.on_trial_start(trial))
@@ -288,7 +291,7 @@ class SearchDriver:
 
     def _num_sampled(self) -> int:
         counted = {TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED}
-        return sum(t.state in counted and t.origin is not Origin.BASELINE for t in self._store.trials)
+        return sum(t.state in counted and t.origin.is_counted for t in self._store.trials)
 
     def _tell(self, hook: Callable[[StudyListener], None]) -> None:
         for listener in self._listeners:

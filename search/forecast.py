@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.config import ExperimentConfig
-from search.records import Origin, StudyRecord, TrialState
+from search.records import StudyRecord, TrialState
 from search.search_config import PrunerName
 
 MIN_TRIALS = 8
@@ -97,7 +97,7 @@ def kept_share_of(num_epochs: Iterable[float], *, sure: int, epochs: int, source
 def kept_share_of_study(study: StudyRecord, experiment: ExperimentConfig) -> KeptShare | None:
     """From the study's own trials, if enough of them have ended."""
     ended = {TrialState.COMPLETE, TrialState.PRUNED}
-    counted = [t for t in study.trials if t.state in ended and t.origin is not Origin.BASELINE]
+    counted = [t for t in study.trials if t.state in ended and t.origin.is_counted]
     return kept_share_of(
         (trial.num_epochs for trial in counted),
         sure=sure_epochs(experiment),

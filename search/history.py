@@ -45,7 +45,7 @@ def history(study: StudyRecord) -> tuple[Moment, ...]:
         Moment(
             number=trial.number,
             num_trials=count,
-            num_epochs=_num_epochs(ended[:count]),
+            num_epochs=num_epochs_trained(ended[:count]),
             elapsed_s=None if begun is None or trial.finished_at is None else trial.finished_at - begun,
             hypervolume=hypervolume(front, min_top1=0.0, max_latency_ms=study.dense_latency.mean_ms),
             best_top1=_best(ended[:count], study.max_latency_ms),
@@ -61,11 +61,15 @@ def _with(front: Front, trial: TrialRecord) -> Front:
     return pareto_front([*front, point])
 
 
-def _num_epochs(trials: Sequence[TrialRecord]) -> int:
-    """A retry's curve begins with that of the trial that it goes on with."""
+def num_epochs_trained(trials: Sequence[TrialRecord]) -> int:
+    """Epochs of all trials together, each counted once.
+
+    A retry's curve begins with that of the trial that it goes on with, and so does that of one that prolongs another.
+    """
     longest: dict[int, int] = {}
     for trial in trials:
-        longest[root_of(trial)] = max(longest.get(root_of(trial), 0), trial.num_epochs)
+        own = max(0, trial.num_epochs - trial.continues_epochs)
+        longest[root_of(trial)] = max(longest.get(root_of(trial), 0), own)
     return sum(longest.values())
 
 

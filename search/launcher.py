@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from latency_tables.table import LatencyTable
 from search.budget import LatencyBudget, Price, price_from
@@ -23,10 +23,11 @@ from search.records import StudyRecord
 from search.signals import stop_on_signals
 from search.space import SearchSpace
 from search.staircase import Staircase
-from search.study import StudyFacts, StudyStore, check_exists, study_directory
+from search.study import USUAL_TERMS, StudyFacts, StudyStore, check_exists, study_directory
+from search.study_opening import OpeningTerms
 from search.table_files import keep_rescaled
 from search.trial_factory import TrialFactory, fine_tune_trial
-from spvit.errors import StoppedError
+from spvit.errors import StoppedError, StudyLockedError
 from spvit.schedule import PruningSchedule, TokenGeometry
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ def launch(
     listeners: Sequence[StudyListener] = (),
     resume: bool = False,
     address: str | None = None,
+    terms: OpeningTerms = USUAL_TERMS,
 ) -> StudyRecord:
     """Searches to the end, or goes on with a study that was stopped, killed or is to have more trials.
 
@@ -71,6 +73,7 @@ def launch(
         listeners: told of everything; closed at the end.
         resume: refuse to begin a new study.
         address: of a Ray cluster; a local Ray where not given.
+        terms: what is allowed when the study is opened.
 
     Returns:
         The study with every trial in a final state.
@@ -90,6 +93,7 @@ def launch(
         listeners=listeners,
         resume=resume,
         address=address,
+        terms=terms,
         dense_top1=lambda: _dense_top1(experiment),
     )
 
@@ -101,6 +105,7 @@ def search(
     listeners: Sequence[StudyListener] = (),
     resume: bool = False,
     address: str | None = None,
+    terms: OpeningTerms = USUAL_TERMS,
     trial_factory: TrialFactory = fine_tune_trial,
     dense_top1: Callable[[], float | None] = lambda: None,
     driver_type: Callable[..., SearchDriver] = SearchDriver,
@@ -120,7 +125,8 @@ def search(
         smaller_budgets_ms=budget.smaller_ms,
         table_sha256=device.table_sha256,
     )
-    with _locked_store(experiment, facts, space, device.table, resume=resume) as store, _closing(listeners):
+    opened = _locked_store(experiment, facts, space, device.table, resume=resume, terms=terms)
+    with opened as store, _closing(listeners):
         for listener in listeners:
             listener.on_open(store.set_mlflow_run, store.set_mlflow_experiment)
         note_dense_top1(store, dense_top1)
@@ -150,12 +156,14 @@ def _run(
     address: str | None,
 ) -> StudyRecord:
     with stop_on_signals(driver.stop):
+        store.keep_seat(lambda error: setattr(driver, "error", driver.error or error))
         driver.start()
         try:
             if not driver.is_finished:
                 run_on_ray(driver, experiment, factory, address=address)
         finally:
-            driver.finish()
+            if not isinstance(driver.error, StudyLockedError):  # else nothing of it is this driver's any more
+                driver.finish()
     if driver.error is not None:
         raise driver.error
     if not driver.is_finished:
@@ -182,15 +190,21 @@ def _dense_top1(experiment: ExperimentConfig) -> float | None:
 
 @contextmanager
 def _locked_store(
-    experiment: ExperimentConfig, facts: StudyFacts, space: SearchSpace, table: LatencyTable | None, *, resume: bool
+    experiment: ExperimentConfig,
+    facts: StudyFacts,
+    space: SearchSpace,
+    table: LatencyTable | None,
+    *,
+    resume: bool,
+    terms: OpeningTerms,
 ) -> Iterator[StudyStore]:
     directory = study_directory(experiment)
     if resume:
         check_exists(directory)
-    with study_lock(directory):
+    with study_lock(directory, takeover=terms.takeover):
         if table is not None:
             keep_rescaled(table, directory)
-        store = StudyStore.open(experiment, facts, space)
+        store = StudyStore.open(experiment, facts, space, replace(terms, as_driver=True))
         try:
             yield store
         finally:

@@ -11,19 +11,23 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from search.driver_holder import age_of
 from spvit.errors import StorageError, StudyLockedError
 
 LOCK_FILE = "driver.lock"
 
 
 @contextmanager
-def study_lock(study_directory: Path, *, what: str | None = None, again: str | None = None) -> Iterator[None]:
+def study_lock(
+    study_directory: Path, *, what: str | None = None, again: str | None = None, takeover: bool = False
+) -> Iterator[None]:
     """Holds a folder's lock while the block runs.
 
     Args:
         study_directory: the study's folder, or one inside it for other work than its search.
         what: is being done, for the message; the study's search if absent.
         again: the command that goes on with it; `resume` if absent.
+        takeover: go on without the lock where another process of this machine holds it.
 
     Raises:
         StudyLockedError: another driver holds it; says which.
@@ -32,8 +36,14 @@ def study_lock(study_directory: Path, *, what: str | None = None, again: str | N
     descriptor = _open(study_directory)
     try:
         name = study_directory.name
-        _acquire(descriptor, what or f"study {name!r}", again or f"spvit-search resume {name}")
-        _write_holder(descriptor)
+        hint = "" if what else ", or take over from it with --takeover: what it still writes is then refused"
+        if _acquire(descriptor):
+            _write_holder(descriptor)
+        elif not takeover:
+            raise StudyLockedError(
+                f"{what or f'study {name!r}'} is being run by {_holder(descriptor)}; wait for it, or stop it with "
+                f"SIGTERM, after which `{again or f'spvit-search resume {name}'}` goes on{hint}"
+            )
         yield
     finally:
         os.close(descriptor)  # which drops the lock; the file stays, so that nobody locks a file that is being removed
@@ -65,14 +75,12 @@ def _open(study_directory: Path) -> int:
         ) from None
 
 
-def _acquire(descriptor: int, what: str, again: str) -> None:
+def _acquire(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise StudyLockedError(
-            f"{what} is being run by {_holder(descriptor)}; wait for it, or stop it with SIGTERM, after which "
-            f"`{again}` goes on"
-        ) from None
+        return False
+    return True
 
 
 def _write_holder(descriptor: int) -> None:
@@ -85,6 +93,7 @@ def _write_holder(descriptor: int) -> None:
 def _holder(descriptor: int) -> str:
     try:
         holder = json.loads(os.pread(descriptor, 4096, 0))
-        return f"process {holder['pid']} on {holder['host']} since {holder['started_at']}"
+        since = holder["started_at"]
+        return f"process {holder['pid']} on {holder['host']} since {since} ({age_of(since)})"
     except (ValueError, KeyError, TypeError):
         return "another process"

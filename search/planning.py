@@ -33,7 +33,7 @@ from search.recorded_pruning import kept_share_of_curves
 from search.records import Latency, StudyRecord
 from search.space import SearchSpace
 from search.study_files import STUDY_FILE
-from search.study_identity import check_same
+from search.study_identity import Made, changes_between, check_accepted
 from search.summary import num_counted
 from search.trial_cost import measure_trials
 from spvit.schedule import PruningSchedule
@@ -150,13 +150,9 @@ def _study(experiment: ExperimentConfig, folder: Path) -> StudyRecord | None:
     from search.study import read_study
 
     study = read_study(folder)
-    check_same(
-        study.name,
-        stored=study.experiment,
-        given=experiment.model_dump(mode="json"),
-        stored_table="",  # the table is the study's own
-        given_table="",
-    )
+    # The table is the study's own.
+    stored, given = Made(experiment=study.experiment), Made(experiment=experiment.model_dump(mode="json"))
+    check_accepted(study.name, changes_between(stored, given))
     return study
 
 

@@ -22,6 +22,7 @@ class Proposal:
     origin: Origin = Origin.SAMPLER
     label: str = ""
     retry_of: int | None = None
+    continues: int | None = None
     curve: tuple[float, ...] = ()
     """Epochs that an interrupted trial had finished; only a retry has any."""
     epoch_s: tuple[float, ...] = ()

@@ -13,6 +13,7 @@ from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
 
 from search.budget import LatencyBudget, Price, RememberedPrice
+from search.continuations import continuation, continued_config
 from search.outcomes import CURVE
 from search.proposal import Proposal
 from search.records import Origin, Rejection, TrialRecord, TrialState
@@ -140,22 +141,33 @@ class Proposer:
             plan=self._space.network_of(config),
             latency=record.latency,
             params=dict(record.params),
-            origin=record.origin if record.origin is Origin.BASELINE else Origin.RETRY,
+            origin=Origin.RETRY if record.origin.is_counted else record.origin,
             label=record.label,
             retry_of=root,
+            continues=record.continues,
             curve=record.curve,
             epoch_s=record.epoch_s,
         )
+
+    def prolong(self, record: TrialRecord) -> Proposal:
+        """A complete trial trained for as many epochs as the experiment asks for now, from its last checkpoint."""
+        config = continued_config(record, self._space.default.training.epochs)
+        return continuation(record, config, self._space.network_of(config))
 
     def add(self, record: TrialRecord) -> None:
         """Tells the sampler of a trial that it did not propose just now: an earlier or a repeated one.
 
         Baselines are left out: they lie off the space, and one trial without parameters would make Optuna's samplers
-        take all parameters for unrelated. Failed trials are left out since samplers ignore them.
+        take all parameters for unrelated. Failed trials are left out since samplers ignore them, and finished ones since
+        they were trained for longer than what is proposed.
         """
-        if not record.params or record.state is TrialState.FAIL:
+        if not record.params or record.state is TrialState.FAIL or record.origin is Origin.FINISHED:
             return
-        self._shadow.add_trial(self._as_shadow(record))
+        try:
+            shadow = self._as_shadow(record)
+        except ValueError:  # it is of an earlier generation, whose space was another
+            return
+        self._shadow.add_trial(shadow)
         self._shadow_numbers[record.number] = len(self._shadow.get_trials(deepcopy=False)) - 1
 
     def end(self, record: TrialRecord) -> None:

@@ -34,6 +34,13 @@ class Origin(StrEnum):
     ENQUEUED = "enqueued"  # a starting point of the user's own
     BASELINE = "baseline"  # a fixed schedule to compare with: trained in full, exempt from the budget and the pruner
     RETRY = "retry"  # an interrupted trial, run again from its checkpoint
+    FINISHED = "finished"  # a chosen trial, trained to full length from its checkpoint; samplers do not learn from it
+    CONTINUED = "continued"  # a trial of the front, trained for more epochs from its checkpoint
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether such a trial is one of the number that a search is asked for."""
+        return self not in {Origin.BASELINE, Origin.CONTINUED, Origin.FINISHED}
 
 
 class Rejection(StrEnum):
@@ -79,10 +86,33 @@ class Latency:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Generation:
+    """What a study goes on with from a trial on, after something that decides its trials was changed.
+
+    `changes` holds old and new value of each key, as text; `continued` the trials that are trained for more epochs.
+    """
+
+    number: int
+    from_trial: int
+    changes: Mapping[str, tuple[str, str]]
+    continued: tuple[int, ...] = ()
+
+    @property
+    def epochs(self) -> int | None:
+        """The epochs that trials are trained for from now on; None where that is as it was."""
+        return int(self.changes["training.epochs"][1]) if "training.epochs" in self.changes else None
+
+    def __post_init__(self) -> None:
+        if self.number < 2 or self.from_trial < 0:
+            raise ValueError(f"A further generation is the second or a later one, but got {self}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrialRecord:
     """One trial. `curve[e]` is the validation top-1 (percent) after epoch e + 1, and `form` how the model then ran.
 
-    `epoch_s[e]` is how long that epoch took, in seconds; empty where nobody said.
+    `epoch_s[e]` is how long that epoch took, in seconds; empty where nobody said. `generation` counts from 1, see
+    `Generation`; `continues` is the first attempt of the complete trial whose training this one prolongs.
     """
 
     number: int
@@ -100,6 +130,8 @@ class TrialRecord:
     top1: float | None = None
     reason: str = ""
     retry_of: int | None = None
+    continues: int | None = None
+    generation: int = 1
     mlflow_run_id: str | None = None
     started_at: float | None = None
     finished_at: float | None = None
@@ -108,6 +140,11 @@ class TrialRecord:
     def training_form(self) -> str:
         """The form that its training runs, by name; empty where its configuration does not say."""
         return str(self.config.get("training", {}).get("form", ""))
+
+    @property
+    def continues_epochs(self) -> int:
+        """Epochs of the training that it prolongs, with which its curve begins; 0 where it prolongs none."""
+        return int(self.config.get("training", {}).get("continues_epochs") or 0) if self.continues is not None else 0
 
     @property
     def num_epochs(self) -> int:
@@ -121,6 +158,7 @@ class StudyRecord:
 
     `max_latency_ms` is the cap that every trial keeps, `smaller_budgets_ms` (ascending) are reported beside it. `usage`
     is the time of all sessions, `end` why the last one ended; None while one is running, or where it was killed.
+    `generations` are those after the first; `most_trials` is the largest `num_trials` that was ever asked for.
     """
 
     name: str
@@ -140,6 +178,13 @@ class StudyRecord:
     smaller_budgets_ms: tuple[float, ...] = ()
     usage: Usage = field(default_factory=Usage)
     end: SearchEnd | None = None
+    generations: tuple[Generation, ...] = ()
+    most_trials: int = 0
+
+    @property
+    def generation(self) -> int:
+        """The one that new trials belong to, from 1."""
+        return 1 + len(self.generations)
 
     @property
     def budgets_ms(self) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ray.tune.search.searcher import Searcher
 
+from search.continuation_files import seed_trial_folder
 from search.driver import Idle, SearchDriver
 from search.ray_border import OfTheDriver, TrialTask
 from search.signals import end_tune
@@ -30,6 +31,7 @@ class DriverSearcher(OfTheDriver, Searcher):  # type: ignore[misc]  # Ray has no
             if self._driver.is_stopping:
                 end_tune()  # else it would wait for the running trials' next reports, and epochs can take hours
             return Searcher.FINISHED
+        seed_trial_folder(self._driver.directory, trial)
         self._numbers[trial_id] = trial.number
         task = TrialTask(
             number=trial.number,

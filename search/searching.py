@@ -11,13 +11,19 @@ from search.experiment import validate
 from search.listener import StudyListener
 from search.records import StudyRecord
 from search.report_files import ReportFiles
+from search.study_opening import OpeningTerms
 
 if TYPE_CHECKING:
     from search.tracking import MlflowTracker
 
 
 def run_search(
-    experiment: ExperimentConfig, table: LatencyTable, *, resume: bool = False, address: str | None = None
+    experiment: ExperimentConfig,
+    table: LatencyTable,
+    *,
+    resume: bool = False,
+    address: str | None = None,
+    terms: OpeningTerms | None = None,
 ) -> StudyRecord:
     """Searches, showing progress on stderr and tracking in MLflow unless the experiment says otherwise.
 
@@ -27,7 +33,14 @@ def run_search(
     from search.launcher import launch
 
     folder = experiment.study.directory / experiment.study.name
-    return launch(experiment, table, listeners=_listeners(experiment, folder), resume=resume, address=address)
+    return launch(
+        experiment,
+        table,
+        listeners=_listeners(experiment, folder),
+        resume=resume,
+        address=address,
+        terms=terms or OpeningTerms(),
+    )
 
 
 def study_listeners(experiment: ExperimentConfig) -> list[StudyListener]:

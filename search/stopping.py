@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Protocol
 
 from search.pareto import hypervolume
-from search.records import EndCause, Origin, SearchEnd, StudyRecord, TrialState
+from search.records import EndCause, SearchEnd, StudyRecord, TrialState
 from search.search_config import SearchConfig
 from search.selection import best_trial, trial_points
 from search.usage import Usage
@@ -137,5 +137,5 @@ def _num_without_gain(study: StudyRecord) -> int:
         so_far += [points[trial.number]] if trial.number in points else []
         new = hypervolume(so_far, min_top1=0.0, max_latency_ms=study.dense_latency.mean_ms)
         gained, area = new > area * (1.0 + MIN_GAIN), max(new, area)
-        num_since = 0 if gained else num_since + (trial.origin is not Origin.BASELINE)
+        num_since = 0 if gained else num_since + trial.origin.is_counted
     return num_since

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,23 @@ from optuna.trial import create_trial
 
 from search import study_attrs as names
 from search.config import ExperimentConfig
+from search.driver_seat import DriverSeat
 from search.proposal import Proposal
-from search.records import Latency, Rejection, SearchEnd, StudyRecord, TrialRecord, TrialState
+from search.records import Generation, Rejection, SearchEnd, StudyRecord, TrialRecord, TrialState
 from search.retries import INTERRUPTED
 from search.space import SearchSpace
-from search.storage import create_in_memory, create_or_load, load, reading, storage_errors
-from search.study_files import STUDY_FILE, StudyFile, read_study_file, sqlite_url, write_study_file
-from search.study_identity import check_same
+from search.storage import create_in_memory, create_or_load, reading, storage_errors
+from search.study_files import StudyFile, sqlite_url, write_study_file
+from search.study_opening import OpeningTerms, StudyFacts, made_from, opening_attrs
+from search.study_reading import check_exists, list_studies, read_study, study_directory
 from search.study_storage import MemoryStorage, StudyStorage, fold_log
 from search.usage import Usage
-from spvit.errors import UsageError
+from spvit.errors import SpvitError
 from spvit.options import TokenForm
 
+__all__ = ["StudyFacts", "StudyStore", "check_exists", "list_studies", "read_study", "study_directory"]
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StudyFacts:
-    """What holds for the whole study beside its experiment."""
-
-    dense_latency: Latency
-    max_latency_ms: float
-    table_sha256: str
-    smaller_budgets_ms: tuple[float, ...] = ()
+USUAL_TERMS = OpeningTerms()
 
 
 class StudyStore:
@@ -46,25 +41,39 @@ class StudyStore:
     """
 
     def __init__(
-        self, study: optuna.Study, storage: StudyStorage | MemoryStorage, directory: Path, space: SearchSpace
+        self,
+        study: optuna.Study,
+        storage: StudyStorage | MemoryStorage,
+        directory: Path,
+        space: SearchSpace,
+        seat: DriverSeat | None = None,
     ) -> None:
         self._study = study
         self._storage = storage
         self._directory = directory
         self._space = space
+        self._seat = seat
         self._lock = threading.RLock()
         with reading(directory):
             trials = study.get_trials(deepcopy=False)
             self._attrs = study.user_attrs
+            self._generations = names.generations(self._attrs)
             self._records = {t.number: names.trial_record(t, names.mlflow_run(self._attrs, t.number)) for t in trials}
         self._ids = {trial.number: trial._trial_id for trial in trials}
 
     @classmethod
-    def open(cls, experiment: ExperimentConfig, facts: StudyFacts, space: SearchSpace) -> StudyStore:
+    def open(
+        cls,
+        experiment: ExperimentConfig,
+        facts: StudyFacts,
+        space: SearchSpace,
+        terms: OpeningTerms = USUAL_TERMS,
+    ) -> StudyStore:
         """Creates the study of an experiment, or goes on with the one that there is.
 
         Raises:
-            StudyMismatchError: it was made from another experiment or latency table.
+            StudyMismatchError: it was made from another experiment, latency table or program.
+            StudyLockedError: another driver runs it, and it is to be this driver's (`terms`).
             StorageError: the storage cannot be read or written.
         """
         directory = study_directory(experiment)
@@ -72,13 +81,24 @@ class StudyStore:
         with storage_errors(directory):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             study, storage = create_or_load(experiment.study.name, url)
-        given = experiment.model_dump(mode="json")
-        _check_or_write_facts(study, given, facts, directory)
-        write_study_file(directory, StudyFile(name=experiment.study.name, storage=experiment.study.storage))
-        return cls(study, storage, directory, space)
+            seat = _take_seat(study, storage, terms)
+        try:
+            _write_facts(study, storage, experiment, facts, terms)
+            write_study_file(directory, StudyFile(name=experiment.study.name, storage=experiment.study.storage))
+            return cls(study, storage, directory, space, seat)
+        except BaseException:
+            _leave(seat, directory)
+            raise
+
+    def keep_seat(self, on_lost: Callable[[SpvitError], None]) -> None:
+        """Shows other hosts that this driver is alive; `on_lost` is told once, from a thread, if one takes over."""
+        if self._seat is not None:
+            self._seat.keep(on_lost)
 
     def close(self) -> None:
         """Nothing more will be written."""
+        _leave(self._seat, self._directory)
+        self._seat = None
         if isinstance(self._storage, StudyStorage) and self._storage.engine.name == "sqlite":
             fold_log(self._storage.engine)
 
@@ -87,13 +107,18 @@ class StudyStore:
         """A study that is written nowhere and ends with its driver: what a simulated search is kept in."""
         directory = study_directory(experiment)
         study, storage = create_in_memory(experiment.study.name)
-        _check_or_write_facts(study, experiment.model_dump(mode="json"), facts, directory)
+        _write_facts(study, storage, experiment, facts, USUAL_TERMS)
         return cls(study, storage, directory, space)
 
     @property
     def directory(self) -> Path:
         """The study's folder."""
         return self._directory
+
+    @property
+    def generations(self) -> tuple[Generation, ...]:
+        """Those after the first."""
+        return self._generations
 
     @property
     def trials(self) -> tuple[TrialRecord, ...]:
@@ -116,14 +141,11 @@ class StudyStore:
     def start(self, proposal: Proposal) -> TrialRecord:
         """Makes a proposal a trial, with all that is known of it, in one transaction."""
         with self._lock, storage_errors(self._directory):
-            fixed = optuna.trial.FixedTrial(dict(proposal.params))
-            if proposal.params:
-                self._space.suggest(fixed)
             template = create_trial(
                 state=OptunaState.RUNNING,
                 params=dict(proposal.params),
-                distributions=fixed.distributions,
-                user_attrs=names.trial_attrs(proposal),
+                distributions=self._distributions(proposal),
+                user_attrs=names.trial_attrs(proposal, generation=1 + len(self._generations)),
             )
             trial = self._storage.start_trial(self._study._study_id, template)
             record = names.trial_record(trial)
@@ -200,6 +222,16 @@ class StudyStore:
         """Notes the MLflow experiment of the study."""
         self._set_study(names.MLFLOW_EXPERIMENT_ID, experiment_id)
 
+    def _distributions(self, proposal: Proposal) -> dict[str, Any]:
+        """Those of the trial that a proposal goes on with, which may be of an earlier space, else the space's."""
+        earlier = proposal.continues if proposal.retry_of is None else proposal.retry_of
+        if earlier is not None:
+            return dict(self._storage.get_trial(self._ids[earlier]).distributions)
+        fixed = optuna.trial.FixedTrial(dict(proposal.params))
+        if proposal.params:
+            self._space.suggest(fixed)
+        return dict(fixed.distributions)
+
     def _set(self, number: int, key: str, value: Any, **changes: Any) -> TrialRecord:
         with self._lock, storage_errors(self._directory):
             self._storage.set_trial_user_attr(self._ids[number], key, value)
@@ -229,60 +261,30 @@ def _extended(epoch_s: tuple[float, ...], seconds: float, num_epochs: int) -> tu
     return (*epoch_s, *[seconds] * (num_epochs - len(epoch_s)))
 
 
-def study_directory(experiment: ExperimentConfig) -> Path:
-    """Where an experiment's study is kept; absolute, since workers run elsewhere."""
-    return experiment.study.directory.resolve() / experiment.study.name
+def _take_seat(study: optuna.Study, storage: StudyStorage, terms: OpeningTerms) -> DriverSeat | None:
+    if not terms.as_driver:
+        return None
+    return DriverSeat.take(storage, study._study_id, study.study_name, takeover=terms.takeover)
 
 
-def read_study(directory: Path) -> StudyRecord:
-    """A study as it stands, also while a driver is running it.
-
-    Raises:
-        UsageError: there is no such study; names those that there are.
-        StorageError: its storage cannot be read.
-    """
-    check_exists(directory)
-    file = read_study_file(directory)
-    with reading(directory):
-        study = load(file.name, file.storage or sqlite_url(directory))
-        attrs = study.user_attrs
-        stored = study.get_trials(deepcopy=False)
-        trials = tuple(names.trial_record(trial, names.mlflow_run(attrs, trial.number)) for trial in stored)
-        return names.study_record(file.name, str(directory), attrs, trials)
+def _leave(seat: DriverSeat | None, directory: Path) -> None:
+    if seat is not None:
+        with storage_errors(directory):
+            seat.leave()
 
 
-def list_studies(runs_directory: Path) -> tuple[str, ...]:
-    """Names of the studies in a runs folder."""
-    return tuple(sorted(path.parent.name for path in runs_directory.glob(f"*/{STUDY_FILE}")))
-
-
-def check_exists(directory: Path) -> None:
-    """Refuses the name of a study that is not there.
-
-    Raises:
-        UsageError: naming the studies that there are.
-    """
-    if (directory / STUDY_FILE).exists():
-        return
-    known = ", ".join(list_studies(directory.parent)) or "none yet"
-    raise UsageError(f"no study {directory.name!r} in {directory.parent}; studies there: {known}")
-
-
-def _check_or_write_facts(study: optuna.Study, given: dict[str, Any], facts: StudyFacts, directory: Path) -> None:
+def _write_facts(
+    study: optuna.Study,
+    storage: StudyStorage | MemoryStorage,
+    given: ExperimentConfig,
+    facts: StudyFacts,
+    terms: OpeningTerms,
+) -> None:
+    """All in one transaction: a driver that dies here leaves the study as it was, or as it is to be."""
+    directory = study_directory(given)
     with storage_errors(directory):
-        attrs = study.user_attrs
-    if names.EXPERIMENT in attrs and names.TABLE_SHA256 in attrs:
-        check_same(
-            study.study_name,
-            stored=attrs[names.EXPERIMENT],
-            given=given,
-            stored_table=attrs[names.TABLE_SHA256],
-            given_table=facts.table_sha256,
-        )
+        attrs, num_trials = study.user_attrs, len(study.get_trials(deepcopy=False))
+    made = made_from(given.model_dump(mode="json"), facts.table_sha256)
+    new = opening_attrs(study.study_name, attrs, made, facts, terms=terms, num_trials=num_trials)
     with storage_errors(directory):
-        study.set_user_attr(names.EXPERIMENT, given)
-        study.set_user_attr(names.DENSE_LATENCY, asdict(facts.dense_latency))
-        study.set_user_attr(names.MAX_LATENCY_MS, facts.max_latency_ms)
-        study.set_user_attr(names.SMALLER_BUDGETS_MS, list(facts.smaller_budgets_ms))
-        study.set_user_attr(names.VERSIONS, {name: version(name) for name in ("optuna", "ray", "torch", "timm")})
-        study.set_user_attr(names.TABLE_SHA256, facts.table_sha256)
+        storage.set_study_attrs(study._study_id, new)

@@ -7,7 +7,17 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from search.proposal import Proposal
-from search.records import EndCause, Latency, Origin, Rejection, SearchEnd, StudyRecord, TrialRecord, TrialState
+from search.records import (
+    EndCause,
+    Generation,
+    Latency,
+    Origin,
+    Rejection,
+    SearchEnd,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+)
 from search.usage import Usage
 from spvit.options import TokenForm
 
@@ -21,11 +31,16 @@ SMALLER_BUDGETS_MS = "smaller_budgets_ms"
 TABLE_SHA256 = "table_sha256"
 REJECTIONS = "rejections"
 VERSIONS = "versions"
+CODE_SHA256 = "code_sha256"
 MLFLOW_RUN_ID = "mlflow_run_id"
 MLFLOW_EXPERIMENT_ID = "mlflow_experiment_id"
 DENSE_TOP1 = "dense_top1"
 USAGE = "usage"
 END = "end"
+DRIVER = "driver"
+DRIVER_BEAT = "driver_beat"
+GENERATIONS = "generations"
+MOST_TRIALS = "most_trials"
 
 CURVE = "curve"
 EPOCH_S = "epoch_s"
@@ -43,7 +58,7 @@ def mlflow_run(attrs: Mapping[str, Any], number: int) -> str | None:
     return attrs.get(mlflow_run_key(number))
 
 
-def trial_attrs(proposal: Proposal) -> dict[str, Any]:
+def trial_attrs(proposal: Proposal, *, generation: int = 1) -> dict[str, Any]:
     """Everything about a new trial that is not Optuna's own."""
     schedule = proposal.config.pruning.schedule
     return {
@@ -55,6 +70,8 @@ def trial_attrs(proposal: Proposal) -> dict[str, Any]:
         "origin": str(proposal.origin),
         "label": proposal.label,
         "retry_of": proposal.retry_of,
+        "continues": proposal.continues,
+        "generation": generation,
         CURVE: list(proposal.curve),
         EPOCH_S: list(proposal.epoch_s),
         FORM: TokenForm.GATHERED.value,
@@ -80,6 +97,8 @@ def trial_record(trial: FrozenTrial, mlflow_run_id: str | None = None) -> TrialR
         top1=trial.values[0] if trial.values else None,
         reason=attrs.get(REASON, ""),
         retry_of=attrs["retry_of"],
+        continues=attrs.get("continues"),
+        generation=attrs.get("generation", 1),
         mlflow_run_id=mlflow_run_id,
         started_at=trial.datetime_start.timestamp() if trial.datetime_start else None,
         finished_at=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
@@ -107,6 +126,27 @@ def study_record(name: str, directory: str, attrs: Mapping[str, Any], trials: tu
         smaller_budgets_ms=tuple(attrs.get(SMALLER_BUDGETS_MS, ())),
         usage=Usage(**attrs.get(USAGE, {})),
         end=_search_end(attrs.get(END)),
+        generations=generations(attrs),
+        most_trials=attrs.get(MOST_TRIALS, 0),
+    )
+
+
+def generation_attrs(generation: Generation) -> dict[str, Any]:
+    """A generation as the study keeps it."""
+    return asdict(generation)
+
+
+def generations(attrs: Mapping[str, Any]) -> tuple[Generation, ...]:
+    """The generations of a study after its first."""
+    return tuple(_generation(values) for values in attrs.get(GENERATIONS, ()))
+
+
+def _generation(values: Mapping[str, Any]) -> Generation:
+    return Generation(
+        number=values["number"],
+        from_trial=values["from_trial"],
+        changes={key: (old, new) for key, (old, new) in values["changes"].items()},
+        continued=tuple(values["continued"]),
     )
 
 

@@ -1,8 +1,9 @@
-"""Whether a study that exists was made from the experiment given now. Pure."""
+"""Whether a study that exists was made from what is given now: experiment, latency table, packages, code. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from spvit.errors import StudyMismatchError
@@ -38,47 +39,74 @@ CHANGEABLE = frozenset(
 CHANGEABLE_TABLES = frozenset({"progressive"})
 """Tables of the experiment that a search does not read."""
 
-MAX_SHOWN = 6
+TABLE, PACKAGE, CODE = "latency table (SHA-256)", "package", "code (SHA-256)"
+MAX_SHOWN = 5
+
+Changes = Mapping[str, tuple[str, str]]
+"""Old and new value of each key that differs, as text."""
 
 
-def check_same(
-    name: str,
-    *,
-    stored: Mapping[str, Any],
-    given: Mapping[str, Any],
-    stored_table: str,
-    given_table: str,
-) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """What a study is made from.
+
+    Attributes:
+        experiment: in plain values.
+        table_sha256: of its latency table.
+        versions: of the packages that decide what a trial is and which are proposed, by name.
+        code_sha256: of this program; empty where nobody noted it.
+    """
+
+    experiment: Mapping[str, Any]
+    table_sha256: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    code_sha256: str = ""
+
+
+def changes_between(old: Made, new: Made) -> Changes:
+    """What differs and decides something, so that trials before and after cannot be compared.
+
+    Packages and code that one of the two does not name are passed over: older studies did not note them.
+    """
+    changes = {
+        key: (_shown(before), _shown(after))
+        for key, before, after in _differences(old.experiment, new.experiment)
+        if key not in CHANGEABLE and key.partition(".")[0] not in CHANGEABLE_TABLES
+    }
+    if old.table_sha256 != new.table_sha256:
+        changes[TABLE] = (old.table_sha256[:12], new.table_sha256[:12])
+    for name in sorted({*old.versions} & {*new.versions}):
+        if old.versions[name] != new.versions[name]:
+            changes[f"{PACKAGE} {name}"] = (old.versions[name], new.versions[name])
+    if old.code_sha256 and new.code_sha256 and old.code_sha256 != new.code_sha256:
+        changes[CODE] = (old.code_sha256[:12], new.code_sha256[:12])
+    return changes
+
+
+def check_accepted(name: str, changes: Changes, *, accepted: Collection[str] = ()) -> None:
     """Refuses to mix trials that cannot be compared.
 
     Args:
         name: of the study.
-        stored: the experiment that the study was made from, in plain values.
-        given: the experiment that it is to go on with.
-        stored_table: hash of the study's latency table.
-        given_table: hash of the table given now.
+        changes: what differs.
+        accepted: keys that may.
 
     Raises:
-        StudyMismatchError: naming each key that differs, with both values.
+        StudyMismatchError: naming each other key that differs, with both values.
     """
-    differences = [
-        f"  {key}: {_shown(old)} in the study, {_shown(new)} now"
-        for key, old, new in _differences(stored, given)
-        if key not in CHANGEABLE and key.partition(".")[0] not in CHANGEABLE_TABLES
-    ]
-    if stored_table != given_table:
-        differences.append(f"  latency table: {stored_table[:12]} in the study, {given_table[:12]} now (SHA-256)")
-    if not differences:
+    refused = [f"  {key}: {old} -> {new}" for key, (old, new) in changes.items() if key not in accepted]
+    if not refused:
         return
-    shown = differences[:MAX_SHOWN]
-    if len(differences) > MAX_SHOWN:
-        shown.append(f"  and {len(differences) - MAX_SHOWN} more")
+    shown = refused[:MAX_SHOWN]
+    if len(refused) > MAX_SHOWN:
+        shown.append(f"  and {len(refused) - MAX_SHOWN} more")
     raise StudyMismatchError(
         "\n".join(
             [
-                f"study {name!r} was made from another experiment, so its trials cannot be compared with new ones:",
+                f"study {name!r} was made from something else, so its trials cannot be compared with new ones:",
                 *shown,
-                "Undo the change, or give the new experiment a name of its own (study.name).",
+                "Undo the change, give the new experiment a name of its own (study.name), or go on all the same, as a",
+                "new generation of this study: --accept-change",
             ]
         )
     )

@@ -46,6 +46,19 @@ class StudyStorage(RDBStorage):  # type: ignore[misc]  # Optuna is not followed 
             trial.state, trial.datetime_complete = state, now
         return now
 
+    def set_study_attrs(self, study_id: int, attrs: Mapping[str, Any]) -> None:
+        """Stores several user attributes of a study in one transaction."""
+        from json import dumps
+
+        with _create_scoped_session(self.scoped_session) as session:
+            study = models.StudyModel.find_or_raise_by_id(study_id, session)
+            for key, value in attrs.items():
+                found = models.StudyUserAttributeModel.find_by_study_and_key(study, key, session)
+                if found is None:
+                    session.add(models.StudyUserAttributeModel(study_id=study_id, key=key, value_json=dumps(value)))
+                else:
+                    found.value_json = dumps(value)
+
     def _get_prepared_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None, session: Session
     ) -> models.TrialModel:
@@ -68,6 +81,11 @@ class MemoryStorage(InMemoryStorage):  # type: ignore[misc]  # Optuna is not fol
         """See `StudyStorage.start_trial`."""
         trial: FrozenTrial = self.get_trial(self.create_new_trial(study_id, template))
         return trial
+
+    def set_study_attrs(self, study_id: int, attrs: Mapping[str, Any]) -> None:
+        """See `StudyStorage.set_study_attrs`."""
+        for key, value in attrs.items():
+            self.set_study_user_attr(study_id, key, value)
 
     def end_trial(
         self, trial_id: int, state: TrialState, *, values: Sequence[float] = (), attrs: Mapping[str, Any]

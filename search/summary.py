@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from search.history import num_epochs_trained
 from search.pareto import ParetoPoint, hypervolume, pareto_front
 from search.records import Origin, Rejection, SearchEnd, StudyRecord, TrialRecord, TrialState
-from search.retries import root_of
 from search.selection import best_trial, trial_points
 from search.usage import Usage
 
@@ -81,7 +81,7 @@ def summarise(study: StudyRecord) -> StudySummary:
         num_counted=num_counted(study),
         counts={state: counts[state] for state in TrialState},
         rejections={reason: study.rejections.get(reason, 0) for reason in Rejection},
-        num_epochs_trained=_num_epochs_trained(study),
+        num_epochs_trained=num_epochs_trained(study.trials),
         num_epochs_saved=in_full - trained,
         max_latency_ms=study.max_latency_ms,
         dense_latency_ms=study.dense_latency.mean_ms,
@@ -113,16 +113,7 @@ def baseline_trial(study: StudyRecord) -> TrialRecord | None:
 def num_counted(study: StudyRecord) -> int:
     """Trials that have ended and count towards the number that was asked for."""
     counted = {TrialState.COMPLETE, TrialState.PRUNED}
-    return sum(trial.state in counted and trial.origin is not Origin.BASELINE for trial in study.trials)
-
-
-def _num_epochs_trained(study: StudyRecord) -> int:
-    """A retry's curve begins with that of the trial that it goes on with."""
-    longest: dict[int, int] = {}
-    for trial in study.trials:
-        root = root_of(trial)
-        longest[root] = max(longest.get(root, 0), trial.num_epochs)
-    return sum(longest.values())
+    return sum(trial.state in counted and trial.origin.is_counted for trial in study.trials)
 
 
 def _epochs(study: StudyRecord) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from search.tracking_writer import MlflowWriter
 LOGGER = logging.getLogger(__name__)
 OnRunId = Callable[[int | None, str], None]
 MAX_DELAY_S = 60.0
+SPOOL_FILE = "tracking.jsonl"
 
 
 def default_tracking_uri(runs_directory: Path) -> str:
@@ -61,7 +62,7 @@ class MlflowTracker(StudyListener):
         self._uri = uri or default_tracking_uri(directory.parent)
         self._on_run_id = on_run_id
         self._close_timeout_s = close_timeout_s
-        self._spool = Spool(directory / "tracking.jsonl")
+        self._spool = Spool(directory / SPOOL_FILE)
         self._study: StudyRecord | None = None
         self._note_experiment: Callable[[str], None] | None = None
         self._announced_experiment: str | None = None

@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
     CLUSTER = 9
     TOO_MANY_FAILURES = 10
     NOTHING_FEASIBLE = 11
+    VIOLATED = 12
     BROKEN_PROMISE = 13
     STOPPED = 75
 

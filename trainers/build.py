@@ -86,4 +86,15 @@ def identity_of(config: TrialConfig) -> str:
     for section, keys in _PLACES.items():
         for key in keys:
             values[section].pop(key)
+    if values["training"]["continues_epochs"] is None:  # as in checkpoints from before there was such a key
+        values["training"].pop("continues_epochs")
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def identities_of(config: TrialConfig) -> tuple[str, ...]:
+    """Of the checkpoints that a trial may go on from: its own, and those of the shorter training that it prolongs."""
+    shorter = config.training.continues_epochs
+    if shorter is None:
+        return (identity_of(config),)
+    training = config.training.model_copy(update={"epochs": shorter, "continues_epochs": None})
+    return identity_of(config), identity_of(config.model_copy(update={"training": training}))

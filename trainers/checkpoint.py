@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -106,12 +106,14 @@ class _ForeignError(Exception):
     """A checkpoint is whole, but belongs to another configuration."""
 
 
-def latest_checkpoint(directory: Path, *, identity: str | None = None, is_owner: bool = True) -> SavedCheckpoint | None:
+def latest_checkpoint(
+    directory: Path, *, identity: str | Collection[str] | None = None, is_owner: bool = True
+) -> SavedCheckpoint | None:
     """The newest checkpoint that is whole and belongs to this configuration; others are passed over with a warning.
 
     Args:
         directory: a trial's folder; it need not exist.
-        identity: if given, `meta["identity"]` must equal it, else the checkpoint is another configuration's.
+        identity: if given, `meta["identity"]` must be it or one of them, else the checkpoint is another's.
         is_owner: rename what cannot be used, to `*.damaged` or `*.foreign`, so that it is not in the way of training.
             Whoever only reads leaves everything as it is.
 
@@ -129,9 +131,10 @@ def latest_checkpoint(directory: Path, *, identity: str | None = None, is_owner:
     return None
 
 
-def _read(folder: Path, step: int, identity: str | None) -> SavedCheckpoint:
+def _read(folder: Path, step: int, identity: str | Collection[str] | None) -> SavedCheckpoint:
     meta = json.loads((folder / META).read_text())
-    if identity is not None and meta.get("identity") != identity:
+    accepted = (identity,) if isinstance(identity, str) else identity
+    if accepted is not None and meta.get("identity") not in accepted:
         raise _ForeignError
     return SavedCheckpoint(directory=folder, step=step, meta=meta)
 

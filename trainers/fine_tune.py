@@ -13,7 +13,7 @@ import torch
 
 from spvit.errors import DivergedError, UsageError
 from spvit.pruned_model import PrunedModel
-from trainers.build import build_model, identity_of, open_data
+from trainers.build import build_model, identities_of, identity_of, open_data
 from trainers.checkpoint import SavedCheckpoint, latest_checkpoint, save_checkpoint
 from trainers.compiling import compile_blocks
 from trainers.config import TrialConfig
@@ -195,7 +195,7 @@ class FineTuner:
     def _resume(self) -> None:
         if self._directory is None:
             return
-        saved = latest_checkpoint(self._directory, identity=identity_of(self._config))
+        saved = latest_checkpoint(self._directory, identity=identities_of(self._config))
         if saved is not None:
             self._load(saved)
 

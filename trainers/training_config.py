@@ -28,6 +28,12 @@ class TrainingConfig(FrozenConfig):
     """How one fine-tuning is optimised. Where the defaults come from: `docs/recipe.md`."""
 
     epochs: int = Field(default=30, ge=1)
+    continues_epochs: int | None = Field(
+        default=None,
+        ge=1,
+        description="Go on from the checkpoint of a training of so many epochs, on this one's learning rates; set by "
+        "`extend`.",
+    )
     batch_size: int = Field(default=256, ge=1, description="Images per step and worker.")
     micro_batch_size: int | None = Field(
         default=None,
@@ -109,6 +115,8 @@ class TrainingConfig(FrozenConfig):
     def _consistent(self) -> Self:
         if self.min_lr > self.lr:
             raise ValueError(f"min_lr ({self.min_lr}) must not exceed lr ({self.lr}).")
+        if self.continues_epochs is not None and self.continues_epochs >= self.epochs:
+            raise ValueError(f"continues_epochs ({self.continues_epochs}) must be less than epochs ({self.epochs}).")
         if self.micro_batch_size is not None and self.micro_batch_size > self.batch_size:
             raise ValueError(
                 f"micro_batch_size ({self.micro_batch_size}) must not exceed batch_size ({self.batch_size})."

@@ -12,12 +12,13 @@ from search.commands.options import (
     experiment_argument,
     experiment_runs_dir_option,
     json_option,
+    opening_options,
     read_experiment,
     set_option,
     study_folder,
 )
 from search.commands.pricing import priced_by
-from search.commands.searching import SEARCH_CODES, emit_summary
+from search.commands.searching import SEARCH_CODES, emit_summary, say_what_happens
 
 EPILOG = epilog("spvit-search launch experiments/demo.toml --set search.num_trials=8", "config", *SEARCH_CODES)
 
@@ -26,6 +27,7 @@ EPILOG = epilog("spvit-search launch experiments/demo.toml --set search.num_tria
 @experiment_argument
 @set_option
 @address_option
+@opening_options
 @click.option(
     "--profile/--no-profile", "may_measure", default=True, help="Measure the latency table first if there is none."
 )
@@ -37,18 +39,24 @@ def command(
     address: str | None,
     runs_dir: Path | None,
     *,
+    accept_change: bool,
+    takeover: bool,
     may_measure: bool,
     as_json: bool,
 ) -> None:
     """Search keep rates, loss weights and training settings for the most accurate model within the budget.
 
     The latency table is the experiment's latency.table, or else the study's own. Schedules over the budget are
-    rejected before any training. Ctrl-C ends the search in order; `resume` goes on with it.
+    rejected before any training. Ctrl-C ends the search in order; `resume` goes on with it, and so does the same
+    launch again.
     """
     from search.inputs import check_search_inputs
     from search.searching import run_search
+    from search.study_opening import OpeningTerms
 
     config = read_experiment(experiment, overrides, runs_dir)
+    say_what_happens(config)
     check_search_inputs(config)
     table = priced_by(config, study_folder(config), may_measure=may_measure)
-    emit_summary(run_search(config, table, address=address), as_json=as_json)
+    terms = OpeningTerms(accept_change=accept_change, takeover=takeover)
+    emit_summary(run_search(config, table, address=address, terms=terms), as_json=as_json)

@@ -29,6 +29,7 @@ EXIT_CODES = {
     "cluster": "9 Ray cannot be started or reached",
     "failures": "10 too many trials failed",
     "feasible": "11 nothing meets the budget",
+    "violated": "12 an invariant is violated",
     "broken": "13 the export does not do what its certificate says",
     "stopped": "75 stopped on request, can be resumed",
 }
@@ -133,6 +134,16 @@ def address_option(function: Decorated) -> Decorated:
     """`--address` of a running Ray cluster."""
     return click.option(
         "--address", default=None, metavar="HOST:PORT", help="Use this running Ray cluster instead of this machine."
+    )(function)
+
+
+def opening_options(function: Decorated) -> Decorated:
+    """`--accept-change` and `--takeover`, for commands that go on with a study."""
+    function = click.option(
+        "--accept-change", is_flag=True, help="Go on although experiment, table, packages or code changed."
+    )(function)
+    return click.option(
+        "--takeover", is_flag=True, help="Go on although another driver holds the study; it is shut out."
     )(function)
 
 

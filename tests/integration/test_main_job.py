@@ -254,7 +254,7 @@ def test_a_finished_study_is_left_as_it_is(job, experiment, command):
 def test_a_changed_experiment_is_refused_with_the_key_that_changed(job, experiment):
     before = read_study(job.directory)
     _, err = call_here("launch", experiment, "--set", "training.epochs=4", code=7)
-    assert "training.epochs: 3 in the study, 4 now" in err
+    assert "training.epochs: 3 -> 4" in err
     assert read_study(job.directory) == before
 
 

@@ -16,6 +16,7 @@ from search.records import Latency, TrialRecord
 from search.simulated_workers import SimulatedWorkers
 from search.space import SearchSpace
 from search.study import StudyFacts, StudyStore
+from search.study_opening import OpeningTerms
 from spvit.schedule import PruningSchedule, TokenGeometry, TokenPlan
 from trainers.metrics import EpochMetrics, Evaluation
 
@@ -61,7 +62,7 @@ def metrics(epoch: int, value: float) -> dict[str, Any]:
     return EpochMetrics(epoch=epoch, evaluation=evaluation, loss_terms={"ratio": 0.1}).to_dict()
 
 
-def make_store(config: ExperimentConfig, *, sha256: str = "a" * 64) -> StudyStore:
+def make_store(config: ExperimentConfig, *, sha256: str = "a" * 64, terms: OpeningTerms | None = None) -> StudyStore:
     budget = LatencyBudget.from_config(config.latency, dense())
     facts = StudyFacts(
         dense_latency=dense(),
@@ -69,7 +70,7 @@ def make_store(config: ExperimentConfig, *, sha256: str = "a" * 64) -> StudyStor
         smaller_budgets_ms=budget.smaller_ms,
         table_sha256=sha256,
     )
-    return StudyStore.open(config, facts, SearchSpace(config, GEOMETRY))
+    return StudyStore.open(config, facts, SearchSpace(config, GEOMETRY), terms or OpeningTerms())
 
 
 def make_proposer(config: ExperimentConfig) -> Proposer:
@@ -78,9 +79,9 @@ def make_proposer(config: ExperimentConfig) -> Proposer:
     return Proposer(space, price=price, budget=budget, config=config.search, seed=config.study.seed)
 
 
-def make_driver(config: ExperimentConfig, **kwargs: Any) -> SearchDriver:
+def make_driver(config: ExperimentConfig, *, terms: OpeningTerms | None = None, **kwargs: Any) -> SearchDriver:
     driver = SearchDriver(
-        store=make_store(config),
+        store=make_store(config, terms=terms),
         proposer=make_proposer(config),
         pruner=PeerPruner(config.search, config.training, config.study.name),
         limits=Limits.from_config(config.search),

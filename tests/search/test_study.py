@@ -60,7 +60,7 @@ def test_another_experiment_is_refused_by_the_name_of_its_key(tmp_path, section,
     tabulated.make_store(config)
     values = config.model_dump(mode="json")
     values[section][key] = value
-    with pytest.raises(StudyMismatchError, match=rf"{section}\.{key}: .* in the study, {value} now"):
+    with pytest.raises(StudyMismatchError, match=rf"{section}\.{key}: .* -> {value}\n"):
         tabulated.make_store(ExperimentConfig.model_validate(values))
 
 
@@ -73,7 +73,7 @@ def test_more_trials_are_the_same_experiment(tmp_path):
 def test_another_latency_table_is_refused(tmp_path):
     config = tabulated.experiment(tmp_path)
     tabulated.make_store(config)
-    with pytest.raises(StudyMismatchError, match="latency table: aaaaaaaaaaaa in the study, bbbbbbbbbbbb now"):
+    with pytest.raises(StudyMismatchError, match="aaaaaaaaaaaa -> bbbbbbbbbbbb"):
         tabulated.make_store(config, sha256="b" * 64)
 
 
