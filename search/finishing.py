@@ -41,7 +41,7 @@ def trials_to_finish(
         UsageError: a trial is not there, was not trained to the end, or for so many epochs already.
         NothingFeasibleError: no trial is within the latency.
     """
-    searched = replace(study, trials=tuple(t for t in study.trials if t.origin is not Origin.CONTINUED))
+    searched = replace(study, trials=tuple(t for t in study.trials if t.origin is not Origin.FINISHED))
     if numbers:
         chosen = [choose_trial(searched, number=number) for number in dict.fromkeys(numbers)]
     else:
@@ -87,8 +87,7 @@ class FinishDriver(SearchDriver):
         if record is None:
             return None
         plan = self._proposer.retry(record, root_of(record)).plan
-        # Without parameters, so that no sampler learns from what was trained for longer than its other trials.
-        return replace(continuation(record, continued_config(record, self._epochs), plan), params={})
+        return replace(continuation(record, continued_config(record, self._epochs), plan), origin=Origin.FINISHED)
 
     @override
     def _otherwise(self) -> SearchEnd:
@@ -98,7 +97,7 @@ class FinishDriver(SearchDriver):
 
     def _due(self) -> tuple[TrialRecord, ...]:
         """Interrupted continuations. Interrupted trials of the search are the business of `resume`."""
-        return tuple(t for t in trials_to_retry(self._store.trials) if t.origin is Origin.CONTINUED)
+        return tuple(t for t in trials_to_retry(self._store.trials) if t.origin is Origin.FINISHED)
 
     def _next_chosen(self) -> TrialRecord | None:
         return next((t for t in self._chosen if not _attempts(self._store.trials, t, self._epochs)), None)
@@ -119,6 +118,5 @@ def _best(study: StudyRecord, max_latency_ms: float | None, top: int) -> list[Tr
 
 def _attempts(trials: Sequence[TrialRecord], chosen: TrialRecord, epochs: int) -> list[TrialRecord]:
     """Every attempt to train a trial to so many epochs."""
-    return [
-        trial for trial in trials if trial.continues == root_of(chosen) and trial.config["training"]["epochs"] == epochs
-    ]
+    known = (trial for trial in trials if trial.origin is Origin.FINISHED and trial.continues == root_of(chosen))
+    return [trial for trial in known if trial.config["training"]["epochs"] == epochs]

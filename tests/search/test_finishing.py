@@ -68,11 +68,11 @@ def test_only_what_was_chosen_is_trained_and_it_goes_on_where_it_was(config, stu
     added = after.trials[len(study.trials) :]
     assert finished_trials(after, chosen, EPOCHS) == added
     for trial, before in zip(added, chosen, strict=True):
-        assert (trial.origin, trial.continues, trial.state) == (Origin.CONTINUED, before.number, TrialState.COMPLETE)
+        assert (trial.origin, trial.continues, trial.state) == (Origin.FINISHED, before.number, TrialState.COMPLETE)
         assert trial.curve[: before.num_epochs] == before.curve
         assert trial.num_epochs == EPOCHS
         assert trial.top1 > before.top1
-        assert not trial.params  # no sampler learns from it
+        assert trial.params == before.params
     assert choose_trial(after).number in {trial.number for trial in added}
 
 
@@ -112,8 +112,11 @@ def test_the_search_goes_on_afterwards_as_if_nothing_had_been_finished(config, s
     tabulated.run(driver)
     driver.finish()
     after = read_study(tmp_path / "toy")
-    sampled = [t for t in after.trials if t.origin not in {Origin.BASELINE, Origin.CONTINUED}]
+    sampled = [t for t in after.trials if t.origin not in {Origin.BASELINE, Origin.FINISHED}]
     assert len(sampled) == 10
+    proposer = tabulated.make_proposer(config)
+    proposer.restore(after.trials, {})
+    assert len(proposer.told) == 10
 
 
 def test_what_cannot_be_finished_is_refused(study):
