@@ -64,7 +64,8 @@ def fixed_experiment(study: StudyRecord, trial: TrialRecord) -> ExperimentConfig
             "package": str(config.pruning.package),
         },
         "losses": config.losses.model_dump(mode="json"),
-        "training": config.training.model_dump(mode="json"),
+        # Run again it begins anew: the checkpoint of a shorter training that this trial went on from is not with it.
+        "training": config.training.model_copy(update={"continues_epochs": None}).model_dump(mode="json"),
     }
     return validate(values, source=f"trial {trial.number} of study {study.name}")
 

@@ -108,7 +108,8 @@ def in_format(model: Network, preprocessing: Preprocessing, format_: ExportForma
             program: Model = program_of(model, image_shape(preprocessing)).module()
             return program
         case ExportFormat.SAFETENSORS:
-            return model
+            own: Model = model
+            return own
 
 
 def image_shape(preprocessing: Preprocessing) -> tuple[int, int, int]:

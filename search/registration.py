@@ -6,10 +6,11 @@ were measured when exporting would take the place of those that were searched by
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -89,15 +90,16 @@ def _uri_of(study: StudyRecord) -> str:
 def _register(writer: MlflowWriter, study: StudyRecord, report: ExportReport, uri: str) -> Registration:
     import mlflow
 
-    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-    run_id = _create_run(client, writer, report)
     name = f"spvit-{study.name}"
     requirements = tuple(f"{package}=={metadata.version(package)}" for package in NEEDED)
-    with _tracking_to(uri), mlflow.start_run(run_id=run_id):
-        version = _log_model(Path(report.directory), name, requirements)
-    client.set_registered_model_alias(name, f"trial-{report.trial}", version)
-    for key, value in {"spvit.trial": str(report.trial), "spvit.verdict": str(report.verdict)}.items():
-        client.set_model_version_tag(name, version, key, value)
+    with _tracking_to(uri):
+        client = mlflow.MlflowClient()
+        run_id = _create_run(client, writer, report)
+        with mlflow.start_run(run_id=run_id):
+            version = _log_model(Path(report.directory), name, requirements)
+        client.set_registered_model_alias(name, f"trial-{report.trial}", version)
+        for key, value in {"spvit.trial": str(report.trial), "spvit.verdict": str(report.verdict)}.items():
+            client.set_model_version_tag(name, version, key, value)
     return Registration(name=name, version=version, run_id=run_id, requirements=requirements)
 
 
@@ -174,14 +176,13 @@ def _tracking_to(uri: str) -> Iterator[None]:
     """MLflow logs models by a setting of the whole process, which is put back."""
     import mlflow
 
-    before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
     level = logging.getLogger("mlflow").level
     mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     try:
-        yield
+        with redirect_stderr(io.StringIO()):  # it tells of every model and version, as if somebody had asked
+            yield
     finally:
         mlflow.set_tracking_uri(before)
-        mlflow.set_registry_uri(registry)
         logging.getLogger("mlflow").setLevel(level)

@@ -14,6 +14,7 @@ import pytest
 from exported_study import export_trained, trained_study, write_images
 
 from search.certificate import Verdict
+from search.check_files import check_files
 from search.check_report import CheckState
 from search.checking import CheckRequest, check_export
 from search.format_certificate import FormatCertificate
@@ -27,9 +28,17 @@ def folder(every_format):
     return Path(every_format[1].directory)
 
 
+@pytest.fixture(scope="module")
+def weights(every_format, tmp_path_factory):
+    """An export of weights alone, which is checked in no time."""
+    destination = tmp_path_factory.mktemp("weights") / "model"
+    export_trained(every_format[0], destination, formats=())
+    return destination
+
+
 @pytest.fixture
-def copy(folder, tmp_path):
-    return shutil.copytree(folder, tmp_path / "model")
+def copy(weights, tmp_path):
+    return shutil.copytree(weights, tmp_path / "model")
 
 
 def check(folder, **options):
@@ -112,7 +121,7 @@ def test_timm_loads_the_folder_by_itself(folder):
     images = torch.randn(3, 1, 16, 16)
     with torch.inference_mode():
         torch.testing.assert_close(model(images), spvit.load(folder)(images), rtol=0, atol=1e-6)
-    assert timm.data.resolve_data_config(model=model)["input_size"] == (1, 16, 16)
+    assert timm.data.resolve_data_config(model=model)["input_size"] == [1, 16, 16]
     assert model.pretrained_cfg["label_names"] == (folder / "labels.txt").read_text().split()
 
 
@@ -153,15 +162,22 @@ def test_exchanged_labels_fail_even_with_every_hash_made_to_fit(copy):
     assert "labels" in failed(check(copy))
 
 
-def test_weights_exchanged_with_every_hash_made_to_fit_are_found_by_their_answers(copy):
-    """The certificate's hashes can be forged; the accuracy that it promises cannot."""
-    _flip(copy / "model.onnx")
+def test_a_certificate_cannot_promise_an_accuracy_that_the_weights_do_not_have(copy):
+    """Hashes can be made to fit; answers cannot."""
     document = json.loads((copy / "certificate.json").read_text())
-    for entry in document["formats"]:
-        entry["val_top1"] += 50.0
+    document["formats"][0]["val_top1"] += 50.0
     (copy / "certificate.json").write_text(json.dumps(document))
     seal(copy)
-    assert {"model.onnx", "model.safetensors top-1", "model.pt2 top-1"} <= failed(check(copy))
+    assert "model.safetensors top-1" in failed(check(copy))
+
+
+def test_a_changed_file_is_left_out_and_the_others_are_run(folder, tmp_path):
+    changed = shutil.copytree(folder, tmp_path / "model")
+    _flip(changed / "model.onnx")
+    files = check_files(changed, StoredCertificate.read(changed))
+    assert files.may_be_run
+    assert files.formats == (ExportFormat.SAFETENSORS, ExportFormat.TORCH_EXPORT)
+    assert {line.what for line in files.lines if line.state is CheckState.FAIL} == {"manifest", "model.onnx"}
 
 
 def test_other_images_are_found(copy, tmp_path):

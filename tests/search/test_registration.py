@@ -42,17 +42,7 @@ def test_a_fresh_process_loads_it_and_gets_the_models_answers(every_format, regi
     assert registered.problem == ""
     images = np.random.default_rng(0).standard_normal((5, 1, 16, 16), dtype=np.float32)
     np.save(tmp_path / "images.npy", images)
-    arguments = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-c",
-        LOAD,
-        uri,
-        registered.model_uri,
-        tmp_path / "images.npy",
-        tmp_path,
-    ]
+    arguments = ["-W", "ignore", "-c", LOAD, uri, registered.model_uri, tmp_path / "images.npy", tmp_path]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     subprocess.run([sys.executable, *map(str, arguments)], check=True, cwd=tmp_path, env=environment)
     with torch.inference_mode():
@@ -68,9 +58,8 @@ def test_the_registry_says_what_it_is_and_what_it_needs(every_format, registered
     version = client.get_model_version(registered.name, registered.version)
     assert registered.name == "spvit-small"
     assert version.tags["spvit.trial"] == str(every_format[1].trial)
-    assert (
-        client.get_model_version_by_alias(registered.name, f"trial-{every_format[1].trial}").version == version.version
-    )
+    named = client.get_model_version_by_alias(registered.name, f"trial-{every_format[1].trial}")
+    assert named.version == version.version
     assert [line.split("==")[0] for line in registered.requirements] == list(NEEDED)
     mlflow.set_tracking_uri(uri)
     info = mlflow.models.get_model_info(registered.model_uri)
