@@ -18,6 +18,8 @@ from search.check_files import check_files
 from search.check_report import CheckState
 from search.checking import CheckRequest, check_export
 from search.format_certificate import FormatCertificate
+from search.formats import ExportFormat
+from search.stored_certificate import StoredCertificate
 from spvit.errors import CheckpointError
 from trainers.safe_folder import MANIFEST, write_folder
 
