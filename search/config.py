@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from search.latency_config import LatencyConfig
 from search.search_config import SearchConfig
+from search.storage_url import check_storage_url
 from spvit.options import HeadWeighting, SelectorKind
 from spvit.schedule import PackageMode, PruningSchedule, default_blocks
 from trainers.config import (
@@ -33,8 +34,19 @@ class StudyConfig(FrozenConfig):
 
     name: str
     directory: Path = Field(default=Path("runs"), description="Studies, checkpoints, tracking and exports go here.")
-    storage: str | None = Field(default=None, description="Optuna storage URL; SQLite in the study's folder if absent.")
+    storage: str | None = Field(
+        default=None,
+        description="Where the study is kept: `postgresql://USER@HOST/DATABASE`, with its password in PGPASSWORD or "
+        "~/.pgpass; SQLite in the study's folder if absent.",
+    )
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("storage")
+    @classmethod
+    def _storage_without_password(cls, storage: str | None) -> str | None:
+        if storage is not None:
+            check_storage_url(storage)
+        return storage
 
     @field_validator("name")
     @classmethod

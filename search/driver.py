@@ -214,7 +214,8 @@ class SearchDriver:
             return None
         before = self._proposer.rejections.total()
         try:
-            proposal = self._proposer.propose(len(trials))
+            turn = sum(trial.retry_of is None for trial in trials)
+            proposal = self._proposer.propose(len(trials), turn=turn)
         finally:
             if self._proposer.rejections.total() != before:
                 self._store.set_rejections(self._proposer.rejections)

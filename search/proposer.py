@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -43,7 +44,7 @@ class Proposer:
     """Asks Optuna's samplers on a shadow of the study, in memory.
 
     The shadow holds a copy of every trial, and every rejected draw as FAIL, which samplers ignore. What is proposed
-    is a function of the study's seed, the trial's number and the trials before it; the shadow of a resumed study is
+    is a function of the study's seed, the trial's turn and the trials before it; the shadow of a resumed study is
     rebuilt from its records.
     """
 
@@ -95,17 +96,21 @@ class Proposer:
         """The trials as the sampler knows them; what was proposed and has not ended yet is running."""
         return tuple(self._shadow.get_trials(deepcopy=False))
 
-    def propose(self, number: int) -> Proposal | None:
+    def propose(self, number: int, *, turn: int | None = None) -> Proposal | None:
         """What trial `number` should try; None when every configuration within the budget has been tried.
+
+        `turn` is the number that it would have had no trial been repeated, so that an interrupted search proposes what
+        an undisturbed one does; `number` if absent.
 
         Raises:
             NothingFeasibleError: nothing within the budget was found at all.
         """
-        if start := self._next_start(number):
+        turn = number if turn is None else turn
+        if start := self._next_start(number, turn):
             return start
         drawn: Counter[Rejection] = Counter()
         for draw in range(NUM_MODEL_DRAWS + NUM_RANDOM_DRAWS):
-            trial = self._ask(number, draw)
+            trial = self._ask(turn, draw)
             verdict = self._judge(self._widening(self._space.suggest(trial)), trial.params)
             if isinstance(verdict, Proposal):
                 return self._accept(verdict, number, trial)
@@ -164,7 +169,8 @@ class Proposer:
         if not record.params or record.state is TrialState.FAIL or record.origin is Origin.FINISHED:
             return
         try:
-            shadow = self._as_shadow(record)
+            with warnings.catch_warnings(action="ignore"):
+                shadow = self._as_shadow(record)
         except ValueError:  # it is of an earlier generation, whose space was another
             return
         self._shadow.add_trial(shadow)
@@ -182,14 +188,14 @@ class Proposer:
         else:
             self._shadow.tell(shadow_number, state=OptunaState[record.state.name])
 
-    def _next_start(self, number: int) -> Proposal | None:
+    def _next_start(self, number: int, turn: int) -> Proposal | None:
         """The next trial to begin with before the sampler is asked, among those that were not tried yet."""
         if self._starts is None:
             self._starts = self._find_starts()
         while self._starts:
             start = self._starts.pop(0)
             self._shadow.enqueue_trial(dict(start.params))
-            trial = self._ask(number, draw=0)
+            trial = self._ask(turn, draw=0)
             config = self._space.suggest(trial)
             verdict = self._judge(config if start.is_exact else self._widening(config), trial.params)
             if isinstance(verdict, Proposal):
@@ -239,12 +245,12 @@ class Proposer:
         self._shadow_numbers[number] = trial.number
         return proposal
 
-    def _ask(self, number: int, draw: int) -> optuna.Trial:
+    def _ask(self, turn: int, draw: int) -> optuna.Trial:
         name = self._config.sampler
         num_model_draws = NUM_INFORMED_DRAWS if name is SamplerName.KNOWN_LATENCY else NUM_MODEL_DRAWS
         self._shadow.sampler = self._make_sampler(
             name if draw < num_model_draws else SamplerName.RANDOM,
-            seed=draw_seed(self._seed, number, draw),
+            seed=draw_seed(self._seed, turn, draw),
             num_startup_trials=self._config.num_startup_trials,
             knowledge=self._knowledge,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from search.driver_holder import Holder
 from search.usage import Usage
 from spvit.options import TokenForm
 
@@ -97,6 +98,11 @@ class Generation:
     changes: Mapping[str, tuple[str, str]]
     continued: tuple[int, ...] = ()
 
+    def __str__(self) -> str:
+        changes = ", ".join(f"{key}: {old} -> {new}" for key, (old, new) in self.changes.items())
+        prolonged = f"; trials {', '.join(map(str, self.continued))} are trained on" if self.continued else ""
+        return f"from trial {self.from_trial} on (generation {self.number}): {changes}{prolonged}"
+
     @property
     def epochs(self) -> int | None:
         """The epochs that trials are trained for from now on; None where that is as it was."""
@@ -159,6 +165,8 @@ class StudyRecord:
     `max_latency_ms` is the cap that every trial keeps, `smaller_budgets_ms` (ascending) are reported beside it. `usage`
     is the time of all sessions, `end` why the last one ended; None while one is running, or where it was killed.
     `generations` are those after the first; `most_trials` is the largest `num_trials` that was ever asked for.
+    `driver` took the study and has not left in order; `driver_beat_at` is when it last showed that it is alive, by its
+    own host's clock.
     """
 
     name: str
@@ -180,6 +188,8 @@ class StudyRecord:
     end: SearchEnd | None = None
     generations: tuple[Generation, ...] = ()
     most_trials: int = 0
+    driver: Holder | None = None
+    driver_beat_at: float | None = None
 
     @property
     def generation(self) -> int:

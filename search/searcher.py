@@ -6,11 +6,14 @@ from typing import Any
 
 from ray.tune.search.searcher import Searcher
 
+from search.attempts import claim_folder
 from search.continuation_files import seed_trial_folder
 from search.driver import Idle, SearchDriver
 from search.ray_border import OfTheDriver, TrialTask
+from search.records import TrialRecord
 from search.signals import end_tune
 from search.study_files import trial_directory
+from spvit.errors import SpvitError
 from trainers.config import TrialConfig
 
 
@@ -31,7 +34,8 @@ class DriverSearcher(OfTheDriver, Searcher):  # type: ignore[misc]  # Ray has no
             if self._driver.is_stopping:
                 end_tune()  # else it would wait for the running trials' next reports, and epochs can take hours
             return Searcher.FINISHED
-        seed_trial_folder(self._driver.directory, trial)
+        if not self._is_prepared(trial):
+            return Searcher.FINISHED
         self._numbers[trial_id] = trial.number
         task = TrialTask(
             number=trial.number,
@@ -40,6 +44,16 @@ class DriverSearcher(OfTheDriver, Searcher):  # type: ignore[misc]  # Ray has no
             num_known_epochs=trial.num_epochs,
         )
         return task.to_ray()
+
+    def _is_prepared(self, trial: TrialRecord) -> bool:
+        """Makes the trial's folder ready; a search whose folder cannot be written ends, in words for its user."""
+        try:
+            seed_trial_folder(self._driver.directory, trial)
+            claim_folder(trial_directory(self._driver.directory, trial), trial.number)
+        except SpvitError as error:
+            self._driver.error = self._driver.error or error
+            return False
+        return True
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Called when a trial ended, after the scheduler saw its last report or its error. Others are not ours."""

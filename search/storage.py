@@ -17,6 +17,7 @@ from search.study_storage import MemoryStorage, StudyStorage, WriteAhead
 from spvit.errors import StorageError
 
 BUSY_TIMEOUT_S = 60
+CONNECT_TIMEOUT_S = 20
 
 
 def create_or_load(name: str, url: str) -> tuple[optuna.Study, StudyStorage]:
@@ -65,8 +66,8 @@ def storage_errors(directory: Path) -> Iterator[None]:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
         raise StorageError(
-            f"the study in {directory} cannot be read or written: {_cause(error)}. What finished before is kept: free "
-            f"space, make the folder writable or restore study.db, then `spvit-search resume {directory.name}`"
+            f"the study in {directory} cannot be read or written: {_cause(error)}. What finished before is kept: "
+            f"{_remedy(error)}, then `spvit-search resume {directory.name}`"
         ) from error
 
 
@@ -83,6 +84,16 @@ def reading(directory: Path) -> Iterator[None]:
         ) from error
 
 
+def _remedy(error: BaseException) -> str:
+    """A server's errors are psycopg's, at the root of those of SQLAlchemy and Optuna."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if type(inner).__module__.startswith("psycopg"):
+            return "check that the server can be reached, and the password (PGPASSWORD or ~/.pgpass)"
+        inner = getattr(inner, "orig", None) or inner.__cause__
+    return "free space, make the folder writable or restore study.db"
+
+
 def _cause(error: BaseException) -> str:
     inner = error
     while inner.__cause__ is not None:
@@ -91,8 +102,34 @@ def _cause(error: BaseException) -> str:
 
 
 def _open(url: str, *, may_create: bool) -> StudyStorage:
-    options = {"connect_args": _sqlite_options(url, may_create=may_create)} if url.startswith("sqlite") else {}
-    return StudyStorage(url, engine_kwargs=options, skip_table_creation=not may_create)
+    options = _engine_options(url, may_create=may_create)
+    try:
+        return StudyStorage(_with_driver(url), engine_kwargs=options, skip_table_creation=not may_create)
+    except ImportError as error:
+        raise StorageError(
+            f"a study at {shown_url(url)} needs a driver for that database, which is not installed: "
+            f"pip install 'spvit-search[postgresql]'"
+        ) from error
+
+
+def shown_url(url: str) -> str:
+    """A storage's URL for people: a password, should it hold one, is left out."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def _with_driver(url: str) -> str:
+    """The URL with the driver of our own extra where it names none."""
+    parsed = make_url(url)
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return parsed.render_as_string(hide_password=False)
+
+
+def _engine_options(url: str, *, may_create: bool) -> dict[str, Any]:
+    if url.startswith("sqlite"):
+        return {"connect_args": _sqlite_options(url, may_create=may_create)}
+    # A connection that a restarted server or a router dropped is opened anew, not found broken by a write.
+    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_TIMEOUT_S}}
 
 
 def _sqlite_options(url: str, *, may_create: bool) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from search.driver_holder import Holder
 from search.proposal import Proposal
 from search.records import (
     EndCause,
@@ -128,7 +129,14 @@ def study_record(name: str, directory: str, attrs: Mapping[str, Any], trials: tu
         end=_search_end(attrs.get(END)),
         generations=generations(attrs),
         most_trials=attrs.get(MOST_TRIALS, 0),
+        driver=_driver(attrs.get(DRIVER)),
+        driver_beat_at=attrs.get(DRIVER_BEAT, {}).get("at"),
     )
+
+
+def _driver(values: Mapping[str, Any] | None) -> Holder | None:
+    holder = None if values is None else Holder.from_dict(values)
+    return None if holder is None or holder.is_released else holder
 
 
 def generation_attrs(generation: Generation) -> dict[str, Any]:

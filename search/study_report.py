@@ -88,6 +88,7 @@ def study_note(study: StudyRecord) -> str:
         "",
         *_count_lines(summary),
         *_knee_lines(study),
+        *(f"* changed {generation}" for generation in study.generations),
         "",
         *_front_table(study),
     ]

@@ -7,6 +7,7 @@ from typing import Any
 
 from ray.tune import Trainable
 
+from search.attempts import check_claim
 from search.driver import Failure, ReportKey
 from search.ray_border import TrialTask
 from search.trial_factory import Trainee, TrialFactory, fine_tune_trial
@@ -57,6 +58,7 @@ class SearchTrainable(Trainable):  # type: ignore[misc]  # Ray has no types
         if self._num_reported < self._trainee.epoch:  # finished by an attempt that died before it could say so
             metrics = self._trainee.history[self._num_reported]
         else:
+            check_claim(self._task.directory, self._task.number)
             metrics = self._trainee.run_epoch()
         self._num_reported = metrics.epoch
         return metrics.to_dict()

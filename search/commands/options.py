@@ -11,11 +11,13 @@ import click
 
 from search.config import STUDY_NAME, ExperimentConfig
 from search.formats import ALL_FORMATS, ExportFormat
+from search.storage_url import check_storage_url
 from search.study_files import STUDY_FILE
 from spvit.errors import UsageError
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 MAX_NAMES_SHOWN = 8
+STORAGE_KEY = "spvit.storage"
 
 ALWAYS = ("0 ok", "1 a defect (the log file is named)")
 EXIT_CODES = {
@@ -69,7 +71,14 @@ def set_option(function: Decorated) -> Decorated:
 
 
 def study_argument(function: Decorated) -> Decorated:
-    """STUDY, a name under --runs-dir."""
+    """STUDY, a name under --runs-dir, or in the database that `--storage` names."""
+    function = click.option(
+        "--storage",
+        metavar="URL",
+        expose_value=False,
+        callback=_kept_storage,
+        help="Database that holds the study, where its folder is on another host: postgresql://USER@HOST/DATABASE.",
+    )(function)
     return click.argument("study", callback=_checked_name)(function)
 
 
@@ -167,10 +176,15 @@ def existing_study(runs_dir: Path, name: str) -> Path:
 
     Raises:
         UsageError: there is none of this name; names those that there are.
+        StorageError: it is in a database (`--storage`) that cannot be read.
     """
     folder = (runs_dir / name).absolute()
     if (folder / STUDY_FILE).is_file():
         return folder
+    if url := _given_storage():
+        from search.attaching import attach_study
+
+        return attach_study(folder, url)
     names = study_names(runs_dir)
     known = f"studies there: {', '.join(names[:MAX_NAMES_SHOWN])}" if names else "there is no study there yet"
     raise UsageError(f"no study {name!r} in {runs_dir}: {known}. Another folder: --runs-dir")
@@ -181,6 +195,22 @@ def study_names(runs_dir: Path) -> list[str]:
     if not runs_dir.is_dir():
         return []
     return sorted(folder.name for folder in runs_dir.iterdir() if (folder / STUDY_FILE).is_file())
+
+
+def _kept_storage(context: click.Context, _parameter: click.Parameter, url: str | None) -> None:
+    """Kept beside the parameters, as only `existing_study` needs it."""
+    if url is None:
+        return
+    try:
+        check_storage_url(url)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    context.meta[STORAGE_KEY] = url
+
+
+def _given_storage() -> str | None:
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.meta.get(STORAGE_KEY)
 
 
 def _checked_name(_context: click.Context, _parameter: click.Parameter, name: str | None) -> str | None:

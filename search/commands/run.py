@@ -14,6 +14,7 @@ from search.commands.options import (
     experiment_runs_dir_option,
     format_option,
     json_option,
+    opening_options,
     read_experiment,
     set_option,
     study_folder,
@@ -21,7 +22,7 @@ from search.commands.options import (
 from search.commands.output import emit
 from search.commands.pricing import priced_by
 from search.commands.progress import progress_bar
-from search.commands.searching import SEARCH_CODES
+from search.commands.searching import SEARCH_CODES, say_what_happens
 
 
 @click.command("run", epilog=epilog("spvit-search run experiments/demo.toml", "config", *SEARCH_CODES))
@@ -29,6 +30,7 @@ from search.commands.searching import SEARCH_CODES
 @set_option
 @address_option
 @format_option
+@opening_options
 @experiment_runs_dir_option
 @json_option
 def command(
@@ -39,6 +41,8 @@ def command(
     *,
     formats: tuple[str, ...],
     no_register: bool,
+    accept_change: bool,
+    takeover: bool,
     as_json: bool,
 ) -> None:
     """Go the whole way: measure the latency table, search, export the best model within the budget, report.
@@ -50,12 +54,15 @@ def command(
     from search.inputs import check_search_inputs
     from search.report import final_report
     from search.searching import run_search
+    from search.study_opening import OpeningTerms
 
     config = read_experiment(experiment, overrides, runs_dir)
     folder = study_folder(config)
+    say_what_happens(config)
     check_search_inputs(config)
     table = priced_by(config, folder, may_measure=True)
-    study = run_search(config, table, address=address)
+    terms = OpeningTerms(accept_change=accept_change, takeover=takeover)
+    study = run_search(config, table, address=address, terms=terms)
     with progress_bar("exporting") as progress:
         exported = export_trial(
             study,

@@ -10,6 +10,7 @@ from search.commands.options import epilog, existing_study, json_option, runs_di
 from search.commands.output import emit
 from search.pareto import ParetoPoint
 from search.progress_state import duration
+from search.records import StudyRecord
 from search.summary import StudySummary
 from search.usage import Usage
 
@@ -25,18 +26,30 @@ def command(study: str, runs_dir: Path, *, as_json: bool) -> None:
 
     Works while the study is running, from another terminal.
     """
-    from search.lock import is_locked
+    from search.driver_seen import is_running
     from search.study import read_study
     from search.summary import summarise
 
     folder = existing_study(runs_dir, study)
-    summary = summarise(read_study(folder))
-    is_running = is_locked(folder)
+    record = read_study(folder)
+    summary, running = summarise(record), is_running(record, folder)
+    who = {"driver": record.driver if running else None, "generations": record.generations}
     emit(
-        summary.to_dict() | {"directory": folder, "is_running": is_running},
-        lambda: summary_text(summary, is_running=is_running),
+        summary.to_dict() | {"directory": folder, "is_running": running} | who,
+        lambda: "\n".join([summary_text(summary, is_running=running), *_further(record, is_running=running)]),
         as_json=as_json,
     )
+
+
+def _further(study: StudyRecord, *, is_running: bool) -> list[str]:
+    """Who drives the study, and what changed while it was searched."""
+    driver = [f"driver    {study.driver}"] if is_running and study.driver is not None else []
+    return [*driver, *generation_lines(study)]
+
+
+def generation_lines(study: StudyRecord) -> list[str]:
+    """A line for each generation after the first: from which trial on, and what changed."""
+    return [f"changed   {generation}" for generation in study.generations]
 
 
 def summary_text(summary: StudySummary, *, is_running: bool) -> str:

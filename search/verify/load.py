@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from search.lock import is_locked
+from search.driver_seen import is_running
 from search.spool import Spool
 from search.study import read_study
 from search.tracking import SPOOL_FILE
@@ -32,7 +32,7 @@ def load_facts(folder: Path) -> Facts:
     runs, note = load_runs(study, folder)
     return Facts(
         study=study,
-        is_running=is_locked(folder),
+        is_running=is_running(study, folder),
         checkpoints=load_checkpoints(folder),
         trial_folders=load_trial_folders(folder),
         exports=load_exports(folder),

@@ -1,6 +1,6 @@
 """A search with real Ray on tabulated trials, to be run as a process of its own.
 
-Arguments: DIRECTORY NUM_TRIALS EPOCH_SECONDS, and keys of `[search]` as JSON.
+Arguments: DIRECTORY NUM_TRIALS EPOCH_SECONDS, keys of `[search]` as JSON, and `takeover`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 import tabulated
 
 from search.launcher import Device, search
+from search.study_opening import OpeningTerms
 from trainers.config import TrialConfig
 from trainers.metrics import EpochMetrics, Evaluation
 
@@ -67,7 +68,8 @@ def main() -> None:
     study.mkdir(parents=True, exist_ok=True)
     (study / "epoch_seconds").write_text(seconds)
     device = Device(geometry=tabulated.GEOMETRY, price=tabulated.price, table_sha256="a" * 64)
-    search(config, device, trial_factory=TabulatedTrial)
+    terms = OpeningTerms(takeover="takeover" in sys.argv)
+    search(config, device, trial_factory=TabulatedTrial, terms=terms)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Real Ray, a real study, tabulated trials: what must survive whatever is killed."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,14 +12,16 @@ import pytest
 
 from search.records import Origin, TrialState
 from search.study import read_study
+from search.verify import Expected, verify_study
 from spvit.errors import SpvitError
 
 pytestmark = pytest.mark.integration
 SCRIPT = Path(__file__).parent / "tabulated_search.py"
 
 
-def _start(directory, *, num_trials, epoch_seconds):
+def _start(directory, *, num_trials, epoch_seconds, takeover=False):
     arguments = [sys.executable, str(SCRIPT), str(directory), str(num_trials), str(epoch_seconds)]
+    arguments += ["{}", "takeover"] if takeover else []
     paths = [str(SCRIPT.parent), str(SCRIPT.parents[1] / "search"), str(SCRIPT.parents[2])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -65,6 +68,7 @@ def test_a_killed_driver_loses_and_repeats_no_finished_trial(tmp_path):
     _check_whole(after, num_trials=5)
     kept = {t.number: t for t in before.trials if t.state.is_finished}
     assert {number: after.trials[number] for number in kept} == kept
+    assert verify_study(tmp_path / "toy", Expected(before=before)).violations == ()
     for trial in after.finished:
         assert sorted(set(_epochs_worked(tmp_path, trial))) == [1, 2, 3, 4]
         assert len(_epochs_worked(tmp_path, trial)) <= 5  # an epoch that was under way may have been done twice
@@ -81,3 +85,24 @@ def test_a_stopped_driver_says_how_to_go_on_and_leaves_nothing_running(tmp_path,
     assert "spvit-search resume toy" in output
     assert len(output.splitlines()) == 1
     assert not [t for t in read_study(tmp_path / "toy").trials if not t.state.is_finished]
+
+
+def test_a_paused_driver_that_was_taken_over_is_shut_out(tmp_path):
+    paused = _start(tmp_path, num_trials=50, epoch_seconds=0.3)
+    _wait_for(tmp_path, lambda s: any(t.curve for t in s.trials))
+    paused.send_signal(signal.SIGSTOP)
+    try:
+        refused = _start(tmp_path, num_trials=3, epoch_seconds=0.0)
+        output, _ = refused.communicate(timeout=60)
+        assert (refused.returncode, f"process {paused.pid} on" in output) == (6, True), output
+        second = _start(tmp_path, num_trials=3, epoch_seconds=0.0, takeover=True)
+        output, _ = second.communicate(timeout=120)
+        assert (second.returncode, output) == (0, "")
+        found = read_study(tmp_path / "toy")
+    finally:
+        paused.send_signal(signal.SIGCONT)
+    output, _ = paused.communicate(timeout=60)
+    assert paused.returncode == 6, output
+    assert re.fullmatch(r"StudyLockedError: study 'toy': it was taken over by process \d+ on .*\n", output)
+    assert read_study(tmp_path / "toy") == found
+    assert verify_study(tmp_path / "toy").violations == ()

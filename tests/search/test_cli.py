@@ -12,14 +12,17 @@ from spvit.errors import ExitCode
 DEMO = str(Path(__file__).parents[2] / "experiments" / "demo.toml")
 HEAVY = ("torch", "ray", "mlflow", "optuna", "pandas", "timm", "matplotlib")
 EXPERIMENT_OPTIONS = {"--set", "--runs-dir", "--json"}
-STUDY_OPTIONS = {"--runs-dir", "--json"}
+STUDY_OPTIONS = {"--runs-dir", "--json", "--storage"}
+OPENING_OPTIONS = {"--accept-change", "--takeover"}
 SURFACE = {
-    "run": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address"},
+    "run": EXPERIMENT_OPTIONS | OPENING_OPTIONS | {"EXPERIMENT", "--address"},
     "profile": EXPERIMENT_OPTIONS | {"EXPERIMENT"},
     "table": set(),
     "plan": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address", "--profile", "--no-profile", "--curves"},
-    "launch": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--address", "--profile", "--no-profile"},
-    "resume": STUDY_OPTIONS | {"STUDY", "--address"},
+    "launch": EXPERIMENT_OPTIONS | OPENING_OPTIONS | {"EXPERIMENT", "--address", "--profile", "--no-profile"},
+    "resume": STUDY_OPTIONS | OPENING_OPTIONS | {"STUDY", "--address"},
+    "extend": STUDY_OPTIONS | OPENING_OPTIONS | {"STUDY", "--address", "--trials", "--epochs"},
+    "verify": STUDY_OPTIONS | {"STUDY", "--same-front-as"},
     "status": STUDY_OPTIONS | {"STUDY"},
     "pareto": STUDY_OPTIONS | {"STUDY", "--max-latency-ms"},
     "report": STUDY_OPTIONS | {"STUDY", "--output"},

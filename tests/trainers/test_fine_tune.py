@@ -1,5 +1,6 @@
 """Whole trials on a tiny model: what was interrupted ends as if it had not been, and what diverges says so."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,35 @@ def make_config(data_path: Path, *, schedule: PruningSchedule = SCHEDULE, **trai
 def same_weights(one: FineTuner, other: FineTuner) -> bool:
     pairs = zip(one.model.state_dict().values(), other.model.state_dict().values(), strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9}])
+def test_a_longer_training_goes_on_from_the_checkpoint_of_a_shorter_one(
+    data_path: Path, tmp_path: Path, changes: dict[str, Any]
+):
+    shorter = FineTuner(make_config(data_path, epochs=2, **changes), tmp_path / "shorter")
+    shorter.fit()
+    shutil.copytree(tmp_path / "shorter" / "checkpoint-000002", tmp_path / "longer" / "checkpoint-000002")
+    config = make_config(data_path, epochs=4, continues_epochs=2, **changes)
+    longer = FineTuner(config, tmp_path / "longer")
+    assert (longer.epoch, longer.history) == (2, shorter.history)
+    assert same_weights(longer, shorter)
+    longer.fit(lambda metrics: metrics.epoch < 3)
+    again = FineTuner(config, tmp_path / "longer")
+    assert again.epoch == 3  # from its own checkpoint now
+    assert again.fit()[-1].lr < longer.history[2].lr
+    assert latest_checkpoint(tmp_path / "shorter").step == 2
+
+
+@pytest.mark.parametrize("other", [{}, {"continues_epochs": 3}, {"continues_epochs": 2, "lr": 1e-3}])
+def test_a_training_goes_on_from_no_other_checkpoint(data_path: Path, tmp_path: Path, other: dict[str, Any]):
+    FineTuner(make_config(data_path, epochs=2), tmp_path).fit()
+    assert FineTuner(make_config(data_path, epochs=4, **other), tmp_path).epoch == 0
+
+
+def test_a_training_that_goes_on_with_one_as_long_is_refused(data_path: Path):
+    with pytest.raises(ValueError, match=r"continues_epochs \(3\) must be less than epochs \(3\)"):
+        make_config(data_path, continues_epochs=3)
 
 
 @pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9}, {"micro_batch_size": 3, "temperature_end": 0.5}])
