@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,12 @@ def write_formats(model: Network, preprocessing: Preprocessing, folder: Path, fo
             (folder / format_.file).write_bytes(onnx_bytes(model, shape))
         elif format_ is ExportFormat.TORCH_EXPORT:
             write_program(model, shape, folder / format_.file)
+
+
+def available_formats() -> tuple[ExportFormat, ...]:
+    """What can be written here: ONNX needs packages that are an extra."""
+    has_onnx = all(find_spec(package) for package in ("onnx", "onnxruntime", "onnxscript"))
+    return tuple(format_ for format_ in ALL_FORMATS if has_onnx or format_ is not ExportFormat.ONNX)
 
 
 def check_formats(formats: Iterable[ExportFormat]) -> None:

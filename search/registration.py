@@ -72,7 +72,9 @@ def register_export(study: StudyRecord, report: ExportReport, *, uri: str | None
     """
     folder = Path(report.directory)
     if not (folder / ExportFormat.ONNX.file).is_file():
-        return Registration(problem=f"the registry takes the ONNX file, and {folder} has none (--format onnx)")
+        return Registration(
+            problem=f"the registry takes the ONNX file, and {folder} has none (--format onnx; extra `onnxruntime`)"
+        )
     try:
         writer = open_writer(Path(study.directory), uri=uri)
         return _register(writer, study, report, uri or _uri_of(study))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from search.config import STUDY_NAME, ExperimentConfig
-from search.formats import ALL_FORMATS, ExportFormat
+from search.formats import ExportFormat, available_formats
 from search.storage_url import check_storage_url
 from search.study_files import STUDY_FILE
 from spvit.errors import UsageError
@@ -129,14 +129,14 @@ def format_option(function: Decorated) -> Decorated:
         "formats",
         type=click.Choice([format_.value for format_ in ExportFormat]),
         multiple=True,
-        help="What to write; repeatable. Weights always are.  [all]",
+        help="What to write; repeatable. Weights always are.  [all whose packages are installed]",
     )
     return formats(register(function))
 
 
 def chosen_formats(names: tuple[str, ...]) -> tuple[ExportFormat, ...]:
-    """The formats that `--format` named, or all."""
-    return tuple(ExportFormat(name) for name in names) or ALL_FORMATS
+    """The formats that `--format` named, or all that can be written here."""
+    return tuple(ExportFormat(name) for name in names) or available_formats()
 
 
 def address_option(function: Decorated) -> Decorated:

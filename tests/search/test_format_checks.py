@@ -1,5 +1,6 @@
 """What a promise of one file comes to, from what was measured alone."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,8 @@ from latency_tables.elapsed import ElapsedTime
 from search.check_report import CheckReport, CheckState
 from search.format_certificate import FormatCertificate, FormatTiming
 from search.format_checks import budget_line, format_lines
-from search.formats import ExportFormat
+from search.formats import ALL_FORMATS, ExportFormat, available_formats, check_formats
+from spvit.errors import ConfigError
 
 
 def elapsed(p50_ms, spread=0.02):
@@ -97,3 +99,12 @@ def test_one_failed_line_fails_the_report_and_notes_do_not():
     passed = CheckReport(directory="model", lines=tuple(format_lines(certificate(), certificate(), is_here=False)))
     assert passed.is_passed
     assert passed.to_dict()["is_passed"]
+
+
+def test_without_its_packages_onnx_is_left_out_unless_it_was_asked_for(monkeypatch):
+    assert available_formats() == ALL_FORMATS
+    monkeypatch.setattr("search.formats.find_spec", lambda package: None if package == "onnxscript" else package)
+    assert available_formats() == (ExportFormat.SAFETENSORS, ExportFormat.TORCH_EXPORT)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ConfigError, match=r"onnxscript, which is not installed.*--format torch_export"):
+        check_formats([ExportFormat.ONNX])

@@ -84,7 +84,7 @@ def test_it_is_a_run_of_its_own_beside_the_trials(every_format, registered, uri)
 def test_without_onnx_or_without_mlflow_the_export_stands_and_the_reason_is_told(every_format, tmp_path):
     study, report = every_format
     missing = register_export(study, replace(report, directory=str(tmp_path)))
-    assert "has none (--format onnx)" in missing.to_text()
+    assert "has none (--format onnx" in missing.to_text()
     unreachable = register_export(study, report, uri="sqlite:////proc/nowhere/mlflow.db")
     assert not unreachable.is_registered
     assert "MLflow cannot be written" in unreachable.problem
