@@ -39,7 +39,7 @@ class OnnxEngine(Engine):
 
     def model(self, model: nn.Module, example: Tensor) -> Model:
         """See `Engine.model`; exports now."""
-        session = self._session(_exported(model, (example,)))
+        session = onnx_session(_exported(model, (example,)), num_threads=self._num_threads)
         name = session.get_inputs()[0].name
         return lambda images: session.run(None, {name: images.numpy()})
 
@@ -51,18 +51,20 @@ class OnnxEngine(Engine):
 
     def _new(self, modules: Sequence[nn.Module], inputs: Inputs, *, free_axis: bool = False) -> list[Any]:
         exported = _exported(modules[0], inputs, free_axis=free_axis)
-        return [self._session(exported) for _ in modules]
+        return [onnx_session(exported, num_threads=self._num_threads) for _ in modules]
 
-    def _session(self, exported: bytes) -> Any:
-        import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = self._num_threads, 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 3
-        # Threads that spin between two calls would take the cores from what is timed next.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        return onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
+def onnx_session(exported: bytes, *, num_threads: int) -> Any:
+    """An ONNX file as a session of onnxruntime's CPU provider."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = num_threads, 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    # Threads that spin between two calls would take the cores from what is timed next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
 
 
 def check_onnxruntime() -> None:

@@ -39,4 +39,9 @@ def _run_all(model: Callable[[T], object], batches: Sequence[T]) -> None:
 
 
 def _per_batch(comparison: Comparison, num_batches: int) -> Comparison:
-    return replace(comparison, p50_ms=comparison.p50_ms / num_batches, p95_ms=comparison.p95_ms / num_batches)
+    return replace(
+        comparison,
+        p50_ms=comparison.p50_ms / num_batches,
+        p95_ms=comparison.p95_ms / num_batches,
+        elapsed=comparison.elapsed.divided(num_batches),
+    )

@@ -1,4 +1,4 @@
-"""The files of an export that say what the model is: weights, description, and an experiment that runs again."""
+"""The files of an export that say what the model is: weights, description, labels, an experiment that runs again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from search.study_report import experiment_toml
 from search.trial_model import load_trial_model, trial_config
 from trainers.config import DataConfig
 from trainers.data import Loading, Split, open_split
-from trainers.preprocessing import preprocessing_of
+from trainers.preprocessing import Preprocessing, preprocessing_of
+
+EXPERIMENT, LABELS = "config.toml", "labels.txt"
 
 
 def write_model(study: StudyRecord, trial: TrialRecord, staging: Path) -> None:
@@ -22,6 +24,8 @@ def write_model(study: StudyRecord, trial: TrialRecord, staging: Path) -> None:
 
     config = trial_config(trial)
     model = load_trial_model(study, trial)
+    preprocessing = preprocessing_of(model.backbone)
+    labels = _class_names(config.data, preprocessing)
     save_exported(
         staging,
         model,
@@ -31,13 +35,16 @@ def write_model(study: StudyRecord, trial: TrialRecord, staging: Path) -> None:
         head_weighting=config.pruning.head_weighting,
         package=config.pruning.package,
         extra={
-            "input": _input_of(model.backbone),
-            "class_names": _class_names(config.data, model.backbone),
+            "input": {key: value for key, value in asdict(preprocessing).items() if key != "num_classes"},
+            "pretrained_cfg": _for_timm(preprocessing),
+            "class_names": labels,
+            "label_names": labels,
             "study": study.name,
             "trial": trial.number,
         },
     )
-    path = staging / "config.toml"
+    (staging / LABELS).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+    path = staging / EXPERIMENT
     path.write_text(experiment_toml(fixed_experiment(study, trial).model_dump(mode="json")), encoding="utf-8")
     load_experiment(path)
 
@@ -57,17 +64,24 @@ def fixed_experiment(study: StudyRecord, trial: TrialRecord) -> ExperimentConfig
             "package": str(config.pruning.package),
         },
         "losses": config.losses.model_dump(mode="json"),
-        "training": config.training.model_dump(mode="json"),
+        # Run again it begins anew: the checkpoint of a shorter training that this trial went on from is not with it.
+        "training": config.training.model_copy(update={"continues_epochs": None}).model_dump(mode="json"),
     }
     return validate(values, source=f"trial {trial.number} of study {study.name}")
 
 
-def _input_of(backbone: Any) -> dict[str, Any]:
-    wanted = asdict(preprocessing_of(backbone))
-    return {key: value for key, value in wanted.items() if key != "num_classes"}
+def _for_timm(preprocessing: Preprocessing) -> dict[str, Any]:
+    """The same in the words of `timm.data.resolve_data_config`."""
+    return {
+        "input_size": [preprocessing.num_channels, preprocessing.height, preprocessing.width],
+        "fixed_input_size": True,
+        "mean": list(preprocessing.mean),
+        "std": list(preprocessing.std),
+        "crop_pct": preprocessing.crop_pct,
+        "interpolation": preprocessing.interpolation,
+        "custom_load": False,
+    }
 
 
-def _class_names(data: DataConfig, backbone: Any) -> list[str]:
-    return list(
-        open_split(data, Split.VAL, preprocessing_of(backbone), Loading(batch_size=1, training=False)).class_names
-    )
+def _class_names(data: DataConfig, preprocessing: Preprocessing) -> list[str]:
+    return list(open_split(data, Split.VAL, preprocessing, Loading(batch_size=1, training=False)).class_names)

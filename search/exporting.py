@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from latency_tables.table import LatencyTable
 from search.config import STUDY_NAME
 from search.export import export
 from search.export_report import ExportReport
+from search.formats import ALL_FORMATS, ExportFormat
 from search.records import StudyRecord
 from search.selection import choose_trial
 from search.table_files import table_file
 from spvit.errors import UsageError
+
+if TYPE_CHECKING:
+    from search.registration import Registration
 
 Progress = Callable[[float, str], None]
 
@@ -25,6 +30,7 @@ def export_trial(
     max_latency_ms: float | None = None,
     output: Path | None = None,
     force: bool = False,
+    formats: Iterable[ExportFormat] = ALL_FORMATS,
     progress: Progress,
 ) -> ExportReport:
     """Exports the trial of this number, or the best within a latency (the study's budget where none is given).
@@ -46,8 +52,18 @@ def export_trial(
         table=LatencyTable.load(_table_path(study, folder)),
         max_latency_ms=max_latency_ms,
         force=force,
+        formats=formats,
         progress=progress,
     )
+
+
+def register(study: StudyRecord, report: ExportReport) -> Registration | None:
+    """Registers an export where the study is tracked; None where it is not tracked at all."""
+    from search.experiment import validate
+    from search.registration import register_export
+
+    tracking = validate(dict(study.experiment), source=f"study {study.name}").tracking
+    return register_export(study, report, uri=tracking.uri) if tracking.enabled else None
 
 
 def _table_path(study: StudyRecord, folder: Path) -> Path:

@@ -108,8 +108,12 @@ def search(
     terms: OpeningTerms = USUAL_TERMS,
     trial_factory: TrialFactory = fine_tune_trial,
     dense_top1: Callable[[], float | None] = lambda: None,
+    driver_type: Callable[..., SearchDriver] = SearchDriver,
 ) -> StudyRecord:
-    """As `launch`, with any source of latencies and of the dense model's top-1 (percent), and any kind of trial."""
+    """As `launch`, with any source of latencies and of the dense model's top-1 (percent), any kind of trial and driver.
+
+    `driver_type` is called with what `SearchDriver` is made of.
+    """
     target = None if device.table is None else target_from(experiment, device.table)
     space = SearchSpace(experiment, device.geometry, target)
     dense = device.price(PruningSchedule().plan(device.geometry))
@@ -134,7 +138,7 @@ def search(
             seed=experiment.study.seed,
             staircase=None if device.table is None else Staircase.from_table(device.table),
         )
-        driver = SearchDriver(
+        driver = driver_type(
             store=store,
             proposer=proposer,
             pruner=PeerPruner(experiment.search, experiment.training, experiment.study.name),

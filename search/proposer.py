@@ -163,9 +163,10 @@ class Proposer:
         """Tells the sampler of a trial that it did not propose just now: an earlier or a repeated one.
 
         Baselines are left out: they lie off the space, and one trial without parameters would make Optuna's samplers
-        take all parameters for unrelated. Failed trials are left out since samplers ignore them.
+        take all parameters for unrelated. Failed trials are left out since samplers ignore them, and finished ones
+        since they were trained for longer than what is proposed.
         """
-        if not record.params or record.state is TrialState.FAIL:
+        if not record.params or record.state is TrialState.FAIL or record.origin is Origin.FINISHED:
             return
         try:
             with warnings.catch_warnings(action="ignore"):

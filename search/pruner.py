@@ -25,6 +25,8 @@ class Verdict:
 
 
 GOES_ON = Verdict(goes_on=True)
+UNPRUNED = frozenset({Origin.BASELINE, Origin.CONTINUED, Origin.FINISHED})
+"""Trials that somebody chose."""
 
 
 class PeerPruner:
@@ -53,8 +55,11 @@ class PeerPruner:
             peer.intermediate_values = curve
 
     def update(self, record: TrialRecord) -> None:
-        """Notes how a trial stands. A failed trial is nobody's peer; its retry stands for it."""
-        if record.state is TrialState.FAIL:
+        """Notes how a trial stands.
+
+        A failed trial is nobody's peer, as its retry stands for it; nor is one that was trained to full length.
+        """
+        if record.state is TrialState.FAIL or record.origin is Origin.FINISHED:
             self._peers.pop(record.number, None)
             return
         self._graces[record.number] = self._grace_of(record)
@@ -68,7 +73,7 @@ class PeerPruner:
         if record.number not in self._peers:
             self.update(record)
         epoch = record.num_epochs
-        if record.state.is_finished or record.origin in {Origin.BASELINE, Origin.CONTINUED}:
+        if record.state.is_finished or record.origin in UNPRUNED:
             return GOES_ON
         if epoch <= self._graces[record.number] or epoch >= self._epochs:
             return GOES_ON

@@ -35,12 +35,13 @@ class Origin(StrEnum):
     ENQUEUED = "enqueued"  # a starting point of the user's own
     BASELINE = "baseline"  # a fixed schedule to compare with: trained in full, exempt from the budget and the pruner
     RETRY = "retry"  # an interrupted trial, run again from its checkpoint
+    FINISHED = "finished"  # a chosen trial, trained to full length from its checkpoint; samplers do not learn from it
     CONTINUED = "continued"  # a trial of the front, trained for more epochs from its checkpoint
 
     @property
     def is_counted(self) -> bool:
         """Whether such a trial is one of the number that a search is asked for."""
-        return self not in {Origin.BASELINE, Origin.CONTINUED}
+        return self not in {Origin.BASELINE, Origin.CONTINUED, Origin.FINISHED}
 
 
 class Rejection(StrEnum):

@@ -48,6 +48,11 @@ def run_search(
     )
 
 
+def study_listeners(experiment: ExperimentConfig) -> list[StudyListener]:
+    """Everybody who wants to know how trials of an experiment's study go."""
+    return _listeners(experiment, experiment.study.directory / experiment.study.name)
+
+
 def _listeners(experiment: ExperimentConfig, folder: Path) -> list[StudyListener]:
     from search.view import TerminalView
 

@@ -10,7 +10,7 @@ from spvit import torchvision_ops
 
 if TYPE_CHECKING:
     from spvit.adaptive import AdaptiveOutput, AdaptiveViT
-    from spvit.exported import load_exported
+    from spvit.exported import load, load_exported
     from spvit.factory import create_backbone, geometry_of
     from spvit.masked import MaskedViT
     from spvit.model import PrunedOutput, PrunedViT, SelectionOutput, dense_tokens
@@ -50,13 +50,14 @@ __all__ = [
     "create_backbone",
     "dense_tokens",
     "geometry_of",
+    "load",
     "load_exported",
     "prune",
 ]
 
 _HOMES = {
     "adaptive": ("AdaptiveOutput", "AdaptiveViT"),
-    "exported": ("load_exported",),
+    "exported": ("load", "load_exported"),
     "factory": ("create_backbone", "geometry_of"),
     "model": ("PrunedOutput", "PrunedViT", "SelectionOutput", "dense_tokens"),
     "options": ("HeadWeighting", "SelectorKind", "Serving", "TokenForm"),

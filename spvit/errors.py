@@ -19,6 +19,7 @@ class ExitCode(IntEnum):
     TOO_MANY_FAILURES = 10
     NOTHING_FEASIBLE = 11
     VIOLATED = 12
+    BROKEN_PROMISE = 13
     STOPPED = 75
 
 

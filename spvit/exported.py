@@ -1,11 +1,14 @@
-"""A pruned model as a folder: weights, and what is needed to build the network that they belong to."""
+"""A pruned model as a folder: weights, and what is needed to build the network that they belong to.
+
+The folder is one of timm's local hub: `import spvit.timm_hub` and
+`timm.create_model("local-dir:FOLDER", pretrained=True)` read it as well.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from spvit.errors import CheckpointError, ConfigError
-from spvit.factory import create_backbone
 from spvit.options import HeadWeighting, SelectorKind
 from spvit.pruned_model import PrunedModel
-from spvit.pruning import prune
-from spvit.schedule import PackageMode, PruningSchedule, Stage
+from spvit.schedule import PackageMode
+from spvit.timm_hub import ARCHITECTURE, WEIGHTS, build, model_args
 
-WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
-FORMAT = 1
+DESCRIPTION = "config.json"
+FORMAT = 2
 
 
 def save_exported(
@@ -44,7 +46,8 @@ def save_exported(
         selector: how tokens are scored.
         head_weighting: how a multi-head selector weighs its heads.
         package: what becomes of dropped tokens.
-        extra: further JSON values for whoever uses the model (input size, class names).
+        extra: further JSON values for whoever uses the model (input size, class names; `pretrained_cfg` and
+            `label_names` as timm wants them).
 
     Raises:
         OSError: the folder cannot be written.
@@ -54,16 +57,24 @@ def save_exported(
         save_file(tensors, directory / WEIGHTS)
     except SafetensorError as error:  # which wraps what the file system refused
         raise OSError(f"{directory / WEIGHTS} could not be written: {error}") from error
+    built_from = model_args(
+        model, name=name, args=args, selector=selector, head_weighting=head_weighting, package=package
+    )
     description = {
         "format": FORMAT,
-        "backbone": {"name": name, "args": dict(args)},
-        "schedule": [asdict(stage) for stage in model.schedule.stages],
-        "selector": str(selector),
-        "head_weighting": str(head_weighting),
-        "package": str(package),
+        "architecture": ARCHITECTURE,
+        "num_classes": model.backbone.num_classes,
+        "num_features": model.backbone.num_features,
+        "model_args": built_from,
+        "pretrained_cfg": {},
         "weights_sha256": _sha256(directory / WEIGHTS),
     }
     (directory / DESCRIPTION).write_text(json.dumps(description | dict(extra), indent=2), encoding="utf-8")
+
+
+def load(directory: Path | str) -> PrunedModel:
+    """The model in an exported folder: a short name of `load_exported`."""
+    return load_exported(directory)
 
 
 def load_exported(directory: Path | str) -> PrunedModel:
@@ -76,7 +87,7 @@ def load_exported(directory: Path | str) -> PrunedModel:
     description = read_description(folder)
     _check_weights(folder, description)
     try:
-        model = _build(description)
+        model = build(**description["model_args"])
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (KeyError, TypeError, ValueError, RuntimeError, ConfigError, SafetensorError) as error:
         raise CheckpointError(
@@ -114,18 +125,6 @@ def _check_weights(folder: Path, description: Mapping[str, Any]) -> None:
             f"{path}: the weights were damaged or changed, their SHA-256 is not the one in {DESCRIPTION}; "
             f"export the model again"
         )
-
-
-def _build(description: Mapping[str, Any]) -> PrunedModel:
-    backbone = create_backbone(description["backbone"]["name"], args=description["backbone"]["args"])
-    schedule = PruningSchedule(stages=tuple(Stage(**stage) for stage in description["schedule"]))
-    return prune(
-        backbone,
-        schedule,
-        selector=SelectorKind(description["selector"]),
-        head_weighting=HeadWeighting(description["head_weighting"]),
-        package=PackageMode(description["package"]),
-    )
 
 
 def _sha256(path: Path) -> str:

@@ -9,8 +9,10 @@ import click
 from search.commands.options import (
     POSITIVE,
     POSITIVE_SHARE,
+    chosen_formats,
     epilog,
     existing_study,
+    format_option,
     json_option,
     runs_dir_option,
     study_argument,
@@ -31,6 +33,7 @@ EPILOG = epilog(
 @click.option("--max-latency-share", type=POSITIVE_SHARE, help="The same as a share of the dense model's latency.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to write; runs/STUDY/export/trial_N if absent.")
 @click.option("--force", is_flag=True, help="Replace an export that is there.")
+@format_option
 @runs_dir_option
 @json_option
 def command(
@@ -42,18 +45,22 @@ def command(
     output: Path | None,
     runs_dir: Path,
     force: bool,
+    formats: tuple[str, ...],
+    no_register: bool,
     as_json: bool,
 ) -> None:
     """Write the best model within the study's largest budget (or the one asked for) to a folder.
 
-    The model is evaluated again from the written file, and timed here side by side with the dense model. The folder
-    holds weights, all that is needed to build the model, an experiment file of its schedule, and a report.
+    Every written file is evaluated again and timed here side by side with the dense model. The folder holds weights,
+    all that is needed to build the model, the same as ONNX and as a program of torch.export, an experiment file of its
+    schedule, and a certificate, which `spvit-search check` compares with what it measures anew. MLflow's registry gets
+    the model too.
     """
     given = {"--trial": number, "--max-latency-ms": max_latency_ms, "--max-latency-share": max_latency_share}
     chosen = [name for name, value in given.items() if value is not None]
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)} were both given; one of them says which model to export.")
-    from search.exporting import export_trial
+    from search.exporting import export_trial, register
     from search.study import read_study
 
     folder = existing_study(runs_dir, study)
@@ -68,6 +75,12 @@ def command(
             max_latency_ms=max_latency_ms,
             output=output,
             force=force,
+            formats=chosen_formats(formats),
             progress=progress,
         )
-    emit(report.to_dict(), report.to_text, as_json=as_json)
+    registration = None if no_register else register(record, report)
+    emit(
+        report.to_dict() | {"registration": None if registration is None else registration.to_dict()},
+        lambda: "\n".join([report.to_text(), *([] if registration is None else [registration.to_text()])]),
+        as_json=as_json,
+    )

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from search.config import STUDY_NAME, ExperimentConfig
+from search.formats import ExportFormat, available_formats
 from search.ray_token import INSECURE
 from search.storage_url import check_storage_url
 from search.study_files import STUDY_FILE
@@ -34,6 +35,7 @@ EXIT_CODES = {
     "failures": "10 too many trials failed",
     "feasible": "11 nothing meets the budget",
     "violated": "12 an invariant is violated",
+    "broken": "13 the export does not do what its certificate says",
     "stopped": "75 stopped on request, can be resumed",
 }
 
@@ -124,6 +126,26 @@ def json_option(function: Decorated) -> Decorated:
 def csv_option(function: Decorated) -> Decorated:
     """`--csv`."""
     return click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values on stdout.")(function)
+
+
+def format_option(function: Decorated) -> Decorated:
+    """`--format`, any number of times, and `--no-register`."""
+    register = click.option(
+        "--no-register", is_flag=True, help="Do not put the model into MLflow's registry, which takes its ONNX file."
+    )
+    formats = click.option(
+        "--format",
+        "formats",
+        type=click.Choice([format_.value for format_ in ExportFormat]),
+        multiple=True,
+        help="What to write; repeatable. Weights always are.  [all whose packages are installed]",
+    )
+    return formats(register(function))
+
+
+def chosen_formats(names: tuple[str, ...]) -> tuple[ExportFormat, ...]:
+    """The formats that `--format` named, or all that can be written here."""
+    return tuple(ExportFormat(name) for name in names) or available_formats()
 
 
 def address_option(function: Decorated) -> Decorated:

@@ -8,9 +8,11 @@ import click
 
 from search.commands.options import (
     address_option,
+    chosen_formats,
     epilog,
     experiment_argument,
     experiment_runs_dir_option,
+    format_option,
     opening_options,
     read_experiment,
     set_option,
@@ -25,6 +27,7 @@ from search.commands.searching import SEARCH_CODES, emit_result, event_listeners
 @experiment_argument
 @set_option
 @address_option
+@format_option
 @opening_options
 @experiment_runs_dir_option
 @events_option
@@ -34,6 +37,8 @@ def command(
     address: str | None,
     runs_dir: Path | None,
     *,
+    formats: tuple[str, ...],
+    no_register: bool,
     accept_change: bool,
     takeover: bool,
     as_json: bool,
@@ -43,7 +48,7 @@ def command(
     What was done before is not done again: called a second time it goes on where it stopped. The same steps one by
     one: profile, launch, export.
     """
-    from search.exporting import export_trial
+    from search.exporting import export_trial, register
     from search.inputs import check_search_inputs
     from search.report import final_report
     from search.searching import run_search
@@ -57,6 +62,19 @@ def command(
     terms = OpeningTerms(accept_change=accept_change, takeover=takeover)
     study = run_search(config, table, address=address, listeners=event_listeners(as_json=as_json), terms=terms)
     with progress_bar("exporting") as progress:
-        exported = export_trial(study, folder, output=folder / "export" / "best", force=True, progress=progress)
+        exported = export_trial(
+            study,
+            folder,
+            output=folder / "export" / "best",
+            force=True,
+            formats=chosen_formats(formats),
+            progress=progress,
+        )
+    registration = None if no_register else register(study, exported)
     report = final_report(study, exported)
-    emit_result(report.to_dict(), report.to_text, as_json=as_json)
+    found = None if registration is None else registration.to_dict()
+    emit_result(
+        report.to_dict() | {"registration": found},
+        lambda: "\n".join([report.to_text(), *([] if registration is None else [registration.to_text()])]),
+        as_json=as_json,
+    )

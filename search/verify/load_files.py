@@ -91,13 +91,13 @@ def _export(path: Path, folder: Path) -> ExportFact:
         study=str(report.get("study", "")),
         trial=int(report.get("trial", -1)),
         top1=report.get("searched_top1"),
-        damage=damage or ("" if report else "its report.json cannot be read"),
+        damage=damage or ("" if report else "its certificate.json cannot be read"),
     )
 
 
 def _read_report(path: Path) -> dict[str, Any]:
     try:
-        report = json.loads((path / "report.json").read_text(encoding="utf-8"))
+        report = json.loads((path / "certificate.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return report if isinstance(report, dict) else {}

@@ -149,8 +149,8 @@ def experiment(folder):
 
 @pytest.fixture(scope="module")
 def events(experiment):
-    """What `run` printed, line by line."""
-    return [json.loads(line) for line in call("run", experiment, "--json")[0].splitlines()]
+    """What `run` printed, line by line; test_taken_home.py has the other formats."""
+    return [json.loads(line) for line in call("run", experiment, "--format", "safetensors", "--json")[0].splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ def test_the_study_knows_its_runs_in_mlflow(job):
 
 def test_the_export_is_the_trained_model_in_a_fresh_process(job, report, tmp_path):
     exported = Path(report["export_directory"])
-    document = json.loads((exported / "report.json").read_text())
+    document = json.loads((exported / "certificate.json").read_text())
     study = read_study(job.directory)
     trial = study.trials[document["trial"]]
     assert trial.number == report["summary"]["best"]["number"]
@@ -335,7 +335,7 @@ def test_a_driver_killed_while_training_loses_and_repeats_nothing(folder, job):
     assert again.parent.info.status == "FINISHED"
     assert {again.children[t.number].info.status for t in interrupted} == {str(RunStatus.FAILED)}
     best = choose_trial(after)
-    report = export(after, best, folder / "export", table=LatencyTable.load(table), time_limit_s=0.5)
+    report = export(after, best, folder / "export", table=LatencyTable.load(table), formats=(), time_limit_s=0.5)
     assert report.measured.val_top1 == best.top1
 
 

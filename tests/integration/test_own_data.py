@@ -97,7 +97,7 @@ def test_a_folder_of_jpegs_and_another_model_go_the_same_way(folder, launched):
     study = read_study(folder / "runs" / "shapes")
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
     assert [trial.num_epochs for trial in study.trials] == [2, 2]
-    out, _ = call_here("export", "shapes", "--runs-dir", folder / "runs", "--json")
+    out, _ = call_here("export", "shapes", "--runs-dir", folder / "runs", "--format", "onnx", "--json")
     exported = json.loads(out)
     model = spvit.load_exported(exported["directory"])
     assert len(model.backbone.blocks) == 4

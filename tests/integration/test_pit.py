@@ -90,7 +90,8 @@ def test_trials_drop_tokens_in_every_level(searched):
 
 
 def test_a_trial_is_exported_as_a_model_that_loads(folder, searched):
-    exported = json.loads(call_here("export", searched.name, "--runs-dir", folder / "runs", "--json")[0])
+    arguments = ("export", searched.name, "--runs-dir", folder / "runs", "--format", "torch_export", "--json")
+    exported = json.loads(call_here(*arguments)[0])
     model = spvit.load_exported(exported["directory"])
     assert tuple(level.num_patches for level in model.geometry.levels) == LEVELS
     assert model(torch.zeros(2, 1, 48, 48)).shape == (2, 4)

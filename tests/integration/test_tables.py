@@ -66,7 +66,8 @@ def test_a_search_for_another_device_claims_no_budget_to_be_kept_here(folder):
     device = json.loads(imported[0])["device"]
     told = call("launch", path, "--no-profile")[1]
     assert f"warning: Latencies are those of {device}, not of this machine" in told
-    exported = json.loads(call_here("export", "board", "--runs-dir", folder / "runs", "--json")[0])
+    arguments = ("export", "board", "--runs-dir", folder / "runs", "--format", "safetensors", "--no-register", "--json")
+    exported = json.loads(call_here(*arguments)[0])
     assert exported["verdict"] == "not measured on the target"
     assert exported["table_device"] == device
     assert exported["dense_ms"] == pytest.approx(12.36)

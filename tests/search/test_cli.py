@@ -13,9 +13,10 @@ DEMO = str(Path(__file__).parents[2] / "experiments" / "demo.toml")
 HEAVY = ("torch", "ray", "mlflow", "optuna", "pandas", "timm", "matplotlib")
 EXPERIMENT_OPTIONS = {"--set", "--runs-dir", "--json"}
 STUDY_OPTIONS = {"--runs-dir", "--json", "--storage"}
+EXPORT_OPTIONS = {"--format", "--no-register"}
 OPENING_OPTIONS = {"--accept-change", "--takeover"}
 SURFACE = {
-    "run": EXPERIMENT_OPTIONS | OPENING_OPTIONS | {"EXPERIMENT", "--address", "--insecure-cluster"},
+    "run": EXPERIMENT_OPTIONS | OPENING_OPTIONS | EXPORT_OPTIONS | {"EXPERIMENT", "--address", "--insecure-cluster"},
     "profile": EXPERIMENT_OPTIONS | {"EXPERIMENT"},
     "table": set(),
     "plan": EXPERIMENT_OPTIONS
@@ -48,7 +49,12 @@ SURFACE = {
     },
     "retarget": STUDY_OPTIONS
     | {"STUDY", "--table", "--max-latency-ms", "--max-latency-share", "--suggest", "--output"},
-    "export": STUDY_OPTIONS | {"STUDY", "--trial", "--max-latency-ms", "--max-latency-share", "--output", "--force"},
+    "finish": STUDY_OPTIONS
+    | {"STUDY", "--epochs", "--trial", "--max-latency-ms", "--top", "--address", "--insecure-cluster"},
+    "export": STUDY_OPTIONS
+    | EXPORT_OPTIONS
+    | {"STUDY", "--trial", "--max-latency-ms", "--max-latency-share", "--output", "--force"},
+    "check": {"FOLDER", "--data", "--max-latency-ms", "--time-limit-s", "--json"},
     "dashboard": STUDY_OPTIONS | {"STUDY", "--trial", "--optuna", "--port", "--listen", "--no-browser"},
     "fine-tune": EXPERIMENT_OPTIONS | {"EXPERIMENT"},
     "progressive": EXPERIMENT_OPTIONS | {"EXPERIMENT", "--profile", "--no-profile"},

@@ -16,11 +16,17 @@ from latency_tables.measurement import Measurement
 from latency_tables.table import EndToEndCheck, LatencyTable
 from search.certificate import Certificate, Verdict
 from search.experiment import load_experiment, validate
-from search.export import export
+from search.export import export as export_all
 from search.trial_model import load_trial_model
 from spvit.errors import CheckpointError, StorageError, UsageError
 from trainers.build import build_model
 from trainers.checkpoint import save_checkpoint
+
+
+def export(*args, **kwargs):
+    """Weights alone: writing the other formats takes seconds; see test_export_formats.py."""
+    return export_all(*args, **{"formats": ()} | kwargs)
+
 
 ARGS = {"img_size": 16, "patch_size": 4, "in_chans": 1, "embed_dim": 32, "depth": 3, "num_heads": 2, "num_classes": 4}
 
@@ -108,7 +114,7 @@ def test_report_says_what_was_measured_and_is_stored(exported):
     assert report.measured.test_top1 is not None
     assert report.measured.ratio_low <= report.measured.ratio <= report.measured.ratio_high
     assert report.keep_rates == (0.8, 0.5)
-    assert json.loads((destination / "report.json").read_text()) == json.loads(json.dumps(report.to_dict()))
+    assert json.loads((destination / "certificate.json").read_text()) == json.loads(json.dumps(report.to_dict()))
     assert f"budget 6.000 ms: **{report.verdict}**" in (destination / "README.md").read_text()
 
 
@@ -135,7 +141,7 @@ def test_an_export_is_replaced_only_when_asked(trained, table, exported):
     with pytest.raises(UsageError, match="exists already; give --force"):
         export(trained, trained.trials[1], destination, table=table)
     report = export(trained, trained.trials[0], destination, table=table, force=True, time_limit_s=0.2)
-    assert json.loads((destination / "report.json").read_text())["trial"] == report.trial == 0
+    assert json.loads((destination / "certificate.json").read_text())["trial"] == report.trial == 0
 
 
 def test_a_folder_that_is_no_export_is_never_replaced(trained, table, tmp_path):
@@ -148,7 +154,7 @@ def test_a_folder_that_is_no_export_is_never_replaced(trained, table, tmp_path):
 
 def test_a_failure_leaves_neither_half_an_export_nor_the_old_one_damaged(trained, table, exported, monkeypatch):
     destination, _ = exported
-    before = (destination / "report.json").read_bytes()
+    before = (destination / "certificate.json").read_bytes()
 
     def full(*_args):
         raise OSError(28, "No space left on device")
@@ -156,7 +162,7 @@ def test_a_failure_leaves_neither_half_an_export_nor_the_old_one_damaged(trained
     monkeypatch.setattr("search.export.shutil.copyfile", full)
     with pytest.raises(StorageError, match="No space left on device"):
         export(trained, trained.trials[0], destination, table=table, force=True, time_limit_s=0.2)
-    assert (destination / "report.json").read_bytes() == before
+    assert (destination / "certificate.json").read_bytes() == before
     assert [path.name for path in destination.parent.iterdir()] == ["model"]
 
 
@@ -187,13 +193,13 @@ def test_on_another_device_than_the_tables_no_budget_is_claimed_to_be_kept(train
     assert f"budget     6.000 ms on {board.id}: not measured on the target" in text
     assert f"budget 6.000 ms on {board.id}: **not measured on the target**" in card
     assert f"predicted by the latency table for {board.id}" in card
-    assert json.loads((tmp_path / "model" / "report.json").read_text())["is_on_target"] is False
+    assert json.loads((tmp_path / "model" / "certificate.json").read_text())["is_on_target"] is False
     assert not any(f": {verdict}" in text for verdict in ("met", "not met", "uncertain"))
 
 
 def test_what_ran_the_model_is_stated(exported):
     destination, report = exported
-    written = json.loads((destination / "report.json").read_text())
+    written = json.loads((destination / "certificate.json").read_text())
     assert (written["runtime"], written["dtype"], written["table_runtime"]) == ("eager", "float32", "eager")
     assert "run by     eager in float32, batches of 4" in report.to_text()
     assert "one batch of 4 images in float32, run by eager" in (destination / "README.md").read_text()

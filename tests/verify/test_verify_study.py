@@ -29,7 +29,7 @@ def made(tmp_path_factory):
         _write(folder / "trials" / str(trial.number), "checkpoint-000003", {"weights": f"{trial.top1}"})
     best = study.finished[-1]
     report = json.dumps({"study": study.name, "trial": best.number, "searched_top1": best.top1})
-    _write(folder / "export", "best", {"report.json": report})
+    _write(folder / "export", "best", {"certificate.json": report})
     finished_study.table().save(folder / "latency_table.json")
     sync(read_study(folder))
     return folder

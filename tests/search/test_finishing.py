@@ -1,0 +1,131 @@
+"""Chosen trials trained on, by the driver of a search: tabulated trials, a real study."""
+
+from dataclasses import replace
+
+import pytest
+import tabulated
+
+from search.finishing import FinishDriver, finished_trials, trials_to_finish
+from search.limits import Limits
+from search.pruner import PeerPruner
+from search.records import EndCause, Origin, TrialState
+from search.selection import choose_trial
+from search.study import read_study
+from spvit.errors import NothingFeasibleError, UsageError
+
+EPOCHS = 6
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Of a search that has ended, with trials of four epochs."""
+    config = tabulated.experiment(tmp_path, pruner="none")
+    driver = tabulated.make_driver(config)
+    tabulated.run(driver)
+    driver.finish()
+    return config
+
+
+@pytest.fixture
+def study(config, tmp_path):
+    return read_study(tmp_path / "toy")
+
+
+def finish_driver(config, chosen, epochs=EPOCHS):
+    driver = FinishDriver(
+        chosen=chosen,
+        epochs=epochs,
+        store=tabulated.make_store(config),
+        proposer=tabulated.make_proposer(config),
+        pruner=PeerPruner(config.search, config.training, config.study.name),
+        limits=Limits.from_config(config.search),
+    )
+    driver.start()
+    return driver
+
+
+def finish(config, chosen, **options):
+    driver = finish_driver(config, chosen)
+    tabulated.run(driver, **options)
+    driver.finish()
+    return driver
+
+
+def test_the_best_within_the_budget_are_chosen_in_their_order(study):
+    chosen = trials_to_finish(study, epochs=EPOCHS, top=3)
+    within = [t for t in study.finished if t.latency.high_ms <= study.max_latency_ms]
+    assert chosen[0] == choose_trial(study)
+    assert len({t.number for t in chosen}) == 3
+    assert all(trial in within for trial in chosen)
+    assert trials_to_finish(study, epochs=EPOCHS, top=99)[:3] == chosen
+
+
+def test_only_what_was_chosen_is_trained_and_it_goes_on_where_it_was(config, study, tmp_path):
+    chosen = trials_to_finish(study, epochs=EPOCHS, top=2)
+    assert finish(config, chosen).is_finished
+    after = read_study(tmp_path / "toy")
+    assert after.trials[: len(study.trials)] == study.trials
+    added = after.trials[len(study.trials) :]
+    assert finished_trials(after, chosen, EPOCHS) == added
+    for trial, before in zip(added, chosen, strict=True):
+        assert (trial.origin, trial.continues, trial.state) == (Origin.FINISHED, before.number, TrialState.COMPLETE)
+        assert trial.curve[: before.num_epochs] == before.curve
+        assert trial.num_epochs == EPOCHS
+        assert trial.top1 > before.top1
+        assert trial.params == before.params
+    assert choose_trial(after).number in {trial.number for trial in added}
+
+
+def test_how_the_search_ended_is_kept(config, study, tmp_path):
+    finish(config, trials_to_finish(study, epochs=EPOCHS))
+    assert study.end.cause is EndCause.TRIALS
+    assert read_study(tmp_path / "toy").end == study.end
+
+
+def test_asked_again_nothing_is_done_again(config, study, tmp_path):
+    chosen = trials_to_finish(study, epochs=EPOCHS, top=2)
+    finish(config, chosen)
+    once = read_study(tmp_path / "toy")
+    assert trials_to_finish(once, epochs=EPOCHS, top=2) == chosen
+    assert finish_driver(config, chosen).is_finished
+    assert read_study(tmp_path / "toy").trials == once.trials
+
+
+@pytest.mark.parametrize("num_reports", [0, 1, 3])
+def test_what_was_killed_goes_on_without_repeating_an_epoch(config, study, tmp_path, num_reports):
+    chosen = trials_to_finish(study, epochs=EPOCHS, top=2)
+    tabulated.run(finish_driver(config, chosen), max_reports=num_reports)  # killed: finish() is never called
+    before = read_study(tmp_path / "toy")
+    assert finish(config, chosen).is_finished
+    after = read_study(tmp_path / "toy")
+    assert [t.continues for t in finished_trials(after, chosen, EPOCHS)] == [t.number for t in chosen]
+    for trial in before.trials[len(study.trials) :]:
+        if trial.state is not TrialState.COMPLETE:
+            retry = next(t for t in after.trials if t.retry_of == trial.number)
+            assert retry.curve[: trial.num_epochs] == trial.curve
+
+
+def test_the_search_goes_on_afterwards_as_if_nothing_had_been_finished(config, study, tmp_path):
+    finish(config, trials_to_finish(study, epochs=EPOCHS, top=2))
+    search = config.search.model_copy(update={"num_trials": 10})
+    driver = tabulated.make_driver(config.model_copy(update={"search": search}))
+    tabulated.run(driver)
+    driver.finish()
+    after = read_study(tmp_path / "toy")
+    sampled = [t for t in after.trials if t.origin not in {Origin.BASELINE, Origin.FINISHED}]
+    assert len(sampled) == 10
+    proposer = tabulated.make_proposer(config)
+    proposer.restore(after.trials, {})
+    assert len(proposer.told) == 10
+
+
+def test_what_cannot_be_finished_is_refused(study):
+    with pytest.raises(UsageError, match="was trained for 4 epochs already, and --epochs 4 asks for no more"):
+        trials_to_finish(study, epochs=4)
+    with pytest.raises(NothingFeasibleError, match=r"within 0\.01 ms"):
+        trials_to_finish(study, epochs=EPOCHS, max_latency_ms=0.01)
+    with pytest.raises(UsageError, match="no trial 99"):
+        trials_to_finish(study, epochs=EPOCHS, numbers=(99,))
+    pruned = replace(study.trials[1], state=TrialState.PRUNED, reason="behind")
+    with pytest.raises(UsageError, match="was not trained to the end"):
+        trials_to_finish(replace(study, trials=(study.trials[0], pruned)), epochs=EPOCHS, numbers=(1,))
