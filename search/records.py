@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from search.failures import Failure
 from search.usage import Usage
 from spvit.options import TokenForm
 
@@ -82,7 +83,8 @@ class Latency:
 class TrialRecord:
     """One trial. `curve[e]` is the validation top-1 (percent) after epoch e + 1, and `form` how the model then ran.
 
-    `epoch_s[e]` is how long that epoch took, in seconds; empty where nobody said.
+    `epoch_s[e]` is how long that epoch took, in seconds; empty where nobody said. `failure` is why it could not go on;
+    None where it ended in order or the pruner stopped it.
     """
 
     number: int
@@ -99,6 +101,7 @@ class TrialRecord:
     form: TokenForm = TokenForm.GATHERED
     top1: float | None = None
     reason: str = ""
+    failure: Failure | None = None
     retry_of: int | None = None
     mlflow_run_id: str | None = None
     started_at: float | None = None

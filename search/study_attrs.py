@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from search.failures import Failure
 from search.proposal import Proposal
 from search.records import EndCause, Latency, Origin, Rejection, SearchEnd, StudyRecord, TrialRecord, TrialState
+from search.retries import INTERRUPTED
 from search.usage import Usage
 from spvit.options import TokenForm
 
@@ -31,6 +33,7 @@ CURVE = "curve"
 EPOCH_S = "epoch_s"
 FORM = "form"
 REASON = "reason"
+FAILURE = "failure"
 
 
 def mlflow_run_key(number: int) -> str:
@@ -79,6 +82,7 @@ def trial_record(trial: FrozenTrial, mlflow_run_id: str | None = None) -> TrialR
         form=TokenForm(attrs.get(FORM, TokenForm.GATHERED)),
         top1=trial.values[0] if trial.values else None,
         reason=attrs.get(REASON, ""),
+        failure=_failure(trial),
         retry_of=attrs["retry_of"],
         mlflow_run_id=mlflow_run_id,
         started_at=trial.datetime_start.timestamp() if trial.datetime_start else None,
@@ -108,6 +112,15 @@ def study_record(name: str, directory: str, attrs: Mapping[str, Any], trials: tu
         usage=Usage(**attrs.get(USAGE, {})),
         end=_search_end(attrs.get(END)),
     )
+
+
+def _failure(trial: FrozenTrial) -> Failure | None:
+    """Studies of earlier versions tell it by the reason alone."""
+    if FAILURE in trial.user_attrs:
+        return Failure(trial.user_attrs[FAILURE])
+    if trial.state.name != TrialState.FAIL:
+        return None
+    return Failure.INTERRUPTED if trial.user_attrs.get(REASON) == INTERRUPTED else Failure.INFRASTRUCTURE
 
 
 def _search_end(values: Mapping[str, Any] | None) -> SearchEnd | None:

@@ -7,11 +7,10 @@ from typing import Any
 
 from ray.tune import Trainable
 
-from search.driver import Failure, ReportKey
+from search.failures import ReportKey, failure_of
 from search.ray_border import TrialTask
 from search.trial_factory import Trainee, TrialFactory, fine_tune_trial
 from search.worker_warnings import WarningCollector
-from spvit.errors import DataError, StorageError
 
 ERROR_FILE = "error.txt"
 
@@ -69,12 +68,10 @@ class SearchTrainable(Trainable):  # type: ignore[misc]  # Ray has no types
         return trainee
 
     def _failure(self, error: Exception) -> dict[str, Any]:
-        is_shared = isinstance(error, StorageError | DataError | OSError)
-        failure = Failure.INFRASTRUCTURE if is_shared else Failure.CONFIGURATION
         lines = str(error).splitlines()
         self._keep_traceback(error)
         return {
-            ReportKey.FAILURE: failure.value,
+            ReportKey.FAILURE: failure_of(error).value,
             ReportKey.REASON: f"{type(error).__name__}: {lines[0] if lines else 'no text'}",
         }
 
