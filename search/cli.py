@@ -28,6 +28,7 @@ COMMANDS = {
     "pareto": "List the best trade-offs between accuracy and latency.",
     "report": "Write a study's report as it stands: front, growth, importances, slices.",
     "trials": "List every trial of a study.",
+    "clean": "Remove the checkpoints that a study does not need any more.",
     "record": "Write a study as a table for searches to be replayed on.",
     "simulate": "Replay searches on a recorded study, in simulated time, and compare them.",
     "retarget": "Take a study to another device: its best trials there, and which more would pay.",

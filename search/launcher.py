@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from latency_tables.table import LatencyTable
 from search.budget import LatencyBudget, Price, price_from
+from search.checkpoint_keeper import CheckpointKeeper
 from search.config import ExperimentConfig
+from search.disk_space import check_disk_space
 from search.driver import SearchDriver
 from search.feasible import check_feasible
 from search.latency_target import target_from
@@ -82,8 +84,10 @@ def launch(
         UsageError: `resume` of a study that does not exist.
         TooManyFailuresError: so many trials failed that the search was ended.
         StoppedError: SIGINT or SIGTERM ended it; what was running goes on when it is resumed.
-        StorageError, ClusterError, ConfigError: what their names say.
+        StorageError: the study or a checkpoint cannot be written, or there is not enough space for what is to come.
+        ClusterError, ConfigError: what their names say.
     """
+    check_disk_space(experiment, study_directory(experiment))
     return search(
         experiment,
         Device.from_table(table),
@@ -133,7 +137,7 @@ def search(
             proposer=proposer,
             pruner=PeerPruner(experiment.search, experiment.training, experiment.study.name),
             limits=Limits.from_config(experiment.search),
-            listeners=listeners,
+            listeners=[*listeners, CheckpointKeeper(experiment.search.keep_checkpoints)],
         )
         return _run(driver, store, experiment, trial_factory, address)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,14 +16,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from spvit.errors import StorageError
+from trainers.checkpoint_files import NUM_KEPT, checkpoint_folder, numbered_checkpoints
 from trainers.safe_folder import DamagedFolderError, remove_folder, set_aside, verify_folder, write_folder
 
 log = logging.getLogger(__name__)
 
 WEIGHTS, TRAINING_WEIGHTS = "weights.safetensors", "training_weights.safetensors"
 OPTIMIZER, META = "optimizer.pt", "meta.json"
-NUM_KEPT = 2
-_NAME = re.compile(r"checkpoint-(\d{6})")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +76,7 @@ def save_checkpoint(
     Raises:
         StorageError: the file system refused (full, read-only, quota); earlier checkpoints are untouched.
     """
-    target = directory / f"checkpoint-{step:06d}"
+    target = checkpoint_folder(directory, step)
     tensors = {WEIGHTS: weights} | ({} if training_weights is None else {TRAINING_WEIGHTS: training_weights})
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -92,7 +90,7 @@ def save_checkpoint(
                 META: lambda path: _write_json(path, meta),
             },
         )
-        for _, old in _found(directory)[:-NUM_KEPT]:
+        for _, old in numbered_checkpoints(directory)[:-NUM_KEPT]:
             remove_folder(old)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors wrap a full disk
         raise StorageError(
@@ -118,7 +116,7 @@ def latest_checkpoint(directory: Path, *, identity: str | None = None, is_owner:
     Raises:
         StorageError: a checkpoint that cannot be used could not be renamed.
     """
-    for step, folder in reversed(_found(directory)):
+    for step, folder in reversed(numbered_checkpoints(directory)):
         try:
             verify_folder(folder)
             return _read(folder, step, identity)
@@ -148,14 +146,6 @@ def _pass_over(folder: Path, reason: str, new_name: str | None) -> None:
             f"Make the folder writable, or move the checkpoint away."
         ) from error
     log.warning("Checkpoint %s is not used: %s. It is kept as %s.", folder, reason, aside.name)
-
-
-def _found(directory: Path) -> list[tuple[int, Path]]:
-    """Checkpoints by number, oldest first."""
-    if not directory.is_dir():
-        return []
-    matches = ((_NAME.fullmatch(path.name), path) for path in directory.iterdir())
-    return sorted((int(match[1]), path) for match, path in matches if match)
 
 
 def _write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
