@@ -14,6 +14,7 @@ from typing import Any
 import click
 from typing_extensions import override
 
+from search.signals import sigterm_as_interrupt
 from spvit.errors import ExitCode, SpvitError
 
 MAX_MESSAGE_LINES = 10
@@ -88,7 +89,9 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with a documented exit code (docs/exit_codes.md)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(run(arguments))
+    with sigterm_as_interrupt():
+        code = run(arguments)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

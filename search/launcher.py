@@ -22,7 +22,7 @@ from search.proposer import Proposer
 from search.pruner import PeerPruner
 from search.ray_run import run_on_ray
 from search.records import StudyRecord
-from search.signals import stop_on_signals
+from search.signals import StopRequest, stop_on_signals
 from search.space import SearchSpace
 from search.staircase import Staircase
 from search.study import StudyFacts, StudyStore, check_exists, study_directory
@@ -120,7 +120,12 @@ def search(
         smaller_budgets_ms=budget.smaller_ms,
         table_sha256=device.table_sha256,
     )
-    with _locked_store(experiment, facts, space, device.table, resume=resume) as store, _closing(listeners):
+    stop = StopRequest()
+    with (
+        stop_on_signals(stop),
+        _locked_store(experiment, facts, space, device.table, resume=resume) as store,
+        _closing(listeners),
+    ):
         for listener in listeners:
             listener.on_open(store.set_mlflow_run, store.set_mlflow_experiment)
         note_dense_top1(store, dense_top1)
@@ -139,6 +144,7 @@ def search(
             limits=Limits.from_config(experiment.search),
             listeners=[*listeners, CheckpointKeeper(experiment.search.keep_checkpoints)],
         )
+        stop.goes_to(driver.stop)
         return _run(driver, store, experiment, trial_factory, address)
 
 
@@ -149,13 +155,12 @@ def _run(
     factory: TrialFactory,
     address: str | None,
 ) -> StudyRecord:
-    with stop_on_signals(driver.stop):
-        driver.start()
-        try:
-            if not driver.is_finished:
-                run_on_ray(driver, experiment, factory, address=address)
-        finally:
-            driver.finish()
+    driver.start()
+    try:
+        if not driver.is_finished:
+            run_on_ray(driver, experiment, factory, address=address)
+    finally:
+        driver.finish()
     if driver.error is not None:
         raise driver.error
     if not driver.is_finished:

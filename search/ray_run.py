@@ -102,6 +102,8 @@ def _ray(experiment: ExperimentConfig, directory: Path, address: str | None) -> 
     _silence()
     try:
         ray.init(**_init_arguments(experiment, address))
+    except SystemExit:  # by Ray's own handler of SIGTERM, which is in place before ours are again
+        raise KeyboardInterrupt from None
     except Exception as error:
         where = f"the Ray cluster at {address}" if address else "a local Ray"
         first_line = (str(error) or type(error).__name__).splitlines()[0]

@@ -43,7 +43,7 @@ def _search(folder, *, listeners=(), **search):
         _save(trial_directory(folder / "toy", trial), epoch)
         return tabulated.metrics(epoch, tabulated.top1(trial, epoch))
 
-    tabulated.run(tabulated.make_driver(config, listeners=listeners), report=report, max_reports=38)
+    tabulated.run(tabulated.make_driver(config, listeners=listeners), report=report, max_reports=29)
     return read_study(folder / "toy")
 
 

@@ -1,5 +1,7 @@
 """A search that will not fit is refused before it begins; a disk that fills up or turns read-only loses nothing."""
 
+import gc
+
 import pytest
 import small_disk
 import tabulated
@@ -117,7 +119,8 @@ def test_checkpoints_that_cannot_be_written_end_the_search_once_and_it_goes_on_l
             raise driver.error
         before = read_study(tmp_path / "toy")
         assert before.finished
-        assert {trial.failure for trial in before.trials} == {None, Failure.STORAGE, Failure.INTERRUPTED}
+        assert {trial.failure for trial in before.trials} <= {None, Failure.STORAGE, Failure.INTERRUPTED}
+        assert sum(trial.failure is Failure.STORAGE for trial in before.trials) == 1
         assert before.end.cause is EndCause.ERROR
         _check_nothing_lost(tmp_path / "toy", witness)
         small_disk.remount(disk, f"rw,size={64 * MIB}")
@@ -157,9 +160,9 @@ def test_a_study_whose_own_disk_fills_up_keeps_all_that_it_said_it_had_written(t
 def test_a_study_on_a_read_only_disk_is_refused_and_can_be_read(tmp_path):
     config = tabulated.experiment(tmp_path, num_trials=1, sampler="random")
     with small_disk.small_disk(tmp_path / "toy", 8 * MIB) as disk:
-        store = tabulated.make_store(config)
-        store.close()
+        tabulated.make_store(config).close()
         before = read_study(disk)
+        gc.collect()  # closes the file, without which the disk would be busy
         small_disk.remount(disk, "ro")
         with pytest.raises(StorageError, match="make the folder writable"):
             tabulated.make_store(config)
