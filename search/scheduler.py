@@ -11,6 +11,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from search.driver import Decision, SearchDriver
 from search.failures import Failure, failure_of_death
 from search.ray_border import PAYLOAD, OfTheDriver, TrialTask
+from search.signals import end_tune
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -53,16 +54,28 @@ class DriverScheduler(OfTheDriver, FIFOScheduler):  # type: ignore[misc]  # Ray 
         self._driver.on_error(number, WHY_DIED.get(failure, DIED), failure)
 
     def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
-        """Called in every step of Tune's loop, so it is here that stuck trials are looked for."""
-        running = {self._number(t): t for t in tune_controller.get_live_trials() if t.status == t.RUNNING}
+        """Called in every step of Tune's loop, so it is here that stuck trials and requests to stop are looked for."""
+        live = [trial for trial in tune_controller.get_live_trials() if trial.status == trial.RUNNING]
+        if self._driver.is_stopping:
+            self._end_all(live)
+        else:
+            self._end_stuck(live)
+        return super().choose_trial_to_run(tune_controller)
+
+    def _end_all(self, live: list[Trial]) -> None:
+        """Tune would wait 5 s for workers that are within an epoch, which is lost in any case."""
+        for trial in live:
+            _kill(trial)
+        end_tune()
+
+    def _end_stuck(self, live: list[Trial]) -> None:
+        running = {number: trial for trial in live if (number := self._number(trial)) is not None}
         for number in running:
-            if number is not None:
-                self._driver.on_running(number)
+            self._driver.on_running(number)
         for stuck in self._driver.stuck():
             if stuck.number in running and stuck.number not in self._killed:
                 self._killed[stuck.number] = stuck.reason
                 _kill(running[stuck.number])
-        return super().choose_trial_to_run(tune_controller)
 
     def debug_string(self) -> str:
         """A name for Tune's logs."""

@@ -68,7 +68,6 @@ class Stopping:
         self._timer.daemon = True
         self._timer.start()
         self._stop()
-        end_tune()
 
     def is_over(self) -> None:
         """The search has come to its end."""
@@ -101,11 +100,12 @@ _STOPPING: ContextVar[Stopping | None] = ContextVar("stopping", default=None)
 
 @contextmanager
 def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """While the block runs, SIGINT and SIGTERM call `stop` and end Ray Tune's loop; a second one ends the process.
+    """While the block runs, SIGINT and SIGTERM call `stop`; a second one ends the process.
 
-    Tune itself ends on SIGINT or SIGUSR1 but not on SIGTERM, which is what clusters send. So both are passed on as
-    SIGUSR1, which is ignored as long as Tune does not listen. A block inside another puts the outer one's handlers in
-    place again. Nothing is done outside the main thread, where Python allows no signal handlers.
+    Tune itself ends on SIGINT or SIGUSR1 but not on SIGTERM, which is what clusters send. So neither is left to it:
+    whoever runs it calls `end_tune`, whose SIGUSR1 is ignored as long as Tune does not listen. A block inside another
+    puts the outer one's handlers in place again. Nothing is done outside the main thread, where Python allows no signal
+    handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
