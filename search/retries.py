@@ -46,6 +46,8 @@ BUDGETS: Mapping[Failure, RetryBudget] = {
     Failure.INTERRUPTED: RetryBudget(max_retries=None, counts=False),
 }
 """A budget for each cause, by itself: a trial that ran out of memory once may still lose its worker three times."""
+IN_ORDER = (Failure.INTERRUPTED, Failure.STORAGE)
+"""What ends a trial because its search ends: nobody's failure."""
 
 
 def reason_of(failure: Failure, text: str) -> str:

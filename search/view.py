@@ -16,7 +16,7 @@ from search.console import LastingConsole
 from search.listener import StudyListener
 from search.progress_state import ProgressState, duration, planned_epochs
 from search.records import StudyRecord, TrialRecord, TrialState
-from search.retries import INTERRUPTED
+from search.retries import IN_ORDER
 from search.selection import keep_rates
 
 LOGGER = logging.getLogger(__name__)
@@ -150,14 +150,14 @@ def _ended_line(trial: TrialRecord) -> str:
 
 def _how(trial: TrialRecord) -> str:
     """How a trial ended. An interrupted one did not fail: it goes on when the search is resumed."""
-    if trial.reason == INTERRUPTED:
+    if trial.failure in IN_ORDER:
         return trial.reason
     return f"{ENDED[trial.state]}: {trial.reason}" if trial.reason else ENDED[trial.state]
 
 
 def _counts(state: ProgressState) -> str:
     numbers = {name: state.count(kind) for kind, name in ENDED.items()}
-    if interrupted := sum(trial.reason == INTERRUPTED for trial in state.study.trials):
+    if interrupted := sum(trial.failure in IN_ORDER for trial in state.study.trials):
         numbers[ENDED[TrialState.FAIL]] -= interrupted
         numbers["interrupted"] = interrupted
     counts = ", ".join(f"{number} {name}" for name, number in numbers.items())
