@@ -24,6 +24,7 @@ SURFACE = {
     "pareto": STUDY_OPTIONS | {"STUDY", "--max-latency-ms"},
     "report": STUDY_OPTIONS | {"STUDY", "--output"},
     "trials": STUDY_OPTIONS | {"STUDY"},
+    "clean": STUDY_OPTIONS | {"STUDY", "--dry-run", "--keep"},
     "record": STUDY_OPTIONS | {"STUDY", "--output"},
     "simulate": {
         "--on",
