@@ -15,6 +15,7 @@ import click
 from typing_extensions import override
 
 from search.secrets import redacted
+from search.signals import sigterm_as_interrupt
 from spvit.errors import ExitCode, SpvitError
 
 MAX_MESSAGE_LINES = 10
@@ -33,6 +34,7 @@ COMMANDS = {
     "compare": "Compare two trials, with the noise of what is compared.",
     "report": "Write a study's report as it stands: front, growth, importances, slices.",
     "trials": "List every trial of a study.",
+    "clean": "Remove the checkpoints that a study does not need any more.",
     "record": "Write a study as a table for searches to be replayed on.",
     "simulate": "Replay searches on a recorded study, in simulated time, and compare them.",
     "retarget": "Take a study to another device: its best trials there, and which more would pay.",
@@ -95,7 +97,9 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with a documented exit code (docs/exit_codes.md)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(run(arguments))
+    with sigterm_as_interrupt():
+        code = run(arguments)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

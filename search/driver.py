@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,23 +14,25 @@ from typing import Any, TypeVar
 from search.continuations import trials_to_continue
 from search.effective import beside_metrics
 from search.ending import Ending
+from search.failure_log import FailureLog
+from search.failures import Failure, ReportKey
 from search.limits import Limits
 from search.listener import StudyListener
 from search.proposal import Proposal
 from search.proposer import Proposer
 from search.pruner import PeerPruner
 from search.records import EndCause, Origin, SearchEnd, TrialRecord, TrialState
-from search.retries import INTERRUPTED, LOST, root_of, trials_to_retry
+from search.retries import INTERRUPTED, attempts_with, delay_s, is_given_up, reason_of, root_of, trials_to_retry
 from search.study import StudyStore
-from spvit.errors import SpvitError, TooManyFailuresError
+from search.watchdog import Stuck, Watchdog
+from spvit.errors import SpvitError, StorageError
 from trainers.metrics import EpochMetrics
+
+__all__ = ["Decision", "Failure", "Idle", "ReportKey", "SearchDriver"]
 
 logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
-
-MIN_ENDED = 6
-"""Trials that must have ended before their failures say something about the rest."""
 
 
 class Decision(Enum):
@@ -44,23 +47,6 @@ class Idle(Enum):
 
     WAIT = "wait"
     FINISHED = "finished"
-
-
-class ReportKey:
-    """Keys of a trial's report beside those of `EpochMetrics`."""
-
-    FAILURE = "failure"
-    REASON = "reason"
-    WARNINGS = "warnings"
-
-
-class Failure(Enum):
-    """Whose fault it is that a trial cannot go on."""
-
-    CONFIGURATION = "configuration"
-    """The trial's own: it diverges or cannot be built. It becomes PRUNED, so that samplers learn to stay away."""
-    INFRASTRUCTURE = "infrastructure"
-    """Disk, data or node: it becomes FAIL, which samplers ignore, and is run again."""
 
 
 class SearchDriver:
@@ -88,8 +74,10 @@ class SearchDriver:
         self._ending = Ending(store, rules=limits.rules, gpus_per_trial=limits.gpus_per_trial, clock=clock)
         self._is_stopping = False
         self._is_exhausted = False
-        self._num_ended = 0
-        self._num_failed = 0
+        self._clock = clock
+        self._watchdog = Watchdog(factor=limits.stuck_factor, floor_s=limits.stuck_floor_s, clock=clock)
+        self._failures = FailureLog(limits.max_failed_share)
+        self._rested_s: dict[int, float] = {}  # when a trial that lost its node may be run again
         self._warnings: set[str] = set()
         self.error: SpvitError | None = None
 
@@ -110,12 +98,13 @@ class SearchDriver:
         self._proposer.restore(trials, self._store.record().rejections)
         self._store.set_rejections(self._proposer.rejections)  # none so far is a count too
         self._pruner.restore(trials)
+        self._watchdog.learn(max((max(trial.epoch_s, default=0.0) for trial in trials), default=0.0))
         self._tell(lambda listener: listener.on_study_start(self._store.record()))
 
     def finish(self) -> None:
         """Ends what is still running as interrupted, so that it can be resumed."""
         for trial in self._running():
-            self._fail(trial.number, INTERRUPTED)
+            self._end(self._store.fail(trial.number, INTERRUPTED, Failure.INTERRUPTED))
         self._ending.keep(self._otherwise())
         self._tell(lambda listener: listener.on_study_end(self._store.record()))
 
@@ -153,11 +142,20 @@ class SearchDriver:
         reason = f"ended after epoch {self._store.trial(number).num_epochs} without a reason"
         self.on_error(number, reason)
 
-    def on_error(self, number: int, text: str) -> None:
+    def on_error(self, number: int, text: str, failure: Failure = Failure.INFRASTRUCTURE) -> None:
         """A trial's worker was lost for good."""
         if self._store.trial(number).state.is_finished or self.is_stopping:
             return
-        self._guarded(lambda: self._on_failure(number, Failure.INFRASTRUCTURE, text), otherwise=None)
+        self._guarded(lambda: self._on_failure(number, failure, text), otherwise=None)
+
+    def on_running(self, number: int) -> None:
+        """A trial's worker is at work, not only asked for. May be told any number of times."""
+        if not self._store.trial(number).state.is_finished:
+            self._watchdog.begin(number)
+
+    def stuck(self) -> tuple[Stuck, ...]:
+        """The trials whose workers are to be killed: they have not reported for too long. Then tell `on_error`."""
+        return self._watchdog.stuck()
 
     def _guarded(self, action: Callable[[], Answer], *, otherwise: Answer) -> Answer:
         """Ends the search on an error for the user; Tune would bury it in a traceback of its own."""
@@ -177,8 +175,8 @@ class SearchDriver:
             return Idle.WAIT
         proposal = self._next_proposal()
         if proposal is None:
-            # A running trial may still be lost and have to be run again.
-            return Idle.WAIT if self._running() else Idle.FINISHED
+            # A running trial may still be lost and have to be run again, and one that was lost waits for its time.
+            return Idle.WAIT if self._running() or trials_to_retry(self._store.trials) else Idle.FINISHED
         return self._start(proposal)
 
     def _on_result(self, number: int, report: Mapping[str, Any]) -> Decision:
@@ -193,6 +191,8 @@ class SearchDriver:
         further, reason = beside_metrics(self._store.trial(number), report)
         if not math.isfinite(metrics.evaluation.top1):
             reason = f"diverged: top-1 is {metrics.evaluation.top1} after epoch {metrics.epoch}"
+            self._on_failure(number, Failure.DIVERGENCE, reason)
+            return Decision.STOP
         if reason:
             self._on_failure(number, Failure.CONFIGURATION, reason)
             return Decision.STOP
@@ -206,8 +206,8 @@ class SearchDriver:
 
     def _next_proposal(self) -> Proposal | None:
         trials = self._store.trials
-        if due := trials_to_retry(trials):
-            return self._proposer.retry(due[0], root_of(due[0]))
+        if due := next((trial for trial in trials_to_retry(trials) if self._has_rested(trial)), None):
+            return self._proposer.retry(due, root_of(due))
         if prolonged := trials_to_continue(trials, self._store.generations):
             return self._proposer.prolong(prolonged[0])
         if not any(trial.origin is Origin.BASELINE for trial in trials) and (baseline := self._proposer.baseline()):
@@ -235,6 +235,7 @@ class SearchDriver:
         return trial
 
     def _on_epoch(self, number: int, metrics: EpochMetrics, further: Mapping[str, Any]) -> Decision:
+        self._watchdog.report(number)
         trial = self._store.trial(number)
         self._store.note_num_val_images(metrics.evaluation.num_images)
         if metrics.epoch > trial.num_epochs:  # else one that a restarted worker had to do again
@@ -252,32 +253,32 @@ class SearchDriver:
             return Decision.STOP
         return Decision.STOP if self.is_stopping else Decision.CONTINUE
 
-    def _on_failure(self, number: int, failure: Failure, reason: str) -> None:
-        self._num_failed += 1
-        if failure is Failure.CONFIGURATION:
-            self._end(self._store.prune(number, reason))
+    def _on_failure(self, number: int, failure: Failure, text: str) -> None:
+        """Ends a trial as its failure asks for. One whose own fault it is stays, so that samplers learn from it."""
+        reason = reason_of(failure, text)
+        attempts = attempts_with(self._store.trials, replace(self._store.trial(number), failure=failure))
+        if is_given_up(attempts):
+            self._end(self._store.prune(number, reason, failure))
         else:
-            self._fail(number, f"{LOST}: {reason}")
-        self._check_failures(reason)
+            self._rested_s[number] = self._clock() + delay_s(attempts)
+            self._end(self._store.fail(number, reason, failure))
+        if failure is Failure.STORAGE:
+            raise StorageError(
+                f"trial {number} cannot write: {text}. Every trial would fail alike, so the search ends; what finished "
+                f"is kept. Free space or make the folder writable, then `spvit-search resume {self.directory.name}`"
+            )
+        self.error = self.error or self._failures.error()
 
-    def _fail(self, number: int, reason: str) -> None:
-        self._end(self._store.fail(number, reason))
+    def _has_rested(self, trial: TrialRecord) -> bool:
+        return self._clock() >= self._rested_s.get(trial.number, -math.inf)
 
     def _end(self, trial: TrialRecord) -> None:
-        self._num_ended += 1
+        self._failures.add(trial.failure, number=trial.number, reason=trial.reason)
+        self._watchdog.end(trial.number)
         self._proposer.end(trial)
         self._pruner.update(trial)
         self._ending.trial_ended(len(self._running()))
         self._tell(lambda listener: listener.on_trial_end(trial))
-
-    def _check_failures(self, reason: str) -> None:
-        if self._num_ended < MIN_ENDED or self._num_failed <= self._limits.max_failed_share * self._num_ended:
-            return
-        self.error = TooManyFailuresError(
-            f"{self._num_failed} of {self._num_ended} trials failed, more than search.max_failed_share = "
-            f"{self._limits.max_failed_share:g} allows. The last one: {reason}. Mend the cause or narrow "
-            f"[search.space], then resume; finished trials are kept"
-        )
 
     def _otherwise(self) -> SearchEnd:
         """Why the session ends where no rule ended it."""
@@ -295,8 +296,11 @@ class SearchDriver:
         return [trial for trial in self._store.trials if trial.state is TrialState.RUNNING]
 
     def _num_sampled(self) -> int:
+        """Trials that count towards those asked for; one that waits to be run again has its place kept."""
         counted = {TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED}
-        return sum(t.state in counted and t.origin.is_counted for t in self._store.trials)
+        trials = self._store.trials
+        waiting = {trial.number for trial in trials_to_retry(trials)}
+        return sum((t.state in counted or t.number in waiting) and t.origin.is_counted for t in trials)
 
     def _tell(self, hook: Callable[[StudyListener], None]) -> None:
         for listener in self._listeners:

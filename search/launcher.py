@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 
 from latency_tables.table import LatencyTable
 from search.budget import LatencyBudget, Price, price_from
+from search.checkpoint_keeper import CheckpointKeeper
 from search.config import ExperimentConfig
+from search.disk_space import check_disk_space
 from search.driver import SearchDriver
 from search.feasible import check_feasible
 from search.latency_target import target_from
@@ -20,7 +22,7 @@ from search.proposer import Proposer
 from search.pruner import PeerPruner
 from search.ray_run import run_on_ray
 from search.records import StudyRecord
-from search.signals import stop_on_signals
+from search.signals import StopRequest, stop_on_signals
 from search.space import SearchSpace
 from search.staircase import Staircase
 from search.study import USUAL_TERMS, StudyFacts, StudyStore, check_exists, study_directory
@@ -85,8 +87,10 @@ def launch(
         UsageError: `resume` of a study that does not exist.
         TooManyFailuresError: so many trials failed that the search was ended.
         StoppedError: SIGINT or SIGTERM ended it; what was running goes on when it is resumed.
-        StorageError, ClusterError, ConfigError: what their names say.
+        StorageError: the study or a checkpoint cannot be written, or there is not enough space for what is to come.
+        ClusterError, ConfigError: what their names say.
     """
+    check_disk_space(experiment, study_directory(experiment))
     return search(
         experiment,
         Device.from_table(table),
@@ -125,8 +129,12 @@ def search(
         smaller_budgets_ms=budget.smaller_ms,
         table_sha256=device.table_sha256,
     )
-    opened = _locked_store(experiment, facts, space, device.table, resume=resume, terms=terms)
-    with opened as store, _closing(listeners):
+    stop = StopRequest()
+    with (
+        stop_on_signals(stop),
+        _locked_store(experiment, facts, space, device.table, resume=resume, terms=terms) as store,
+        _closing(listeners),
+    ):
         for listener in listeners:
             listener.on_open(store.set_mlflow_run, store.set_mlflow_experiment)
         note_dense_top1(store, dense_top1)
@@ -143,8 +151,9 @@ def search(
             proposer=proposer,
             pruner=PeerPruner(experiment.search, experiment.training, experiment.study.name),
             limits=Limits.from_config(experiment),
-            listeners=listeners,
+            listeners=[*listeners, CheckpointKeeper(experiment.search.keep_checkpoints)],
         )
+        stop.goes_to(driver.stop)
         return _run(driver, store, experiment, trial_factory, address)
 
 
@@ -155,15 +164,14 @@ def _run(
     factory: TrialFactory,
     address: str | None,
 ) -> StudyRecord:
-    with stop_on_signals(driver.stop):
-        store.keep_seat(lambda error: setattr(driver, "error", driver.error or error))
-        driver.start()
-        try:
-            if not driver.is_finished:
-                run_on_ray(driver, experiment, factory, address=address)
-        finally:
-            if not isinstance(driver.error, StudyLockedError):  # else nothing of it is this driver's any more
-                driver.finish()
+    store.keep_seat(lambda error: setattr(driver, "error", driver.error or error))
+    driver.start()
+    try:
+        if not driver.is_finished:
+            run_on_ray(driver, experiment, factory, address=address)
+    finally:
+        if not isinstance(driver.error, StudyLockedError):  # else nothing of it is this driver's any more
+            driver.finish()
     if driver.error is not None:
         raise driver.error
     if not driver.is_finished:

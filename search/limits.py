@@ -17,6 +17,8 @@ class Limits:
     max_failed_share: float
     gpus_per_trial: float = 0.0
     rules: tuple[StopRule, ...] = ()
+    stuck_factor: float = 10.0
+    stuck_floor_s: float = 1800.0
 
     @classmethod
     def from_config(cls, experiment: ExperimentConfig) -> Limits:
@@ -28,4 +30,6 @@ class Limits:
             max_failed_share=config.max_failed_share,
             gpus_per_trial=experiment.trial_resources.gpus,
             rules=stop_rules(config),
+            stuck_factor=config.stuck_factor,
+            stuck_floor_s=config.stuck_floor_s,
         )

@@ -18,6 +18,7 @@ from search.continuations import continuation, continued_config
 from search.outcomes import CURVE
 from search.proposal import Proposal
 from search.records import Origin, Rejection, TrialRecord, TrialState
+from search.retries import config_of_retry
 from search.sampler import Knowledge, SamplerFactory, draw_seed, make_sampler
 from search.search_config import SamplerName, SearchConfig
 from search.space import SearchSpace
@@ -139,8 +140,8 @@ class Proposer:
         )
 
     def retry(self, record: TrialRecord, root: int) -> Proposal:
-        """The same trial again, as `root`'s continuation."""
-        config = TrialConfig.model_validate(record.config)
+        """The same trial again, as `root`'s continuation, changed as its failure asks for."""
+        config = TrialConfig.model_validate(config_of_retry(record))
         return Proposal(
             config=config,
             plan=self._space.network_of(config),

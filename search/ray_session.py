@@ -23,6 +23,10 @@ SETTINGS = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
+NUM_STARTS = 3
+TOO_SLOW = "timed out during startup"
+"""What Ray says of a local start that took too long."""
+
 
 @contextmanager
 def connected(address: str | None, arguments: Mapping[str, Any] | None = None) -> Iterator[None]:
@@ -42,17 +46,28 @@ def connected(address: str | None, arguments: Mapping[str, Any] | None = None) -
     import ray
 
     silence()
-    quiet = {"logging_level": logging.CRITICAL, "log_to_driver": False}
-    try:
-        with _without_secrets():
-            ray.init(address=address or "local", **quiet, **(arguments or {}))
-    except Exception as error:
-        ray.shutdown()  # what was started of it would live as long as we do
-        raise ClusterError(_refusal(address, error)) from error
+    _start(address, {"logging_level": logging.CRITICAL, "log_to_driver": False} | dict(arguments or {}))
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start(address: str | None, arguments: Mapping[str, Any]) -> None:
+    """A local Ray has 30 s to come up, which no setting extends and a busy machine exceeds: it is tried again."""
+    import ray
+
+    for num_left in reversed(range(NUM_STARTS)):
+        try:
+            with _without_secrets():
+                ray.init(address=address or "local", **arguments)
+            return
+        except SystemExit:  # by Ray's own handler of SIGTERM, which is in place before ours are again
+            raise KeyboardInterrupt from None
+        except Exception as error:
+            ray.shutdown()  # what was started of it would live as long as we do
+            if address is not None or not num_left or TOO_SLOW not in str(error):
+                raise ClusterError(_refusal(address, error)) from error
 
 
 @contextmanager

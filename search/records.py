@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from search.driver_holder import Holder
+from search.failures import Failure
 from search.usage import Usage
 from spvit.options import TokenForm
 
@@ -117,8 +118,9 @@ class Generation:
 class TrialRecord:
     """One trial. `curve[e]` is the validation top-1 (percent) after epoch e + 1, and `form` how the model then ran.
 
-    `epoch_s[e]` is how long that epoch took, in seconds; empty where nobody said. `generation` counts from 1, see
-    `Generation`; `continues` is the first attempt of the complete trial whose training this one prolongs.
+    `epoch_s[e]` is how long that epoch took, in seconds; empty where nobody said. `failure` is why it could not go on;
+    None where it ended in order or the pruner stopped it. `generation` counts from 1, see `Generation`; `continues` is
+    the first attempt of the complete trial whose training this one prolongs.
     """
 
     number: int
@@ -135,6 +137,7 @@ class TrialRecord:
     form: TokenForm = TokenForm.GATHERED
     top1: float | None = None
     reason: str = ""
+    failure: Failure | None = None
     retry_of: int | None = None
     continues: int | None = None
     generation: int = 1

@@ -19,7 +19,7 @@ from typing import Any
 from search.export_report import CERTIFICATE, ExportReport
 from search.formats import ExportFormat
 from search.records import StudyRecord
-from search.tracking import open_writer
+from search.tracking_place import open_writer
 from search.tracking_writer import MlflowWriter
 
 LOGGER = logging.getLogger(__name__)

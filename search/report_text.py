@@ -70,7 +70,7 @@ def _lines(report: FinalReport) -> list[str]:
     rejected = ", ".join(f"{count} {str(reason).replace('_', ' ')}" for reason, count in summary.rejections.items())
     ended = (
         f"{counts[TrialState.COMPLETE]} trained in full, {counts[TrialState.PRUNED]} stopped early, "
-        f"{counts[TrialState.FAIL]} failed"
+        f"{summary.num_interrupted} interrupted, {summary.num_failed} failed"
     )
     lines = [
         f"Trials     {ended}",

@@ -36,6 +36,14 @@ class PrunerName(StrEnum):
     NONE = "none"
 
 
+class KeepCheckpoints(StrEnum):
+    """Which of the trials that were trained in full keep their last checkpoint."""
+
+    ALL = "all"
+    FRONT = "front"
+    NONE = "none"
+
+
 class SearchConfig(FrozenConfig):
     """How many trials, how they are proposed and which are stopped early."""
 
@@ -60,7 +68,23 @@ class SearchConfig(FrozenConfig):
         default=0.02,
         description="Optuna's pruners compare a trial with those at most this much slower than itself.",
     )
-    max_failed_share: Share = 0.5
+    max_failed_share: Share = Field(
+        default=0.5,
+        description="End when more of the ended trials failed; lost nodes do not count (docs/failures.md).",
+    )
+    stuck_factor: Annotated[float, Field(ge=2.0)] = Field(
+        default=10.0,
+        description="A trial without a report for so many times the slowest epoch is stuck; it is ended and run again.",
+    )
+    stuck_floor_s: Positive = Field(
+        default=1800.0,
+        description="No trial is stuck before so many seconds; before any epoch is known it stands for one.",
+    )
+    keep_checkpoints: KeepCheckpoints = Field(
+        default=KeepCheckpoints.ALL,
+        description="Of trials trained in full, whose are kept: `all`, `front` (on the front, or best within a budget) "
+        "or `none` (best within a budget alone); stopped trials keep none.",
+    )
     max_wall_time_s: Positive | None = Field(
         default=None, description="End after this time, all sessions together; running trials are stopped, to go on."
     )

@@ -15,6 +15,7 @@ from optuna.trial import create_trial
 from search import study_attrs as names
 from search.config import ExperimentConfig
 from search.driver_seat import DriverSeat
+from search.failures import Failure
 from search.proposal import Proposal
 from search.records import Generation, Rejection, SearchEnd, StudyRecord, TrialRecord, TrialState
 from search.retries import INTERRUPTED
@@ -179,18 +180,18 @@ class StudyStore:
         """The trial was trained to the end."""
         return self._end(number, TrialState.COMPLETE, top1=top1)
 
-    def prune(self, number: int, reason: str) -> TrialRecord:
-        """The trial is not worth going on with, or its configuration cannot be trained."""
-        return self._end(number, TrialState.PRUNED, reason=reason)
+    def prune(self, number: int, reason: str, failure: Failure | None = None) -> TrialRecord:
+        """The trial is not worth going on with, or its configuration cannot be trained: then there is a failure."""
+        return self._end(number, TrialState.PRUNED, reason=reason, failure=failure)
 
-    def fail(self, number: int, reason: str) -> TrialRecord:
+    def fail(self, number: int, reason: str, failure: Failure = Failure.INFRASTRUCTURE) -> TrialRecord:
         """The trial was lost through no fault of its configuration; it should be run again."""
-        return self._end(number, TrialState.FAIL, reason=reason)
+        return self._end(number, TrialState.FAIL, reason=reason, failure=failure)
 
     def reconcile(self) -> tuple[TrialRecord, ...]:
         """Ends trials that no driver is running any more. They are then among those to be retried."""
         running = [t.number for t in self.trials if not t.state.is_finished]
-        return tuple(self.fail(number, INTERRUPTED) for number in running)
+        return tuple(self.fail(number, INTERRUPTED, Failure.INTERRUPTED) for number in running)
 
     def set_rejections(self, rejections: Mapping[Rejection, int]) -> None:
         """Notes how many proposals were rejected so far, by reason."""
@@ -248,16 +249,31 @@ class StudyStore:
             self._study.set_user_attr(key, value)
             self._attrs = {**self._attrs, key: value}
 
-    def _end(self, number: int, state: TrialState, *, top1: float | None = None, reason: str = "") -> TrialRecord:
+    def _end(
+        self,
+        number: int,
+        state: TrialState,
+        *,
+        top1: float | None = None,
+        reason: str = "",
+        failure: Failure | None = None,
+    ) -> TrialRecord:
         record = self._records[number]
         values = () if top1 is None else (top1, record.latency.mean_ms)
         attrs: dict[str, Any] = {names.REASON: reason} if reason else {}
+        if failure is not None:
+            attrs[names.FAILURE] = failure.value
         if any(record.epoch_s):
             attrs[names.EPOCH_S] = list(record.epoch_s)
         with self._lock, storage_errors(self._directory):
             ended = self._storage.end_trial(self._ids[number], OptunaState[state.name], values=values, attrs=attrs)
             self._records[number] = replace(
-                self._records[number], state=state, top1=top1, reason=reason, finished_at=ended.timestamp()
+                self._records[number],
+                state=state,
+                top1=top1,
+                reason=reason,
+                failure=failure,
+                finished_at=ended.timestamp(),
             )
             return self._records[number]
 

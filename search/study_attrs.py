@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from search.driver_holder import Holder
+from search.failures import Failure
 from search.proposal import Proposal
 from search.records import (
     EndCause,
@@ -19,6 +20,7 @@ from search.records import (
     TrialRecord,
     TrialState,
 )
+from search.retries import INTERRUPTED
 from search.usage import Usage
 from spvit.options import TokenForm
 
@@ -48,6 +50,7 @@ CURVE = "curve"
 EPOCH_S = "epoch_s"
 FORM = "form"
 REASON = "reason"
+FAILURE = "failure"
 
 
 def mlflow_run_key(number: int) -> str:
@@ -98,6 +101,7 @@ def trial_record(trial: FrozenTrial, mlflow_run_id: str | None = None) -> TrialR
         form=TokenForm(attrs.get(FORM, TokenForm.GATHERED)),
         top1=trial.values[0] if trial.values else None,
         reason=attrs.get(REASON, ""),
+        failure=_failure(trial),
         retry_of=attrs["retry_of"],
         continues=attrs.get("continues"),
         generation=attrs.get("generation", 1),
@@ -158,6 +162,15 @@ def _generation(values: Mapping[str, Any]) -> Generation:
         changes={key: (old, new) for key, (old, new) in values["changes"].items()},
         continued=tuple(values["continued"]),
     )
+
+
+def _failure(trial: FrozenTrial) -> Failure | None:
+    """Studies of earlier versions tell it by the reason alone."""
+    if FAILURE in trial.user_attrs:
+        return Failure(trial.user_attrs[FAILURE])
+    if trial.state.name != TrialState.FAIL:
+        return None
+    return Failure.INTERRUPTED if trial.user_attrs.get(REASON) == INTERRUPTED else Failure.INFRASTRUCTURE
 
 
 def _search_end(values: Mapping[str, Any] | None) -> SearchEnd | None:

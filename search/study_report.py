@@ -126,7 +126,7 @@ def _count_lines(summary: StudySummary) -> list[str]:
     rejected = ", ".join(f"{count} {reason}" for reason, count in summary.rejections.items())
     ended = (
         f"{counts[TrialState.COMPLETE]} trials trained in full, {counts[TrialState.PRUNED]} stopped early, "
-        f"{counts[TrialState.FAIL]} failed"
+        f"{summary.num_interrupted} interrupted, {summary.num_failed} failed"
     )
     return [
         f"* {ended}",

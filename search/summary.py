@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from search.failures import Failure
 from search.history import num_epochs_trained
 from search.pareto import ParetoPoint, hypervolume, pareto_front
 from search.records import Origin, Rejection, SearchEnd, StudyRecord, TrialRecord, TrialState
+from search.retries import IN_ORDER, count_failures, trials_to_retry
 from search.selection import best_trial, trial_points
 from search.usage import Usage
 
@@ -32,6 +34,7 @@ class StudySummary:
     full, less those trained. Rejected proposals are not in it; they were never trained at all.
     `hypervolume` (percent x ms) is taken over 0 % at the dense model's latency.
     `usage` is the time of all sessions, `end` why the last one ended, where that is known.
+    `failures` counts attempts that could not go on by cause, and `num_to_go_on` the trials that will be run again.
     `budgets` has the best trial within each budget of the study, ascending: the last one is `best`.
     """
 
@@ -39,6 +42,8 @@ class StudySummary:
     num_trials: int
     num_counted: int
     counts: Mapping[TrialState, int]
+    failures: Mapping[Failure, int]
+    num_to_go_on: int
     rejections: Mapping[Rejection, int]
     num_epochs_trained: int
     num_epochs_saved: int
@@ -59,10 +64,21 @@ class StudySummary:
             self.counts[TrialState.RUNNING] or self.counts[TrialState.WAITING]
         )
 
+    @property
+    def num_interrupted(self) -> int:
+        """Attempts that ended since the search did: they did not fail."""
+        return sum(self.failures[failure] for failure in IN_ORDER)
+
+    @property
+    def num_failed(self) -> int:
+        """Attempts that were lost, or given up, for any other cause."""
+        return self.counts[TrialState.FAIL] - self.num_interrupted
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self) | {
             "counts": {str(state): count for state, count in self.counts.items()},
+            "failures": {str(failure): count for failure, count in self.failures.items()},
             "rejections": {str(reason): count for reason, count in self.rejections.items()},
             "front": [asdict(point) for point in self.front],
             "budgets": [asdict(budget) for budget in self.budgets],
@@ -74,12 +90,15 @@ def summarise(study: StudyRecord) -> StudySummary:
     points = trial_points(study)
     budgets = tuple(BudgetBest(max_latency_ms=limit, best=_best_point(study, limit)) for limit in study.budgets_ms)
     counts = Counter(trial.state for trial in study.trials)
+    failures = count_failures(study.trials)
     trained, in_full = _epochs(study)
     return StudySummary(
         name=study.name,
         num_trials=study.num_trials,
         num_counted=num_counted(study),
         counts={state: counts[state] for state in TrialState},
+        failures={failure: failures[failure] for failure in Failure},
+        num_to_go_on=len(trials_to_retry(study.trials)),
         rejections={reason: study.rejections.get(reason, 0) for reason in Rejection},
         num_epochs_trained=num_epochs_trained(study.trials),
         num_epochs_saved=in_full - trained,

@@ -8,14 +8,13 @@ from typing import Any
 from ray.tune import Trainable
 
 from search.attempts import check_claim
-from search.driver import Failure, ReportKey
 from search.effective import FACTS, USAGE
+from search.failures import ReportKey, failure_of
 from search.ray_border import TrialTask
 from search.trial_factory import Trainee, TrialFactory, fine_tune_trial
 from search.trial_resources import TrialResources
 from search.trial_team import TrialTeam
 from search.worker_warnings import WarningCollector
-from spvit.errors import DataError, StorageError
 from trainers.process_usage import UsageMeter
 
 ERROR_FILE = "error.txt"
@@ -90,12 +89,10 @@ class SearchTrainable(Trainable):  # type: ignore[misc]  # Ray has no types
         return trainee
 
     def _failure(self, error: Exception) -> dict[str, Any]:
-        is_shared = isinstance(error, StorageError | DataError | OSError)
-        failure = Failure.INFRASTRUCTURE if is_shared else Failure.CONFIGURATION
         lines = str(error).splitlines()
         self._keep_traceback(error)
         return {
-            ReportKey.FAILURE: failure.value,
+            ReportKey.FAILURE: failure_of(error).value,
             ReportKey.REASON: f"{type(error).__name__}: {lines[0] if lines else 'no text'}",
         }
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from search.progress_state import ProgressState, duration, planned_epochs
 from search.records import Rejection, StudyRecord, TrialRecord, TrialState
-from search.retries import INTERRUPTED
+from search.retries import IN_ORDER
 from search.selection import front_trials, keep_rates
 
 BAR_WIDTH = 20
@@ -59,7 +59,7 @@ def ended_line(trial: TrialRecord) -> str:
 def counts_text(state: ProgressState) -> str:
     """Trials by how they ended, and proposals that never became one, by reason."""
     numbers = {name: state.count(kind) for kind, name in ENDED.items()}
-    if interrupted := sum(trial.reason == INTERRUPTED for trial in state.study.trials):
+    if interrupted := sum(trial.failure in IN_ORDER for trial in state.study.trials):
         numbers[ENDED[TrialState.FAIL]] -= interrupted
         numbers["interrupted"] = interrupted
     counts = ", ".join(f"{number} {name}" for name, number in numbers.items())
@@ -129,6 +129,6 @@ def _forecast(state: ProgressState, now_s: float, now: datetime | None) -> str:
 
 def _how(trial: TrialRecord) -> str:
     """How a trial ended. An interrupted one did not fail: it goes on when the search is resumed."""
-    if trial.reason == INTERRUPTED:
+    if trial.failure in IN_ORDER:
         return trial.reason
     return f"{ENDED[trial.state]}: {trial.reason}" if trial.reason else ENDED[trial.state]

@@ -16,11 +16,11 @@ from trainers.preprocessing import Preprocessing
 from trainers.seeding import torch_seeded
 from trainers.workers import WorkerGroup
 
-# What may change between a run and its continuation without changing what is computed.
+# What may change between a run and its continuation without changing what is computed, but for noise and rounding.
 _PLACES = {
     "model": ("checkpoint",),
     "data": ("path", "num_workers", "download"),
-    "training": ("device", "num_threads"),
+    "training": ("device", "num_threads", "micro_batch_size"),
 }
 
 

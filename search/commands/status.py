@@ -14,6 +14,7 @@ from search.pareto import ParetoPoint
 from search.plain_json import plain
 from search.progress_state import duration, planned_epochs
 from search.records import StudyRecord, TrialRecord, TrialState
+from search.retries import IN_ORDER
 from search.summary import StudySummary
 from search.usage import Usage
 
@@ -82,11 +83,12 @@ def generation_lines(study: StudyRecord) -> list[str]:
 
 def summary_text(summary: StudySummary, *, is_running: bool) -> str:
     """A summary in a few lines for a reader."""
-    counts = ", ".join(f"{count} {state.value.lower()}" for state, count in summary.counts.items() if count)
+    counts = ", ".join(f"{count} {name}" for name, count in _counts(summary).items() if count)
     rejected = ", ".join(f"{count} {reason.value.replace('_', ' ')}" for reason, count in summary.rejections.items())
     lines = [
         f"study     {summary.name} ({'running' if is_running else 'not running'})",
         f"trials    {counts or 'none yet'}; {summary.num_counted} of the {summary.num_trials} asked for",
+        *_failures(summary),
         f"rejected  {rejected} (before any training)",
         f"epochs    {summary.num_epochs_trained} trained, {summary.num_epochs_saved} saved by stopping early",
         f"time      {_used(summary.usage)}",
@@ -98,6 +100,20 @@ def summary_text(summary: StudySummary, *, is_running: bool) -> str:
         f"best      {_best(summary.best, summary)}",
     ]
     return "\n".join([*lines, *([] if is_running else _ending(summary))])
+
+
+def _counts(summary: StudySummary) -> dict[str, int]:
+    """Attempts by how they ended; one that was interrupted did not fail."""
+    counts = {state.value.lower(): count for state, count in summary.counts.items() if state is not TrialState.FAIL}
+    return counts | {"interrupted": summary.num_interrupted, "failed": summary.num_failed}
+
+
+def _failures(summary: StudySummary) -> list[str]:
+    """What could not go on by cause, and how much of it will."""
+    causes = {cause: count for cause, count in summary.failures.items() if count and cause not in IN_ORDER}
+    told = [f"{count} {cause.value.replace('_', ' ')}" for cause, count in causes.items()]
+    told += [f"{summary.num_to_go_on} to be run again"] if summary.num_to_go_on else []
+    return [f"failures  {', '.join(told)}"] if told else []
 
 
 def _ending(summary: StudySummary) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ from trainers.metrics import EpochMetrics, Evaluation
 
 
 class TabulatedTrial:
-    """Keeps its epochs in a file, as a real trial keeps checkpoints; dies once where the test says so."""
+    """Keeps its epochs in a file, as a real trial keeps checkpoints; dies or freezes once where the test says so."""
 
     def __init__(self, config: TrialConfig, directory: Path) -> None:
         self._config = config
@@ -42,10 +43,10 @@ class TabulatedTrial:
 
     def run_epoch(self) -> EpochMetrics:
         time.sleep(self._seconds)
-        kill = self._file.parent.parent.parent / "kill_worker"
-        if kill.exists():
-            kill.unlink()
-            os.kill(os.getpid(), 9)
+        for name, number in (("kill_worker", signal.SIGKILL), ("freeze_worker", signal.SIGSTOP)):
+            if (order := self._file.parent.parent.parent / name).exists():
+                order.unlink()
+                os.kill(os.getpid(), number)
         with (self._file.parent / "work.log").open("a") as log:
             log.write(f"{self.epoch + 1}\n")
         self.history += (_metrics(self.epoch + 1, 60 + 2 * (self.epoch + 1) - self._config.losses.ratio),)

@@ -35,6 +35,7 @@ SURFACE = {
     "compare": STUDY_OPTIONS | {"STUDY", "FIRST", "SECOND", "--evaluate", "--csv"},
     "report": STUDY_OPTIONS | {"STUDY", "--output"},
     "trials": STUDY_OPTIONS | {"STUDY", "--csv"},
+    "clean": STUDY_OPTIONS | {"STUDY", "--dry-run", "--keep"},
     "record": STUDY_OPTIONS | {"STUDY", "--output"},
     "simulate": {
         "--on",

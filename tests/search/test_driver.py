@@ -9,10 +9,12 @@ import tabulated
 from search.driver import Decision, Failure, Idle, ReportKey
 from search.listener import StudyListener
 from search.records import Origin, TrialState
-from search.retries import INTERRUPTED, MAX_LOSSES
+from search.retries import BUDGETS, FIRST_DELAY_S, INTERRUPTED
 from search.study import read_study
 from search.study_files import trial_directory
 from spvit.errors import NothingFeasibleError, StorageError, TooManyFailuresError
+from trainers.build import identity_of
+from trainers.config import TrialConfig
 
 
 def _failed(failure, reason="broken"):
@@ -98,12 +100,89 @@ def test_a_trial_that_cannot_reach_the_front_is_pruned_with_the_numbers_that_say
 def test_a_lost_trial_is_run_again_but_not_for_ever(tmp_path):
     driver = tabulated.make_driver(tabulated.experiment(tmp_path, num_concurrent=1, max_failed_share=1.0))
     attempts = [driver.suggest() for _ in range(1)]
-    for _ in range(MAX_LOSSES):
+    num_retries = BUDGETS[Failure.INFRASTRUCTURE].max_retries
+    for _ in range(num_retries + 1):
         driver.on_error(attempts[-1].number, "node died")
         attempts.append(driver.suggest())
-    assert [t.retry_of for t in attempts] == [None, *[0] * (MAX_LOSSES - 1), None]
+    assert [t.retry_of for t in attempts] == [None, *[0] * num_retries, None]
     assert attempts[1].origin is Origin.BASELINE
     assert attempts[-1].origin is Origin.WARM_START
+
+
+def test_a_trial_out_of_memory_is_run_once_more_with_half_as_many_images_at_once(tmp_path):
+    driver = tabulated.make_driver(tabulated.experiment(tmp_path, num_concurrent=1, max_failed_share=1.0))
+    first = driver.suggest()
+    driver.on_result(first.number, tabulated.metrics(1, 61.0))
+    driver.on_result(first.number, _failed(Failure.OUT_OF_MEMORY, "CUDA out of memory"))
+    again = driver.suggest()
+    assert (again.retry_of, again.curve) == (first.number, (61.0,))
+    training = first.config["training"]
+    assert again.config["training"] == training | {"micro_batch_size": training["batch_size"] // 2}
+    assert identity_of(TrialConfig.model_validate(again.config)) == identity_of(
+        TrialConfig.model_validate(first.config)
+    )  # so it goes on from its checkpoint
+    driver.on_result(again.number, _failed(Failure.OUT_OF_MEMORY, "CUDA out of memory"))
+    assert driver.suggest().retry_of is None
+    states = [(t.state, t.failure) for t in read_study(tmp_path / "toy").trials[:2]]
+    assert states == [(TrialState.FAIL, Failure.OUT_OF_MEMORY), (TrialState.PRUNED, Failure.OUT_OF_MEMORY)]
+
+
+def test_a_trial_that_lost_its_node_waits_longer_each_time_and_never_ends_the_search(tmp_path):
+    now_s = 0.0
+    config = tabulated.experiment(tmp_path, num_trials=1, num_concurrent=1, warm_starts=False)
+    driver = tabulated.make_driver(config, clock=lambda: now_s)
+    tabulated.run(driver, max_reports=4)  # the fixed schedule
+    trial = read_study(tmp_path / "toy").trials[1]
+    for lost in range(6):
+        driver.on_error(trial.number, "gone", Failure.NODE_LOST)
+        now_s += FIRST_DELAY_S * 2**lost - 1
+        assert driver.suggest() is Idle.WAIT
+        assert not driver.is_finished
+        now_s += 1
+        trial = driver.suggest()
+        assert trial.origin is Origin.RETRY
+    for epoch in range(1, 5):
+        driver.on_result(trial.number, tabulated.metrics(epoch, 60.0 + epoch))
+    assert driver.is_finished
+    assert driver.error is None
+
+
+def test_a_disk_that_fails_a_trial_ends_the_search_which_goes_on_when_there_is_space(tmp_path):
+    config = tabulated.experiment(tmp_path)
+    driver = tabulated.make_driver(config)
+    first, second = driver.suggest(), driver.suggest()
+    driver.on_result(first.number, tabulated.metrics(1, 61.0))
+    assert driver.on_result(first.number, _failed(Failure.STORAGE, "No space left on device")) is Decision.STOP
+    driver.on_error(second.number, "its process died")
+    assert driver.suggest() is Idle.FINISHED
+    driver.finish()
+    with pytest.raises(StorageError, match=r"trial 0 cannot write: No space left on device.*spvit-search resume toy"):
+        raise driver.error
+    failures = [(t.state, t.failure) for t in read_study(tmp_path / "toy").trials]
+    assert failures == [(TrialState.FAIL, Failure.STORAGE), (TrialState.FAIL, Failure.INTERRUPTED)]
+    again = tabulated.make_driver(config)
+    assert [again.suggest().retry_of, again.suggest().retry_of] == [0, 1]
+
+
+def test_a_silent_trial_is_stuck_from_when_its_worker_runs(tmp_path):
+    now_s = 0.0
+    config = tabulated.experiment(tmp_path, stuck_factor=3, stuck_floor_s=10)
+    driver = tabulated.make_driver(config, clock=lambda: now_s)
+    running, waiting = driver.suggest().number, driver.suggest().number
+    driver.on_running(running)
+    now_s += 20.0
+    driver.on_result(running, tabulated.metrics(1, 61.0))  # the slowest epoch seen: 20 s
+    now_s += 60.0
+    assert driver.stuck() == ()
+    now_s += 1.0
+    (stuck,) = driver.stuck()
+    assert stuck.number == running
+    assert "no report for 61 s, more than the 60 s that search.stuck_factor = 3" in stuck.reason
+    driver.on_error(running, stuck.reason)
+    driver.on_running(running)  # said too late
+    now_s += 1000.0
+    assert driver.stuck() == ()
+    assert driver.knows(waiting)
 
 
 def test_a_lost_report_of_a_restarted_worker_is_taken_once(tmp_path):
@@ -118,7 +197,10 @@ def test_a_search_in_which_most_trials_fail_ends(tmp_path):
     driver = tabulated.make_driver(tabulated.experiment(tmp_path, num_trials=40))
     tabulated.run(driver, report=lambda trial, epoch: _failed(Failure.CONFIGURATION, "no such data"))
     assert isinstance(driver.error, TooManyFailuresError)
-    with pytest.raises(TooManyFailuresError, match=r"6 of 6 trials failed, .*max_failed_share = 0\.5.*no such data"):
+    table = r"  6 x configuration, first trial 1: no such data\n"
+    with pytest.raises(
+        TooManyFailuresError, match=r"6 of 6 trials failed, .*max_failed_share = 0\.5 allows:\n" + table
+    ):
         raise driver.error
 
 

@@ -59,7 +59,13 @@ def test_report_is_json(study, exported):
 
 def test_text_holds_every_number_and_label_without_colours(study, exported):
     text = final_report(study, exported).to_text()
-    for part in ("fixed [.7, .49]", "85.00", "4.500", "2.00", "4 trained in full, 1 stopped early, 1 failed"):
+    for part in (
+        "fixed [.7, .49]",
+        "85.00",
+        "4.500",
+        "2.00",
+        "4 trained in full, 1 stopped early, 0 interrupted, 1 failed",
+    ):
         assert part in text
     assert "7 too slow, 0 duplicate" in text
     assert "runs/small/export/trial_1" in text

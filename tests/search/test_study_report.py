@@ -35,7 +35,7 @@ def test_experiment_survives_toml_without_its_nulls():
 def test_note_names_the_best_trial_and_the_counts(study):
     note = study_note(study)
     assert "**85.00 % top-1 at 5.00 ms** (trial 1), 2.00 times as fast" in note
-    assert "4 trials trained in full, 1 stopped early, 1 failed" in note
+    assert "4 trials trained in full, 1 stopped early, 0 interrupted, 1 failed" in note
     assert "7 too_slow, 0 duplicate" in note
 
 

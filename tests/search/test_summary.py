@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from search.commands import status
+from search.failures import Failure
 from search.records import Origin, Rejection, TrialState
 from search.summary import baseline_trial, summarise
 
@@ -15,6 +16,26 @@ def test_summary_counts_every_state_and_rejection(study):
     assert summary.counts[TrialState.FAIL] == 1
     assert sum(summary.counts.values()) == len(study.trials)
     assert summary.rejections == {Rejection.TOO_SLOW: 7, Rejection.DUPLICATE: 0}
+
+
+def test_interrupted_attempts_are_told_from_failed_ones_and_these_by_cause(study, make_trial):
+    ends = [
+        (TrialState.FAIL, Failure.INTERRUPTED),
+        (TrialState.FAIL, Failure.STORAGE),
+        (TrialState.FAIL, Failure.NODE_LOST),
+        (TrialState.PRUNED, Failure.DIVERGENCE),
+    ]
+    more = [
+        replace(make_trial(number, 0.0, 5.0, state=state), failure=failure)
+        for number, (state, failure) in enumerate(ends, start=6)
+    ]
+    summary = summarise(replace(study, trials=(*study.trials, *more)))
+    assert (summary.num_interrupted, summary.num_failed) == (2, 2)  # one of them without a cause, of an older version
+    assert summary.num_to_go_on == 3
+    text = status.summary_text(summary, is_running=False)
+    assert "trials    4 complete, 2 pruned, 2 interrupted, 2 failed; 5 of the 5 asked for" in text
+    assert "failures  1 divergence, 1 node lost, 3 to be run again" in text
+    assert "failures" not in status.summary_text(summarise(study), is_running=False)
 
 
 def test_epochs_saved_are_those_that_pruned_trials_did_not_train(study):

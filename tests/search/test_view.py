@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from search.console import LastingConsole
+from search.failures import Failure
 from search.progress_state import ProgressState, duration
 from search.records import EndCause, Rejection, SearchEnd, TrialState
 from search.retries import INTERRUPTED
@@ -147,7 +148,7 @@ def test_a_study_that_was_finished_before_is_said_to_be(study):
 
 def test_an_interrupted_trial_is_not_called_a_failed_one(study):
     buffer = io.StringIO()
-    trials = (*study.trials, replace(study.trials[5], number=6, reason=INTERRUPTED))
+    trials = (*study.trials, replace(study.trials[5], number=6, reason=INTERRUPTED, failure=Failure.INTERRUPTED))
     play(TerminalView(Console(file=buffer, force_terminal=False)), replace(study, trials=trials))
     lines = buffer.getvalue().splitlines()
     assert "trial 5 keep 0.80, 0.50: 4.20 ms, failed: worker lost" in lines

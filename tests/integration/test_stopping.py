@@ -1,0 +1,135 @@
+"""Real Ray, real signals: one search that is stopped in order, stopped at once, has a worker freeze, and ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from search.failures import Failure
+from search.records import Origin, TrialState
+from search.retries import INTERRUPTED
+from search.study import read_study
+from spvit.errors import SpvitError
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(290)]
+SCRIPT = Path(__file__).parent / "tabulated_search.py"
+MARK = "SPVIT_TEST_MARK"
+NUM_TRIALS, LONG_S = 3, 120.0
+
+
+class Search:
+    """A driver of its own process; everything that it starts carries a mark."""
+
+    def __init__(self, folder, *, epoch_seconds, **limits):
+        self.folder = folder
+        paths = [str(SCRIPT.parent), str(SCRIPT.parents[1] / "search"), str(SCRIPT.parents[2])]
+        arguments = [str(folder), str(NUM_TRIALS), str(epoch_seconds), json.dumps(limits)]
+        self.process = subprocess.Popen(
+            [sys.executable, str(SCRIPT), *arguments],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", MARK: str(folder)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def wait_for(self, condition):
+        for _ in range(1000):
+            time.sleep(0.1)
+            try:
+                study = read_study(self.folder / "toy")
+            except (SpvitError, KeyError):
+                continue
+            if condition(study):
+                return
+        pytest.fail("the search did not get that far")
+
+    def end(self):
+        """Its exit code and output, and the study that it left."""
+        output, _ = self.process.communicate(timeout=120)
+        assert "Traceback" not in output
+        return self.process.returncode, output, read_study(self.folder / "toy")
+
+    def has_left_processes(self):
+        mark = f"{MARK}={self.folder}\0".encode()
+        return any(mark in _environment(path) for path in Path("/proc").glob("[0-9]*"))
+
+
+def _environment(process):
+    try:
+        return (process / "environ").read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    """The search in four sessions; what each left."""
+    folder, said = tmp_path_factory.mktemp("stopping"), {}
+    first = Search(folder, epoch_seconds=0.2)
+    first.wait_for(lambda study: any(trial.num_epochs for trial in study.trials))
+    (folder / "toy" / "epoch_seconds").write_text(str(LONG_S))  # for trials that begin from now on
+    first.wait_for(lambda study: study.finished)
+    time.sleep(1.0)
+    first.process.send_signal(signal.SIGTERM)
+    said["in order"] = (*first.end(), first.has_left_processes)
+    second = Search(folder, epoch_seconds=LONG_S)
+    second.wait_for(lambda study: any(trial.state is TrialState.RUNNING for trial in study.trials))
+    second.process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    second.process.send_signal(signal.SIGINT)
+    said["at once"] = (*second.end(), second.has_left_processes)
+    (folder / "toy" / "freeze_worker").touch()
+    third = Search(folder, epoch_seconds=0.05, stuck_floor_s=8, stuck_factor=2)
+    said["to the end"] = (*third.end(), third.has_left_processes)
+    return said
+
+
+def _is_soon(condition):
+    for _ in range(100):
+        if condition():
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def test_sigterm_within_long_epochs_ends_in_order_with_the_states_right(story):
+    code, output, study, _ = story["in order"]
+    assert code == 75
+    assert "spvit-search resume" in output
+    assert len(output.splitlines()) == 1
+    assert study.finished
+    running = [trial for trial in study.trials if trial.state is TrialState.RUNNING]
+    interrupted = [trial for trial in study.trials if trial.failure is Failure.INTERRUPTED]
+    if "stopped at once" not in output:  # it took less than its limit, even here
+        assert (len(running), {trial.reason for trial in interrupted}) == (0, {INTERRUPTED})
+
+
+def test_a_second_signal_ends_at_once_with_nothing_lost(story):
+    code, output, study, _ = story["at once"]
+    assert (code, "stopped at once" in output) == (75, True)
+    earlier = story["in order"][2]
+    kept = {trial.number: trial for trial in earlier.trials if trial.state.is_finished}
+    assert {number: study.trials[number] for number in kept} == kept
+
+
+def test_a_frozen_worker_is_killed_and_its_trial_run_again(story):
+    code, output, study, _ = story["to the end"]
+    assert (code, output) == (0, "")
+    (stuck,) = [trial for trial in study.trials if trial.failure is Failure.INFRASTRUCTURE]
+    assert stuck.reason.startswith("lost: stuck: no report for ")
+    assert all(trial.state.is_finished for trial in study.trials)
+    ended = [trial for trial in study.trials if trial.state in {TrialState.COMPLETE, TrialState.PRUNED}]
+    assert sum(trial.origin is not Origin.BASELINE for trial in ended) == NUM_TRIALS
+    again = [trial for trial in ended if trial.retry_of is not None and trial.number > stuck.number]
+    assert any(trial.retry_of in {stuck.number, stuck.retry_of} for trial in again)
+
+
+@pytest.mark.parametrize("session", ["in order", "at once", "to the end"])
+def test_no_process_is_left(story, session):
+    has_left_processes = story[session][3]
+    assert _is_soon(lambda: not has_left_processes())
