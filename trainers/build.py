@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from spvit.factory import create_backbone
 from spvit.pruned_model import PrunedModel
-from spvit.pruned_weights import load_selectors
+from spvit.pruned_weights import load_pruned, load_selectors
 from spvit.pruning import prune
 from trainers.config import TrialConfig
 from trainers.data import Batches, Loading, Split, open_split
@@ -22,6 +22,8 @@ _PLACES = {
     "data": ("path", "num_workers", "download"),
     "training": ("device", "num_threads"),
 }
+_LATER = ("elastic", "start")
+"""Sections that earlier versions did not have: without them a trial is the one that it was."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +37,8 @@ class TrialData:
 def build_model(config: TrialConfig) -> PrunedModel:
     """The pruned model of a trial before training, on the CPU; the same for the same configuration.
 
-    A checkpoint that holds selectors, as SPViT's and DynamicViT's do, gives them to the model.
+    A checkpoint that holds selectors, as SPViT's and DynamicViT's do, gives them to the model. Where `start` names the
+    weights of another trial, backbone and selectors are those.
 
     Raises:
         ConfigError: the model cannot be made or cannot be pruned.
@@ -55,6 +58,9 @@ def build_model(config: TrialConfig) -> PrunedModel:
         )
     if model.checkpoint is not None:
         load_selectors(pruned, model.checkpoint)
+    if config.start is not None:
+        config.start.check()
+        load_pruned(pruned, config.start.path)
     return pruned
 
 
@@ -86,4 +92,9 @@ def identity_of(config: TrialConfig) -> str:
     for section, keys in _PLACES.items():
         for key in keys:
             values[section].pop(key)
+    for section in _LATER:
+        if values[section] is None:
+            values.pop(section)
+    if config.start is not None:
+        values["start"].pop("path")
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

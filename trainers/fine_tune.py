@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from spvit.errors import DivergedError, UsageError
 from spvit.pruned_model import PrunedModel
@@ -84,7 +85,7 @@ class FineTuner:
         self._optimizer = make_optimizer(self._model, config.training)
         self._average = make_average(self._optimizer, config.training)
         self._training = EpochTraining(
-            make_training_step(self._model, config, workers=self._workers, device=self._device),
+            self._make_step(),
             self._optimizer,
             self._average,
             config=config.training,
@@ -165,6 +166,9 @@ class FineTuner:
         images = min(self._config.training.images_per_epoch or self._data.train.num_images, self._data.train.num_images)
         return min(self._config.training.batch_size * self._workers.world_size, images)
 
+    def _make_step(self) -> TrainingStep:
+        return make_training_step(self._model, self._config, workers=self._workers, device=self._device)
+
     def _warm_up(self) -> None:
         set_frozen(self._model, self._config.training, epoch=0)
         with torch_seeded(self._noise_seed(Purpose.WARMUP_NOISE)):
@@ -182,15 +186,17 @@ class FineTuner:
         return int(rng.integers(2**62))
 
     def _evaluate(self) -> Evaluation:
-        batches = self._data.val.epoch(0)
         with self._exported_weights():
-            evaluation = evaluate(self._model, batches, device=self._device, workers=self._workers)
+            evaluation = self._accuracy(self._data.val.epoch(0))
         if not math.isfinite(evaluation.loss):
             raise DivergedError(
                 f"The validation loss must be finite, but after epoch {self.epoch + 1} it is {evaluation.loss}. "
                 f"Lower training.lr."
             )
         return evaluation
+
+    def _accuracy(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
+        return evaluate(self._model, batches, device=self._device, workers=self._workers)
 
     def _resume(self) -> None:
         if self._directory is None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from spvit.options import TokenForm
+from spvit.schedule import PruningSchedule
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +30,19 @@ class Weights(StrEnum):
 
     RAW = "raw"
     EMA = "ema"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PricedSchedule:
+    """A schedule, what it costs (see `SchedulePrice`) and its top-1 in percent, where that is known."""
+
+    schedule: PruningSchedule
+    cost: float
+    top1: float | None = None
+
+    def found(self, top1: float) -> PricedSchedule:
+        """The same with what was found."""
+        return replace(self, top1=top1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
