@@ -38,6 +38,8 @@ TrialFactory = Callable[[TrialConfig, Path], Trainee]
 
 def fine_tune_trial(config: TrialConfig, directory: Path) -> Trainee:
     """The real thing."""
+    from trainers.elastic import ElasticTuner
     from trainers.fine_tune import FineTuner
 
-    return FineTuner(config, directory, cache=directory.parent / CACHE)
+    tuner = FineTuner if config.elastic is None else ElasticTuner
+    return tuner(config, directory, cache=directory.parent / CACHE)

@@ -31,7 +31,7 @@ class ManySchedules:
         self.model = model
         views = [model.at(schedule) for schedule in schedules]
         self.tree = ScheduleTree.from_plans([view.plan for view in views])
-        first = {number: view for number, view in zip(reversed(self.tree.networks), reversed(views), strict=True)}
+        first = dict(zip(reversed(self.tree.networks), reversed(views), strict=True))
         self.networks = [first[number] for number in range(self.tree.num_networks)]
 
     def logits(self, images: Tensor) -> Iterator[tuple[int, Tensor]]:

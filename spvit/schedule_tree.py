@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from spvit.schedule import Selection, TokenPlan
@@ -60,30 +60,6 @@ def shared_block_tokens(plans: Sequence[TokenPlan]) -> int:
     return sum(begun.values())
 
 
-def in_chunks(plans: Sequence[TokenPlan], max_block_tokens: int) -> Iterator[tuple[int, ...]]:
-    """Numbers of plans, those that begin alike together, in chunks whose walks cost at most so much.
-
-    A plan that alone costs more is a chunk of its own.
-
-    Args:
-        plans: of one model.
-        max_block_tokens: of a chunk's `shared_block_tokens`.
-    """
-    order = sorted(range(len(plans)), key=lambda number: _sort_key(plans[number]))
-    chunk: list[int] = []
-    cost, before = 0, None
-    for number in order:
-        plan = plans[number]
-        more = sum(plan.block_tokens[_num_shared(before, plan) :])
-        if chunk and cost + more > max_block_tokens:
-            yield tuple(chunk)
-            chunk, cost, more = [], 0, sum(plan.block_tokens)
-        chunk.append(number)
-        cost, before = cost + more, plan
-    if chunk:
-        yield tuple(chunk)
-
-
 def _node(numbers: Mapping[tuple[Selection, ...], int], depth: int) -> Node:
     """The node that these plans, of equal selections before number `depth`, have reached."""
     following: dict[int, dict[Selection, dict[tuple[Selection, ...], int]]] = {}
@@ -101,23 +77,3 @@ def _node(numbers: Mapping[tuple[Selection, ...], int], depth: int) -> Node:
 def _num_before(plan: TokenPlan, block: int) -> int:
     """Selections that have happened when a block is run."""
     return sum(selection.block <= block for selection in plan.selections)
-
-
-def _num_shared(before: TokenPlan | None, plan: TokenPlan) -> int:
-    """Blocks that two plans run alike."""
-    if before is None:
-        return 0
-    depth = len(plan.block_tokens)
-    for one, other in zip(_ends(before, depth), _ends(plan, depth), strict=False):
-        if one != other:
-            return min(one[0], other[0])
-    return depth
-
-
-def _ends(plan: TokenPlan, depth: int) -> list[tuple[int, int]]:
-    return [(selection.block, selection.num_kept) for selection in plan.selections] + [(depth, 0)]
-
-
-def _sort_key(plan: TokenPlan) -> list[tuple[int, int]]:
-    """Puts plans that begin alike beside each other."""
-    return [(selection.block, -selection.num_kept) for selection in plan.selections]

@@ -76,9 +76,7 @@ class ElasticTuner(FineTuner):
             num_images=scores.num_images,
         )
 
-    def _scores(
-        self, schedules: Sequence[PruningSchedule], batches: Iterable[tuple[Tensor, Tensor]]
-    ) -> ScheduleScores:
+    def _scores(self, schedules: Sequence[PruningSchedule], batches: Iterable[tuple[Tensor, Tensor]]) -> ScheduleScores:
         return price_schedules(self._model, schedules, batches, device=self._device, workers=self._workers)
 
 

@@ -39,13 +39,13 @@ class ScheduleScores:
     @property
     def num_images(self) -> int:
         """I."""
-        return self.correct.shape[1]
+        return int(self.correct.shape[1])
 
     @property
     def top1(self) -> Floats:
         """(S,), in percent."""
-        means: Floats = 100.0 * self.correct.mean(axis=1)
-        return means
+        shares: Floats = 100.0 * self.correct.sum(axis=1) / self.num_images
+        return shares
 
     @property
     def top1_errors(self) -> Floats:
@@ -66,9 +66,7 @@ class ScheduleScores:
 
     def of(self, schedules: NDArray[np.int64]) -> ScheduleScores:
         """Some of the schedules, by their numbers."""
-        return ScheduleScores(
-            correct=self.correct[schedules], top5=self.top5[schedules], losses=self.losses[schedules]
-        )
+        return ScheduleScores(correct=self.correct[schedules], top5=self.top5[schedules], losses=self.losses[schedules])
 
 
 @torch.inference_mode()
@@ -108,7 +106,7 @@ def price_schedules(
     networks = np.array(many.tree.networks, dtype=np.int64)
     return ScheduleScores(
         correct=correct[networks] > 0.5,
-        top5=100.0 * among_five.mean(axis=1)[networks],
+        top5=100.0 * among_five.sum(axis=1)[networks] / correct.shape[1],
         losses=losses.mean(axis=1)[networks],
     )
 
@@ -116,8 +114,8 @@ def price_schedules(
 def _count(many: ManySchedules, images: Tensor, labels: Tensor) -> Tensor:
     """Whether each network is right about each image, among its best five, and its loss: (3, networks, B)."""
     found = torch.empty(3, len(many.networks), len(labels), dtype=torch.float64, device=labels.device)
-    for number, logits in many.logits(images):
-        logits = logits.float()
+    for number, raw in many.logits(images):
+        logits = raw.float()
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
         found[0, number], found[1, number] = best[:, 0].double(), best.any(1).double()
         found[2, number] = F.cross_entropy(logits, labels, reduction="none").double()

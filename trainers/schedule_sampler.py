@@ -98,8 +98,8 @@ class ScheduleSampler:
         self.space, self.price = space, price
         low, high = space.keep_rates
         sets = space.sets_of_blocks()
-        self.lowest = min(self._price_of(np.full(len(blocks), low), blocks) for blocks in sets)
-        highest = max(self._price_of(np.full(len(blocks), high), blocks) for blocks in sets)
+        self.lowest = min(self._end(low, blocks) for blocks in sets)
+        highest = max(self._end(high, blocks) for blocks in sets)
         self.highest = highest if max_price is None else min(highest, max_price)
         if self.highest <= self.lowest:
             raise ConfigError(
@@ -118,13 +118,12 @@ class ScheduleSampler:
         met. Blocks at which it cannot be met are drawn anew.
         """
         low, high = self.space.keep_rates
+        blocks = self._blocks(rng)
         for _ in range(MAX_TRIES):
+            if self._end(low, blocks) <= target <= self._end(high, blocks):
+                break
             blocks = self._blocks(rng)
-            drawn = np.sort(rng.uniform(low, high, len(blocks)))[::-1]
-            ends = self._price_of(np.full(len(blocks), low), blocks), self._price_of(np.full(len(blocks), high), blocks)
-            if ends[0] <= target <= ends[1]:
-                return self._met(target, drawn, blocks)
-        return self._met(target, drawn, blocks)
+        return self._met(target, np.sort(rng.uniform(low, high, len(blocks)))[::-1], blocks)
 
     def spread(self, num: int, rng: np.random.Generator) -> tuple[PruningSchedule, ...]:
         """Schedules at evenly spaced costs, both ends included, the cheapest first."""
@@ -149,11 +148,13 @@ class ScheduleSampler:
 
     def _on_the_way(self, share: float, drawn: Rates) -> Rates:
         low, high = self.space.keep_rates
-        if share <= 0.5:
-            rates = low + 2.0 * share * (drawn - low)
-        else:
-            rates = drawn + (2.0 * share - 1.0) * (high - drawn)
-        return np.clip(rates, low, high)
+        start, end = (low, drawn) if share <= 0.5 else (drawn, high)
+        part = 2.0 * share if share <= 0.5 else 2.0 * share - 1.0
+        return np.clip(start + part * (end - start), low, high)
+
+    def _end(self, keep_rate: float, blocks: Blocks) -> float:
+        """The price where every stage keeps as much."""
+        return self._price_of([keep_rate] * len(blocks), blocks)
 
     def _price_of(self, rates: Sequence[float] | Rates, blocks: Blocks) -> float:
         return self.price(PruningSchedule.from_keep_rates([float(rate) for rate in rates], blocks))
