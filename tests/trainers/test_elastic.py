@@ -10,7 +10,6 @@ import torch
 from spvit.errors import CheckpointError, ConfigError
 from spvit.schedule import PruningSchedule
 from trainers.build import build_model, identity_of
-from trainers.checkpoint import latest_checkpoint
 from trainers.config import ElasticConfig, ElasticTeacher, StartWeights, TrialConfig
 from trainers.elastic import ElasticTuner, make_sampler, specialised
 from trainers.elastic_step import DENSE_TERM, StepPlans

@@ -93,7 +93,7 @@ def table(shares: list[float], num_images: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).random((len(shares), num_images)) < np.array(shares)[:, None]
 
 
-def from_table(correct: np.ndarray, ends: list[int]):  # noqa: ANN201
+def from_table(correct: np.ndarray, ends: list[int]):
     def evaluate_part(numbers: np.ndarray, part: int) -> ScheduleScores:
         shown = correct[numbers, ends[part] : ends[part + 1]]
         return ScheduleScores(correct=shown, top5=np.zeros(len(numbers)), losses=np.zeros(len(numbers)))
