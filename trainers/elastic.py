@@ -10,7 +10,7 @@ from torch import Tensor
 from spvit.errors import CheckpointError, ConfigError
 from spvit.pruned_model import PrunedModel
 from spvit.schedule import PruningSchedule
-from trainers.checkpoint import WEIGHTS, latest_checkpoint
+from trainers.checkpoint import WEIGHTS, SavedCheckpoint, latest_checkpoint
 from trainers.compiling import compile_blocks
 from trainers.config import ElasticConfig, ElasticTeacher, TrialConfig
 from trainers.elastic_step import DENSE, ElasticStep, StepPlans
@@ -51,7 +51,7 @@ class ElasticTuner(FineTuner):
         config, elastic = self._config, elastic_of(self._config)
         sampler = make_sampler(self._model, config)
         spread = sampler.spread(elastic.num_priced, stream(config.training.seed, Purpose.PRICED))
-        self._priced = tuple(PricedSchedule(schedule=s, cost=sampler.price(s)) for s in spread)
+        self._priced = tuple(PricedSchedule(schedule=each, cost=sampler.price(each)) for each in spread)
         is_asked = elastic.teacher is ElasticTeacher.ORIGINAL and config.losses.needs_teacher
         step = ElasticStep(
             self._model,
@@ -63,6 +63,10 @@ class ElasticTuner(FineTuner):
         if config.training.compile:
             compile_blocks(step, self._device)
         return step
+
+    def _load(self, saved: SavedCheckpoint) -> None:
+        super()._load(saved)
+        self._priced = self._history[-1].priced
 
     def _accuracy(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
         scores = self._scores([priced.schedule for priced in self._priced], batches)

@@ -22,7 +22,7 @@ from trainers.ema import make_average
 from trainers.epoch_training import EpochTraining, Progress
 from trainers.evaluate import evaluate
 from trainers.loss import TrainingStep, make_criterion
-from trainers.metrics import EpochMetrics, Evaluation, Weights
+from trainers.metrics import EpochMetrics, Evaluation, PricedSchedule, Weights
 from trainers.optim import make_optimizer, set_frozen
 from trainers.preprocessing import preprocessing_of
 from trainers.sampling import Purpose, stream
@@ -116,6 +116,11 @@ class FineTuner:
         """The metrics of every finished epoch, also of those before a restart."""
         return tuple(self._history)
 
+    @property
+    def priced(self) -> tuple[PricedSchedule, ...]:
+        """The schedules that an epoch evaluates, where it evaluates more than the model's own."""
+        return ()
+
     def fit(self, on_epoch: Callable[[EpochMetrics], bool] | None = None) -> tuple[EpochMetrics, ...]:
         """Run the epochs that are left, until `on_epoch` returns False. Returns the whole history."""
         while not self.is_done:
@@ -152,6 +157,7 @@ class FineTuner:
             train_seconds=trained - started,
             eval_seconds=time.perf_counter() - trained,
             images_per_second=self._num_steps * self._images_per_step / (trained - started),
+            priced=self.priced,
         )
         self._history.append(metrics)
         self._save()

@@ -1,5 +1,6 @@
 """One training for many schedules: repeatable, resumable, and a start for each of them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from trainers.elastic_step import DENSE_TERM, StepPlans
 from trainers.fine_tune import FineTuner
 from trainers.latency_target import LatencyCurve, LatencyTarget
 from trainers.many_schedules import price_schedules
+from trainers.metrics import EpochMetrics
 from trainers.schedule_prices import price_of_schedules
 
 MODEL = {
@@ -70,9 +72,11 @@ def test_interrupted_run_ends_bit_equal(data_path: Path, tmp_path: Path, changes
     torch.manual_seed(5)
     resumed = ElasticTuner(config, tmp_path)
     assert resumed.epoch == 2
+    assert resumed.priced == resumed.history[-1].priced
     resumed.fit()
     assert same(weights_of(whole), weights_of(resumed))
     assert [m.evaluation for m in whole.history] == [m.evaluation for m in resumed.history]
+    assert [m.priced for m in whole.history] == [m.priced for m in resumed.history]
     assert [m.loss_terms for m in whole.history] == [m.loss_terms for m in resumed.history]
 
 
@@ -121,6 +125,8 @@ def test_an_epoch_is_worth_the_mean_of_its_priced_schedules(data_path: Path):
     metrics = tuner.run_epoch()
     assert [priced.cost for priced in tuner.priced] == sorted(priced.cost for priced in tuner.priced)
     assert metrics.evaluation.top1 == pytest.approx(np.mean([priced.top1 for priced in tuner.priced]))
+    assert metrics.priced == tuner.priced
+    assert EpochMetrics.from_dict(json.loads(json.dumps(metrics.to_dict()))) == metrics
     scores = tuner.price([priced.schedule for priced in tuner.priced])
     assert scores.top1.tolist() == [priced.top1 for priced in tuner.priced]
 
