@@ -22,8 +22,6 @@ _PLACES = {
     "data": ("path", "num_workers", "download"),
     "training": ("device", "num_threads"),
 }
-_LATER = ("elastic", "start")
-"""Sections that earlier versions did not have: without them a trial is the one that it was."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,9 +90,6 @@ def identity_of(config: TrialConfig) -> str:
     for section, keys in _PLACES.items():
         for key in keys:
             values[section].pop(key)
-    for section in _LATER:
-        if values[section] is None:
-            values.pop(section)
     if config.start is not None:
         values["start"].pop("path")
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -35,7 +35,7 @@ class StepPlans:
     Args:
         sampler: of schedules.
         seed: of the trial.
-        sandwich_share: of the steps; these are spread evenly.
+        sandwich_share: of the steps; within an epoch these are spread evenly, from a beginning of its own.
     """
 
     def __init__(self, sampler: ScheduleSampler, *, seed: int, sandwich_share: float) -> None:
@@ -43,9 +43,10 @@ class StepPlans:
 
     def at(self, epoch: int, step: int) -> StepPlan:
         """The plan of a step of an epoch, both counted from 0."""
+        begun = float(stream(self._seed, Purpose.SANDWICH, epoch).random())
         return StepPlan(
             schedule=self._sampler.draw(stream(self._seed, Purpose.SCHEDULE, epoch, step)),
-            is_sandwich=int((step + 1) * self._share) > int(step * self._share),
+            is_sandwich=int(begun + (step + 1) * self._share) > int(begun + step * self._share),
         )
 
 

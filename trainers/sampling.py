@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     WARMUP_NOISE = 6
     SCHEDULE = 7
     PRICED = 8
+    SANDWICH = 9
 
 
 def stream(seed: int, purpose: Purpose, *keys: int) -> np.random.Generator:

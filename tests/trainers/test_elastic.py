@@ -114,7 +114,8 @@ def test_steps_are_drawn_by_seed_epoch_and_step_alone(data_path: Path):
     plans = [StepPlans(make_sampler(model, config), seed=3, sandwich_share=0.25) for _ in range(2)]
     first = [plans[0].at(0, step) for step in range(12)]
     assert [plans[1].at(0, step) for step in reversed(range(12))] == first[::-1]
-    assert [plan.is_sandwich for plan in first] == [False, False, False, True] * 3
+    assert sum(plan.is_sandwich for plan in first) == 3
+    assert [plan.is_sandwich for plan in first[4:]] == [plan.is_sandwich for plan in first[:-4]]
     assert plans[0].at(1, 0) != first[0]
     assert len({plan.schedule for plan in first}) > 8
 
@@ -178,6 +179,7 @@ def test_selectors_stand_only_where_the_weights_have_some(data_path: Path, tmp_p
 def test_trials_that_are_not_elastic_are_the_ones_they_were(data_path: Path):
     config = make_config(data_path, elastic=None)
     values = config.to_dict()
+    assert not {"elastic", "start"} & values.keys()
     assert TrialConfig.model_validate(values) == config
     assert identity_of(config) != identity_of(make_config(data_path))
     moved = StartWeights(path=Path("a"), sha256="1" * 64), StartWeights(path=Path("b"), sha256="1" * 64)
