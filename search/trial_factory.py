@@ -42,7 +42,9 @@ first may write.
 
 def fine_tune_trial(config: TrialConfig, directory: Path) -> Trainee:
     """The real thing."""
+    from trainers.elastic import ElasticTuner
     from trainers.fine_tune import FineTuner
     from trainers.workers import WorkerGroup
 
-    return FineTuner(config, directory, cache=directory.parent / CACHE, workers=WorkerGroup.current())
+    tuner = FineTuner if config.elastic is None else ElasticTuner
+    return tuner(config, directory, cache=directory.parent / CACHE, workers=WorkerGroup.current())

@@ -18,8 +18,9 @@ from spvit.options import HeadWeighting, SelectorKind
 from spvit.packaging import no_packages
 from spvit.pooling import Left, logits_of, reads_patches
 from spvit.pruned_model import PrunedModel, PrunedOutput, SelectionOutput
-from spvit.schedule import PackageMode, PruningSchedule
+from spvit.schedule import PackageMode, PruningSchedule, Selection
 from spvit.selection import Gathered, Layout, Masked, Sampling, attention_mask, select_gathered, select_masked
+from spvit.selector import Scores
 from spvit.selector_kinds import check_selector, make_selector
 
 __all__ = ["PrunedOutput", "PrunedViT", "SelectionOutput", "dense_tokens", "trailing_dense_tokens"]
@@ -55,13 +56,12 @@ class PrunedViT(PrunedModel):
         check_selector(selector, backbone)
         geometry = geometry_of(backbone)
         self.backbone = backbone
-        self.schedule = schedule
         self.geometry = geometry
-        self.plan = schedule.plan(geometry, package)
+        self.package = package
         self.layout = Layout(
             num_prefix=geometry.num_prefix_tokens, num_patches=geometry.num_patches, package_mode=package
         )
-        self._selections = {selection.block: selection for selection in self.plan.selections}
+        self._set_schedule(schedule, schedule.plan(geometry, package))
         self.selectors = nn.ModuleDict(
             {
                 str(block): make_selector(selector, backbone.blocks[block], weighting=head_weighting)
@@ -72,9 +72,13 @@ class PrunedViT(PrunedModel):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, 3, H, W): gathered, deterministic, with static token counts."""
         x, steps = self._gathered_blocks(self.leading_tokens(images), None, prefix_only=True, in_order=False)
+        return self.logits_of(x, steps[-1].mass if steps else None)
+
+    def logits_of(self, x: Tensor, mass: Tensor | None) -> Tensor:
+        """Logits (B, classes) of tokens (B, N, C) after the last block, among them packages of these masses (B, S)."""
         if not reads_patches(self.backbone):
             x = x[:, : self.layout.num_prefix]
-        return self._classify(self.backbone.norm(x), mass=steps[-1].mass if steps else None)
+        return self._classify(self.backbone.norm(x), mass=mass)
 
     def train(self, mode: bool = True) -> PrunedViT:
         """Training mode, but for batch norms that do not learn."""
@@ -85,7 +89,7 @@ class PrunedViT(PrunedModel):
     @property
     def num_leading_blocks(self) -> int:
         """Blocks before the first selector: they see all tokens."""
-        return min(self._selections, default=len(self.backbone.blocks))
+        return min(map(int, self.selectors), default=len(self.backbone.blocks))
 
     def leading_tokens(self, images: Tensor) -> Tensor:
         """Tokens (B, N, C) that reach the first selector, or the end where there is none."""
@@ -108,25 +112,44 @@ class PrunedViT(PrunedModel):
         to_shorten = self.block_to_shorten if prefix_only else None
         for number, block in self._trailing_blocks():
             if number in self._selections:
-                step = select_gathered(
-                    x,
-                    mass,
-                    selector=self.selector(number),
-                    block=block,
-                    selection=self._selections[number],
-                    layout=self.layout,
-                    sampling=sampling,
-                    in_order=in_order,
-                )
+                step = self.select(x, mass, self._selections[number], sampling=sampling, in_order=in_order)
                 x, mass = step.tokens, step.mass
                 steps.append(step)
             x = prefix_after(block, x, self.layout.num_prefix) if number == to_shorten else block(x)
         return x, steps
 
+    def select(
+        self,
+        x: Tensor,
+        mass: Tensor,
+        selection: Selection,
+        *,
+        sampling: Sampling | None = None,
+        in_order: bool = True,
+        scores: Scores | None = None,
+    ) -> Gathered:
+        """One selector's work on the tokens (B, N, C) that reach it: see `select_gathered`."""
+        return select_gathered(
+            x,
+            mass,
+            selector=self.selector(selection.block),
+            block=self.backbone.blocks[selection.block],
+            selection=selection,
+            layout=self.layout,
+            sampling=sampling,
+            in_order=in_order,
+            scores=scores,
+        )
+
     @property
     def block_to_shorten(self) -> int | None:
         """The last block where it need not compute patches. The unpruned model stays timm's own, to the bit."""
-        if not self._selections or reads_patches(self.backbone) or not can_skip_patches(self.backbone.blocks[-1]):
+        return self.block_to_shorten_if_pruned if self._selections else None
+
+    @property
+    def block_to_shorten_if_pruned(self) -> int | None:
+        """The same under any schedule that drops tokens."""
+        if reads_patches(self.backbone) or not can_skip_patches(self.backbone.blocks[-1]):
             return None
         return len(self.backbone.blocks) - 1
 

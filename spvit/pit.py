@@ -55,15 +55,14 @@ class PrunedPiT(PrunedModel):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.schedule = schedule
         self.geometry = pit_geometry(backbone)
-        self.plan = schedule.plan(self.geometry, package)
+        self.package = package
         self._num_prefix = self.geometry.num_prefix_tokens
         self._layouts = [
             Layout(num_prefix=self._num_prefix, num_patches=level.num_patches, package_mode=package)
             for level in self.geometry.levels
         ]
-        self._selections = {selection.block: selection for selection in self.plan.selections}
+        self._set_schedule(schedule, schedule.plan(self.geometry, package))
         blocks = pit_blocks(backbone)
         self.selectors = nn.ModuleDict(
             {str(block): make_selector(selector, blocks[block], weighting=head_weighting) for block in self._selections}
@@ -77,7 +76,7 @@ class PrunedPiT(PrunedModel):
     @property
     def num_leading_blocks(self) -> int:
         """See `PrunedModel.num_leading_blocks`."""
-        return min(self._selections, default=self.geometry.depth)
+        return min(map(int, self.selectors), default=self.geometry.depth)
 
     def leading_tokens(self, images: Tensor) -> Tensor:
         """See `PrunedModel.leading_tokens`. Where the first selector is a level's first, they are already pooled."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from spvit.options import TokenForm
-from spvit.schedule import PruningSchedule, Selection, TokenGeometry, TokenPlan
+from spvit.schedule import PackageMode, PruningSchedule, Selection, TokenGeometry, TokenPlan
 from spvit.selection import Gathered, Masked, Sampling
 from spvit.selector import TokenSelector
 
@@ -63,14 +64,41 @@ class PrunedModel(nn.Module, ABC):
         schedule: where tokens are pruned and how many stay.
         plan: what the schedule means on this backbone, in whole tokens.
         geometry: what of the backbone decides its token counts.
-        selectors: by the number of the block that they stand before.
+        package: what becomes of dropped tokens.
+        selectors: by the number of the block that they stand before; some may be idle under the schedule (see `at`).
     """
 
     backbone: Any
     schedule: PruningSchedule
     plan: TokenPlan
     geometry: TokenGeometry
+    package: PackageMode
     selectors: nn.ModuleDict
+    _selections: dict[int, Selection]
+
+    def at(self, schedule: PruningSchedule) -> Self:
+        """This model under another schedule, with the same backbone and selectors: nothing is built or copied.
+
+        What one of the two learns, the other has learnt. Blocks before the first selector of all, idle or not, remain
+        the leading ones, so that `leading_tokens` are the same under every schedule.
+
+        Raises:
+            ValueError: the schedule drops tokens before a block at which this model has no selector.
+        """
+        plan = schedule.plan(self.geometry, self.package)
+        absent = [selection.block for selection in plan.selections if str(selection.block) not in self.selectors]
+        if absent:
+            raise ValueError(
+                f"The schedule needs selectors before blocks {absent}, but this model has them before blocks "
+                f"{sorted(map(int, self.selectors))} only."
+            )
+        view = copy.copy(self)
+        view._set_schedule(schedule, plan)
+        return view
+
+    def _set_schedule(self, schedule: PruningSchedule, plan: TokenPlan) -> None:
+        self.schedule, self.plan = schedule, plan
+        self._selections = {selection.block: selection for selection in plan.selections}
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:

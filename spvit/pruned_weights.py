@@ -43,6 +43,28 @@ def load_selectors(model: PrunedModel, path: Path) -> bool:
     return True
 
 
+def load_pruned(model: PrunedModel, path: Path) -> None:
+    """Load backbone and selectors as `model.state_dict()` names them, in place.
+
+    The file may hold more selectors than the model has, as that of an elastic trial does.
+
+    Raises:
+        CheckpointError: the file is unreadable, lacks a part of the model, or a part has another shape.
+    """
+    weights, wanted = read_weights(path), model.state_dict()
+    missing = sorted(wanted.keys() - weights.keys())
+    foreign = sorted(n for n in weights.keys() - wanted.keys() if not n.startswith("selectors."))
+    reshaped = [n for n in wanted.keys() & weights.keys() if wanted[n].shape != weights[n].shape]
+    for names, what in ((missing, "lacks"), (foreign, "holds"), (reshaped, "has in another shape")):
+        if names:
+            raise CheckpointError(
+                f"{path} was required to hold the trained weights of this model, but it {what} {', '.join(names[:3])}"
+                f"{f' and {len(names) - 3} more' if len(names) > 3 else ''}. Use model.name, model.args and [pruning] "
+                "of the trial that it comes from; selectors can stand only where that trial had some."
+            )
+    model.load_state_dict({name: weights[name] for name in wanted})
+
+
 def _load(model: PrunedModel, block: int, weights: SelectorWeights, path: Path) -> None:
     selector = model.selector(block)
     if not isinstance(selector, MultiHeadSelector):

@@ -68,14 +68,18 @@ def select_gathered(
     layout: Layout,
     sampling: Sampling | None = None,
     in_order: bool = True,
+    scores: Scores | None = None,
 ) -> Gathered:
     """Remove tokens: of M candidates exactly K stay, in their order unless nobody asks for it: no block does.
 
     With sampling the K largest margins of a learned selector after noise stay, and survivors are multiplied by 1 with
     the gradient of their keep probability, so that the loss can tell the selector which of them mattered.
+
+    `scores` are the selector's, of these tokens, where the caller has them already.
     """
     start, end = layout.num_prefix, layout.num_prefix + selection.num_candidates
-    scores = selector.score(tokens, num_prefix=start, block=block)
+    if scores is None:
+        scores = selector.score(tokens, num_prefix=start, block=block)
     if selection.num_packages_before:
         scores = _of_patches(scores, selection.num_candidates)
     sampling = sampling if selector.is_learned else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from spvit.factory import create_backbone
 from spvit.pruned_model import PrunedModel
-from spvit.pruned_weights import load_selectors
+from spvit.pruned_weights import load_pruned, load_selectors
 from spvit.pruning import prune
 from trainers.config import TrialConfig
 from trainers.data import Batches, Loading, Split, open_split
@@ -35,7 +35,8 @@ class TrialData:
 def build_model(config: TrialConfig) -> PrunedModel:
     """The pruned model of a trial before training, on the CPU; the same for the same configuration.
 
-    A checkpoint that holds selectors, as SPViT's and DynamicViT's do, gives them to the model.
+    A checkpoint that holds selectors, as SPViT's and DynamicViT's do, gives them to the model. Where `start` names the
+    weights of another trial, backbone and selectors are those.
 
     Raises:
         ConfigError: the model cannot be made or cannot be pruned.
@@ -55,6 +56,9 @@ def build_model(config: TrialConfig) -> PrunedModel:
         )
     if model.checkpoint is not None:
         load_selectors(pruned, model.checkpoint)
+    if config.start is not None:
+        config.start.check()
+        load_pruned(pruned, config.start.path)
     return pruned
 
 
@@ -89,6 +93,8 @@ def identity_of(config: TrialConfig) -> str:
             values[section].pop(key)
     if values["training"]["continues_epochs"] is None:  # as in checkpoints from before there was such a key
         values["training"].pop("continues_epochs")
+    if config.start is not None:
+        values["start"].pop("path")
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from spvit.options import HeadWeighting, SelectorKind
+from spvit.options import HeadWeighting, SelectorKind, TokenForm
 from spvit.schedule import PackageMode, PruningSchedule
 from trainers.data_config import Augmentation, DataConfig, DataFormat
+from trainers.elastic_config import ElasticConfig, ElasticTeacher
 from trainers.frozen_config import FrozenConfig, NonNegative, Positive, Share
 from trainers.latency_target import LatencyTarget
 from trainers.loss_config import LossWeights
+from trainers.start_weights import StartWeights
 from trainers.training_config import Precision, TrainingConfig
 
 __all__ = [
     "Augmentation",
     "DataConfig",
     "DataFormat",
+    "ElasticConfig",
+    "ElasticTeacher",
     "FrozenConfig",
     "LatencyTarget",
     "LossWeights",
@@ -28,6 +32,7 @@ __all__ = [
     "Precision",
     "PruningConfig",
     "Share",
+    "StartWeights",
     "TrainingConfig",
     "TrialConfig",
 ]
@@ -55,8 +60,15 @@ class PruningConfig(FrozenConfig):
     package: PackageMode = PackageMode.PER_SELECTOR
 
 
+_LATER = ("elastic", "start")
+
+
 class TrialConfig(FrozenConfig):
-    """Everything that decides one trial. `latency` is there where the loss has a latency term."""
+    """Everything that decides one trial.
+
+    `latency` is there where the loss has a latency term, or an elastic trial draws schedules by a table's latencies;
+    `elastic` where one training is to serve many schedules; `start` where it goes on from what another trial trained.
+    """
 
     model: ModelConfig
     data: DataConfig
@@ -64,7 +76,24 @@ class TrialConfig(FrozenConfig):
     losses: LossWeights = LossWeights()
     training: TrainingConfig = TrainingConfig()
     latency: LatencyTarget | None = None
+    elastic: ElasticConfig | None = None
+    start: StartWeights | None = None
+
+    @model_validator(mode="after")
+    def _trainable_together(self) -> Self:
+        if self.elastic is None:
+            return self
+        if self.training.form is not TokenForm.GATHERED:
+            raise ValueError("an elastic trial removes tokens while it trains: training.form must be 'gathered'")
+        if not self.pruning.schedule.stages:
+            raise ValueError("an elastic trial needs a schedule that says where selectors stand, but it has no stages")
+        return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, for the border to Ray, Optuna and MLflow. `TrialConfig.model_validate` reads them back."""
-        return self.model_dump(mode="json")
+        """Plain JSON values, for the border to Ray, Optuna and MLflow. `TrialConfig.model_validate` reads them back.
+
+        Sections that earlier versions did not have are left out where they are not used, so that studies and
+        checkpoints from before know their trials again.
+        """
+        values = self.model_dump(mode="json")
+        return {name: value for name, value in values.items() if value is not None or name not in _LATER}

@@ -67,10 +67,11 @@ class EpochTraining:
             DivergedError: the loss is not finite.
         """
         num_steps, meter = batches.num_batches(), LossMeter()
-        module = self._workers.wrap(self._step.train())
+        module = self._workers.wrap(self._step.train(), leaves_some_unused=self._step.leaves_some_unused)
         parameters = trainable(self._step.student)
         for number, (images, labels) in enumerate(batches.epoch(epoch), start=epoch * num_steps):
             set_learning_rate(self._optimizer, self.lr(number, num_steps))
+            self._step.begin(epoch, number - epoch * num_steps)
             inputs, targets = self._mixed(epoch, number - epoch * num_steps, images, labels)
             loss = self._accumulate(module, inputs, targets, self._temperature(number, num_steps))
             self._update(parameters, number)

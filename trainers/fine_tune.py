@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from spvit.errors import DivergedError, UsageError
 from spvit.pruned_model import PrunedModel
@@ -22,7 +23,7 @@ from trainers.ema import make_average
 from trainers.epoch_training import EpochTraining, Progress
 from trainers.evaluate import evaluate
 from trainers.loss import TrainingStep, make_criterion
-from trainers.metrics import EpochMetrics, Evaluation, Weights
+from trainers.metrics import EpochMetrics, Evaluation, PricedSchedule, Weights
 from trainers.optim import make_optimizer, set_frozen
 from trainers.preprocessing import preprocessing_of
 from trainers.sampling import Purpose, stream
@@ -84,7 +85,7 @@ class FineTuner:
         self._data = open_data(config, self._preprocessing, workers=self._workers, device=str(self._device))
         self._optimizer = make_optimizer(self._model, config.training)
         self._average = make_average(self._optimizer, config.training)
-        self._step = make_training_step(self._model, config, workers=self._workers, device=self._device)
+        self._step = self._make_step()
         self._training = EpochTraining(
             self._step,
             self._optimizer,
@@ -122,6 +123,11 @@ class FineTuner:
         """What was built, told by the objects themselves."""
         return built_facts(self._model, self._step.criterion.weights, self._training.config)
 
+    @property
+    def priced(self) -> tuple[PricedSchedule, ...]:
+        """The schedules that an epoch evaluates, where it evaluates more than the model's own."""
+        return ()
+
     def fit(self, on_epoch: Callable[[EpochMetrics], bool] | None = None) -> tuple[EpochMetrics, ...]:
         """Run the epochs that are left, until `on_epoch` returns False. Returns the whole history."""
         while not self.is_done:
@@ -158,6 +164,7 @@ class FineTuner:
             train_seconds=trained - started,
             eval_seconds=time.perf_counter() - trained,
             images_per_second=self._num_steps * self._images_per_step / (trained - started),
+            priced=self.priced,
         )
         self._history.append(metrics)
         self._save()
@@ -171,6 +178,9 @@ class FineTuner:
     def _images_per_step(self) -> int:
         images = min(self._config.training.images_per_epoch or self._data.train.num_images, self._data.train.num_images)
         return min(self._config.training.batch_size, images)
+
+    def _make_step(self) -> TrainingStep:
+        return make_training_step(self._model, self._config, workers=self._workers, device=self._device)
 
     def _warm_up(self) -> None:
         set_frozen(self._model, self._config.training, epoch=0)
@@ -189,15 +199,17 @@ class FineTuner:
         return int(rng.integers(2**62))
 
     def _evaluate(self) -> Evaluation:
-        batches = self._data.val.epoch(0)
         with self._exported_weights():
-            evaluation = evaluate(self._model, batches, device=self._device, workers=self._workers)
+            evaluation = self._accuracy(self._data.val.epoch(0))
         if not math.isfinite(evaluation.loss):
             raise DivergedError(
                 f"The validation loss must be finite, but after epoch {self.epoch + 1} it is {evaluation.loss}. "
                 f"Lower training.lr."
             )
         return evaluation
+
+    def _accuracy(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
+        return evaluate(self._model, batches, device=self._device, workers=self._workers)
 
     def _resume(self) -> None:
         """The main worker reads; the others get what it read, and need not see its folder."""

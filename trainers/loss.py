@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -126,6 +127,9 @@ class TrainingStep(nn.Module):
     teacher's leading part is then the student's own.
     """
 
+    leaves_some_unused: ClassVar[bool] = False
+    """Whether a step may leave some of the parameters that learn without a gradient."""
+
     def __init__(self, student: PrunedModel, teacher: nn.Module, criterion: Criterion, config: TrialConfig) -> None:
         super().__init__()
         self.student, self.teacher, self.criterion = student, teacher, criterion
@@ -140,7 +144,18 @@ class TrainingStep(nn.Module):
     def forward(self, images: Tensor, targets: Tensor, temperature: float = 1.0) -> LossTerms:
         """Loss of images (B, C, H, W) with labels (B,) or soft targets (B, classes)."""
         leading_tokens = self.leading_tokens(images)
-        output = self.student.run(
+        output = self.run_student(self.student, images, leading_tokens, temperature)
+        loss: LossTerms = self.criterion(output, self.teacher(images, leading_tokens), targets)
+        return loss
+
+    def begin(self, epoch: int, step: int) -> None:
+        """Told before each step of an epoch, both counted from 0; here every step is alike."""
+
+    def run_student(
+        self, student: PrunedModel, images: Tensor, leading_tokens: Tensor | None, temperature: float
+    ) -> PrunedOutput:
+        """The student, under whatever schedule, as it is run in training."""
+        return student.run(
             images,
             form=self._training.form,
             sample=True,
@@ -149,8 +164,6 @@ class TrainingStep(nn.Module):
             leading_tokens=leading_tokens,
             with_patches=self.criterion.reads_patches,
         )
-        loss: LossTerms = self.criterion(output, self.teacher(images, leading_tokens), targets)
-        return loss
 
     def leading_tokens(self, images: Tensor) -> Tensor | None:
         """Tokens that reach the first selector, without a graph; None where their computation is to be learnt."""

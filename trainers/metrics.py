@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from spvit.options import TokenForm
+from spvit.schedule import PruningSchedule
+
+PRICED = "priced"
+"""The one value of an epoch that is no number but a list."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,8 +36,39 @@ class Weights(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PricedSchedule:
+    """A schedule, what it costs (see `SchedulePrice`) and its top-1 in percent, where that is known."""
+
+    schedule: PruningSchedule
+    cost: float
+    top1: float | None = None
+
+    def found(self, top1: float) -> PricedSchedule:
+        """The same with what was found."""
+        return replace(self, top1=top1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "blocks": list(self.schedule.blocks),
+            "keep_rates": list(self.schedule.keep_rates),
+            "cost": self.cost,
+            "top1": self.top1,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PricedSchedule:
+        """What `to_dict` wrote."""
+        schedule = PruningSchedule.from_keep_rates(values["keep_rates"], values["blocks"])
+        return cls(schedule=schedule, cost=float(values["cost"]), top1=values["top1"])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EpochMetrics:
-    """One finished epoch of one trial. `epoch` counts finished epochs: the first report says 1."""
+    """One finished epoch of one trial. `epoch` counts finished epochs: the first report says 1.
+
+    `priced` are the schedules that an elastic trial evaluated; the evaluation is then the mean over them.
+    """
 
     epoch: int
     evaluation: Evaluation
@@ -43,6 +78,7 @@ class EpochMetrics:
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
     images_per_second: float = 0.0
+    priced: tuple[PricedSchedule, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -61,7 +97,8 @@ class EpochMetrics:
         flat |= {"images_per_second": self.images_per_second}
         flat |= {f"val_{name}": value for name, value in asdict(self.evaluation).items()}
         flat |= {"val_form": self.evaluation.form.value}
-        return flat | {f"loss_{name}": value for name, value in self.loss_terms.items()}
+        flat |= {f"loss_{name}": value for name, value in self.loss_terms.items()}
+        return flat | ({PRICED: [priced.to_dict() for priced in self.priced]} if self.priced else {})
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> EpochMetrics:
@@ -81,4 +118,5 @@ class EpochMetrics:
             train_seconds=float(values.get("train_seconds", 0.0)),
             eval_seconds=float(values.get("eval_seconds", 0.0)),
             images_per_second=float(values.get("images_per_second", 0.0)),
+            priced=tuple(map(PricedSchedule.from_dict, values.get(PRICED, ()))),
         )

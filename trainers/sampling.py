@@ -21,6 +21,9 @@ class Purpose(IntEnum):
     SAMPLE = 4
     NOISE = 5
     WARMUP_NOISE = 6
+    SCHEDULE = 7
+    PRICED = 8
+    SANDWICH = 9
 
 
 def stream(seed: int, purpose: Purpose, *keys: int) -> np.random.Generator:

@@ -35,7 +35,8 @@ def start_selectors(
 ) -> None:
     """Warm the selectors up, or take them from the cache, and calibrate them to the model's schedule.
 
-    Selectors that came with the model's checkpoint are trained already and stay as they are.
+    Selectors that came with the model's checkpoint are trained already and stay as they are; those that another trial
+    trained keep what they prefer and are set to the schedule.
 
     Args:
         model: changed in place; its backbone stays as it is.
@@ -54,12 +55,19 @@ def start_selectors(
         return
     if stored_selectors(config.model.checkpoint):
         return
+    if config.start is None:
+        _warm_up(model, batches, config, cache=cache, workers=workers)
+    images, _ = next(iter(batches.epoch(config.training.epochs)))
+    calibrate_margins(model, images, workers)
+
+
+def _warm_up(
+    model: PrunedModel, batches: Batches, config: TrialConfig, *, cache: Path | None, workers: WorkerGroup
+) -> None:
     if cache is None:
         warm_up_selectors(model, batches, config.training, workers=workers)
     else:
         _from_cache(model, batches, config, cache, workers)
-    images, _ = next(iter(batches.epoch(config.training.epochs)))
-    calibrate_margins(model, images, workers)
 
 
 def start_key(model: PrunedModel, config: TrialConfig, num_workers: int = 1) -> str:

@@ -111,12 +111,19 @@ class WorkerGroup:
         if self.world_size > 1:
             dist.barrier()
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """The module with its gradients averaged over workers. Wrap anew after freezing or unfreezing parameters."""
+    def wrap(self, module: nn.Module, *, leaves_some_unused: bool = False) -> nn.Module:
+        """The module with its gradients averaged over workers. Wrap anew after freezing or unfreezing parameters.
+
+        `leaves_some_unused` where a step may use a part of the parameters only, the same part on every worker.
+        """
         if self.world_size == 1 or not any(p.requires_grad for p in module.parameters()):
             return module
         device = next(module.parameters()).device
-        return nn.parallel.DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
+        return nn.parallel.DistributedDataParallel(
+            module,
+            device_ids=[device] if device.type == "cuda" else None,
+            find_unused_parameters=leaves_some_unused,
+        )
 
 
 def _packed(state: Mapping[str, Any] | None) -> Tensor:

@@ -1,0 +1,76 @@
+"""Two workers draw the same schedules and train them as one process does with all images."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from processes import run_together
+
+from spvit.schedule import PruningSchedule
+from trainers.config import TrialConfig
+from trainers.elastic import ElasticTuner
+from trainers.elastic_step import DENSE_TERM
+from trainers.workers import WorkerGroup
+
+ARGS = {"img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 4}
+NUM_WORKERS = 2
+
+
+@pytest.fixture
+def data_path(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 25), ("val", 9)):
+        images = rng.integers(0, 255, (count, 8, 8), np.uint8)
+        np.savez(tmp_path / f"{split}.npz", images=images, labels=np.arange(count) % 4)
+    return tmp_path
+
+
+def make_config(data_path: Path, *, batch_size: int) -> TrialConfig:
+    """One epoch of 3 steps of 8 images, of which some leave a selector idle; each worker draws nothing for itself."""
+    return TrialConfig.model_validate(
+        {
+            "model": {"name": "vit_tiny_patch16_224", "args": ARGS},
+            "data": {"format": "npz", "path": data_path, "augmentation": "none"},
+            "pruning": {"schedule": PruningSchedule.from_keep_rates([0.6, 0.3], [1, 2])},
+            "training": {
+                "epochs": 1, "batch_size": batch_size, "freeze_epochs": 0, "selector_warmup_steps": 3,
+                "noise_scale": 0.0, "mixup": 0.0, "cutmix": 0.0, "lr": 1e-3, "backbone_lr_scale": 0.5,
+                "precision": "float32", "device": "cpu", "num_threads": 1,
+            },
+            "elastic": {"min_selectors": 1, "max_selectors": 1, "num_priced": 2, "sandwich_share": 0.5},
+        }
+    )  # fmt: skip
+
+
+def work(rank: int, port: int, data_path: Path) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    dist.init_process_group("gloo", rank=rank, world_size=NUM_WORKERS)
+    config = make_config(data_path, batch_size=8 // NUM_WORKERS)
+    tuner = ElasticTuner(config, data_path / "checkpoints", workers=WorkerGroup.current())
+    metrics = tuner.run_epoch()
+    found = {
+        "weights": tuner.model.state_dict(),
+        "loss_terms": metrics.loss_terms,
+        "evaluation": (metrics.evaluation.top1, metrics.evaluation.loss, metrics.evaluation.num_images),
+        "losses": torch.from_numpy(tuner.price([priced.schedule for priced in tuner.priced]).losses),
+    }
+    torch.save(found, data_path / f"found-{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_two_workers_train_as_one_does_with_both_shares(data_path: Path) -> None:
+    run_together(work, data_path, num_processes=NUM_WORKERS)
+    first, second = (torch.load(data_path / f"found-{rank}.pt", weights_only=True) for rank in range(NUM_WORKERS))
+    assert all(torch.equal(tensor, second["weights"][name]) for name, tensor in first["weights"].items())
+    alone = ElasticTuner(make_config(data_path, batch_size=8))
+    metrics = alone.run_epoch()
+    torch.testing.assert_close(first["weights"], dict(alone.model.state_dict()), rtol=1e-2, atol=1e-4)
+    assert first["loss_terms"] == second["loss_terms"] == pytest.approx(metrics.loss_terms, rel=1e-3, abs=1e-6)
+    assert metrics.loss_terms[DENSE_TERM] > 0
+    whole = metrics.evaluation
+    assert first["evaluation"] == second["evaluation"] == pytest.approx((whole.top1, whole.loss, 9), rel=1e-3)
+    assert torch.equal(first["losses"], second["losses"])
