@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 
@@ -35,7 +36,7 @@ def true_cause(
         return own[min(own)]
     if deaths:
         rank = min(deaths)
-        return _caused(f"worker {rank} of {num_workers} was lost: {_first_line(deaths[rank])}", deaths[rank])
+        return _caused(f"worker {rank} of {num_workers} was lost: {_why(deaths[rank])}", deaths[rank])
     rank = min(errors)
     text = f"worker {rank} of {num_workers} lost contact to the others: {_first_line(errors[rank])}"
     return _caused(text, errors[rank])
@@ -45,6 +46,12 @@ def _caused(text: str, cause: BaseException) -> WorkerLostError:
     error = WorkerLostError(text)
     error.__cause__ = cause
     return error
+
+
+def _why(death: WorkerDiedError) -> str:
+    """What Ray says of a death: after many facts about the process, in a sentence with `because`."""
+    because = re.search(r"\bbecause ([^.\n]+)", str(death))
+    return because[1] if because else _first_line(death)
 
 
 def _first_line(error: BaseException) -> str:

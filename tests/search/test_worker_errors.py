@@ -30,6 +30,13 @@ def test_a_death_comes_before_lost_connections(rank, others):
     assert cause.__cause__ is died
 
 
+def test_of_a_death_the_reason_is_told():
+    text = (
+        "The actor died unexpectedly.\n\tpid: 7\nThe actor is dead because its node has died. Node Id: 0f. And so on."
+    )
+    assert str(_cause({3: WorkerDiedError(text)})) == "worker 3 of 9 was lost: its node has died"
+
+
 def test_a_lost_connection_alone_is_the_clusters_fault():
     with pytest.raises(WorkerLostError, match=r"worker 2 of 9 lost contact to the others: Connection closed by peer"):
         raise _cause({2: CONTACT})
