@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.config import ExperimentConfig
+from search.failures import Failure, failure_of
 from search.signals import stop_on_signals
-from spvit.errors import ClusterError
+from spvit.errors import ClusterError, StorageError
 
 if TYPE_CHECKING:
     from search.driver import SearchDriver
@@ -88,8 +89,28 @@ def _fit(driver: SearchDriver, experiment: ExperimentConfig, factory: TrialFacto
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
-    tuner.fit()
+    with _disk_errors(snapshots):
+        tuner.fit()
     shutil.rmtree(snapshots, ignore_errors=True)
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    """Tune writes files of its own beside the study and ends with a traceback where it cannot.
+
+    Raises:
+        StorageError: the disk is full or read-only.
+    """
+    try:
+        yield
+    except Exception as error:
+        if failure_of(error) is not Failure.STORAGE:
+            raise
+        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        raise StorageError(
+            f"{folder} cannot be written: {first_line}. What finished before is kept: free space or make the folder "
+            f"writable, then `spvit-search resume {folder.parent.name}`"
+        ) from error
 
 
 @contextmanager
