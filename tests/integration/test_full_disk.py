@@ -1,10 +1,10 @@
-"""Real Ray on a real small disk that fills up: the search ends once, with exit code 8, and goes on when there is room."""
+"""Real Ray on a real small disk that fills up: the search ends once, with exit code 8, and goes on later."""
 
 import sys
 from pathlib import Path
 
 import pytest
-from test_stopping import NUM_TRIALS, Search
+from marked_search import NUM_TRIALS, Search
 
 from search.failures import Failure
 from search.records import Origin, TrialState
