@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from search.continuations import trials_to_continue
 from search.effective import beside_metrics
-from search.ending import Ending
+from search.ending import Ending, otherwise
 from search.failure_log import FailureLog
 from search.failures import Failure, ReportKey
 from search.limits import Limits
@@ -21,7 +21,7 @@ from search.listener import StudyListener
 from search.proposal import Proposal
 from search.proposer import Proposer
 from search.pruner import PeerPruner
-from search.records import EndCause, Origin, SearchEnd, TrialRecord, TrialState
+from search.records import Origin, TrialRecord, TrialState
 from search.retries import INTERRUPTED, attempts_with, delay_s, is_given_up, reason_of, root_of, trials_to_retry
 from search.study import StudyStore
 from search.watchdog import Stuck, Watchdog
@@ -102,11 +102,17 @@ class SearchDriver:
         self._tell(lambda listener: listener.on_study_start(self._store.record()))
 
     def finish(self) -> None:
-        """Ends what is still running as interrupted, so that it can be resumed."""
-        for trial in self._running():
-            self._end(self._store.fail(trial.number, INTERRUPTED, Failure.INTERRUPTED))
-        self._ending.keep(self._otherwise())
+        """Ends what is still running as interrupted, so that it can be resumed, and keeps why the search ended."""
+        self._interrupt()
+        is_full = self._num_sampled() >= self._limits.num_trials
+        self._ending.keep(
+            otherwise(self.error, is_finished=self.is_finished, is_full=is_full, num_trials=self._limits.num_trials)
+        )
         self._tell(lambda listener: listener.on_study_end(self._store.record()))
+
+    def interrupt(self) -> None:
+        """Ends what is running as interrupted. To be called when a stop was asked for, before Ray takes its time."""
+        self._guarded(self._interrupt, otherwise=None)
 
     def stop(self) -> None:
         """Asks the search to end. Safe in a signal handler."""
@@ -156,6 +162,10 @@ class SearchDriver:
     def stuck(self) -> tuple[Stuck, ...]:
         """The trials whose workers are to be killed: they have not reported for too long. Then tell `on_error`."""
         return self._watchdog.stuck()
+
+    def _interrupt(self) -> None:
+        for trial in self._running():
+            self._end(self._store.fail(trial.number, INTERRUPTED, Failure.INTERRUPTED))
 
     def _guarded(self, action: Callable[[], Answer], *, otherwise: Answer) -> Answer:
         """Ends the search on an error for the user; Tune would bury it in a traceback of its own."""
@@ -279,18 +289,6 @@ class SearchDriver:
         self._pruner.update(trial)
         self._ending.trial_ended(len(self._running()))
         self._tell(lambda listener: listener.on_trial_end(trial))
-
-    def _otherwise(self) -> SearchEnd:
-        """Why the session ends where no rule ended it."""
-        if self.error is not None:
-            return SearchEnd(cause=EndCause.ERROR, reason=str(self.error))
-        if not self.is_finished:
-            return SearchEnd(cause=EndCause.STOPPED, reason="stopped on request")
-        if self._num_sampled() >= self._limits.num_trials:
-            reason = f"search.num_trials = {self._limits.num_trials} trials have ended"
-            return SearchEnd(cause=EndCause.TRIALS, reason=reason)
-        reason = "every configuration within the budget that could be found was tried"
-        return SearchEnd(cause=EndCause.EXHAUSTED, reason=reason)
 
     def _running(self) -> list[TrialRecord]:
         return [trial for trial in self._store.trials if trial.state is TrialState.RUNNING]

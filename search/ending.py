@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from search.records import SearchEnd
+from search.records import EndCause, SearchEnd
 from search.stopping import RunningTrials, StopRule
 from search.study import StudyStore
 from search.usage import Usage, UsageMeter
@@ -83,3 +83,22 @@ class Ending:
             if (end := rule.end(study, self._usage)) is not None:
                 self.end, self._running_trials = end, rule.running_trials
                 return
+
+
+def otherwise(error: Exception | None, *, is_finished: bool, is_full: bool, num_trials: int) -> SearchEnd:
+    """Why a session ends where no rule ended it.
+
+    Args:
+        error: that ended it.
+        is_finished: nothing more is to be run.
+        is_full: as many trials as were asked for have ended.
+        num_trials: that were asked for.
+    """
+    if error is not None:
+        return SearchEnd(cause=EndCause.ERROR, reason=str(error))
+    if not is_finished:
+        return SearchEnd(cause=EndCause.STOPPED, reason="stopped on request")
+    if is_full:
+        return SearchEnd(cause=EndCause.TRIALS, reason=f"search.num_trials = {num_trials} trials have ended")
+    reason = "every configuration within the budget that could be found was tried"
+    return SearchEnd(cause=EndCause.EXHAUSTED, reason=reason)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.config import ExperimentConfig
+from search.failures import Failure, failure_of
 from search.node_versions import check_versions
 from search.published_trials import published, scratch_directory
 from search.ray_session import SETTINGS, connected
@@ -18,7 +19,7 @@ from search.ray_token import use_own_token
 from search.secrets import is_driver_only
 from search.signals import stop_on_signals
 from search.trial_bundles import placement_problem
-from spvit.errors import ClusterError
+from spvit.errors import ClusterError, StorageError
 
 if TYPE_CHECKING:
     from search.driver import SearchDriver
@@ -87,7 +88,8 @@ def _fit(driver: SearchDriver, experiment: ExperimentConfig, factory: TrialFacto
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
-    tuner.fit()
+    with _disk_errors(snapshots):
+        tuner.fit()
     shutil.rmtree(snapshots, ignore_errors=True)
 
 
@@ -102,6 +104,25 @@ def _tuner(trainable: Any, *, tune_config: Any, run_config: Any) -> Any:
     return TunerInternal(
         trainable=trainable, tune_config=tune_config, run_config=run_config, _tuner_kwargs={"_remote": False}
     )
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    """Tune writes files of its own beside the study and ends with a traceback where it cannot.
+
+    Raises:
+        StorageError: the disk is full or read-only.
+    """
+    try:
+        yield
+    except Exception as error:
+        if failure_of(error) is not Failure.STORAGE:
+            raise
+        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        raise StorageError(
+            f"{folder} cannot be written: {first_line}. What finished before is kept: free space or make the folder "
+            f"writable, then `spvit-search resume {folder.parent.name}`"
+        ) from error
 
 
 @contextmanager

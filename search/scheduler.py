@@ -66,6 +66,7 @@ class DriverScheduler(OfTheDriver, FIFOScheduler):  # type: ignore[misc]  # Ray 
         """Tune would wait 5 s for workers that are within an epoch, which is lost in any case."""
         for trial in live:
             _kill(trial)
+        self._driver.interrupt()
         end_tune()
 
     def _end_stuck(self, live: list[Trial]) -> None:
