@@ -21,7 +21,7 @@ from search.listener import StudyListener
 from search.proposal import Proposal
 from search.proposer import Proposer
 from search.pruner import PeerPruner
-from search.records import Origin, TrialRecord, TrialState
+from search.records import Origin, SearchEnd, TrialRecord, TrialState
 from search.retries import INTERRUPTED, attempts_with, delay_s, is_given_up, reason_of, root_of, trials_to_retry
 from search.study import StudyStore
 from search.watchdog import Stuck, Watchdog
@@ -104,10 +104,7 @@ class SearchDriver:
     def finish(self) -> None:
         """Ends what is still running as interrupted, so that it can be resumed, and keeps why the search ended."""
         self._interrupt()
-        is_full = self._num_sampled() >= self._limits.num_trials
-        self._ending.keep(
-            otherwise(self.error, is_finished=self.is_finished, is_full=is_full, num_trials=self._limits.num_trials)
-        )
+        self._ending.keep(self._otherwise())
         self._tell(lambda listener: listener.on_study_end(self._store.record()))
 
     def interrupt(self) -> None:
@@ -145,8 +142,7 @@ class SearchDriver:
 
     def on_complete(self, number: int) -> None:
         """A trial's worker has nothing more to say. Nothing to do unless it fell silent before its last epoch."""
-        reason = f"ended after epoch {self._store.trial(number).num_epochs} without a reason"
-        self.on_error(number, reason)
+        self.on_error(number, f"ended after epoch {self._store.trial(number).num_epochs} without a reason")
 
     def on_error(self, number: int, text: str, failure: Failure = Failure.INFRASTRUCTURE) -> None:
         """A trial's worker was lost for good."""
@@ -226,8 +222,7 @@ class SearchDriver:
             return None
         before = self._proposer.rejections.total()
         try:
-            turn = sum(trial.retry_of is None for trial in trials)
-            proposal = self._proposer.propose(len(trials), turn=turn)
+            proposal = self._proposer.propose(len(trials), turn=sum(trial.retry_of is None for trial in trials))
         finally:
             if self._proposer.rejections.total() != before:
                 self._store.set_rejections(self._proposer.rejections)
@@ -289,6 +284,12 @@ class SearchDriver:
         self._pruner.update(trial)
         self._ending.trial_ended(len(self._running()))
         self._tell(lambda listener: listener.on_trial_end(trial))
+
+    def _otherwise(self) -> SearchEnd:
+        """Why the session ends where no rule ended it."""
+        num_trials = self._limits.num_trials
+        is_full = self._num_sampled() >= num_trials
+        return otherwise(self.error, is_finished=self.is_finished, is_full=is_full, num_trials=num_trials)
 
     def _running(self) -> list[TrialRecord]:
         return [trial for trial in self._store.trials if trial.state is TrialState.RUNNING]
