@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from search.config import ExperimentConfig
 from search.node_versions import check_versions
 from search.published_trials import published, scratch_directory
+from search.ray_client import tuner_here
 from search.ray_session import SETTINGS, connected
 from search.ray_token import use_own_token
 from search.secrets import is_driver_only
@@ -68,7 +69,7 @@ def _fit(driver: SearchDriver, experiment: ExperimentConfig, factory: TrialFacto
     resources = experiment.trial_resources
     needs = tune.PlacementGroupFactory([resources.bundle()] * resources.workers, resources.placement.upper())
     trainable = tune.with_parameters(SearchTrainable, factory=factory, resources=resources)
-    tuner = _tuner(
+    with tuner_here(
         tune.with_resources(trainable, needs),
         tune_config=tune.TuneConfig(
             search_alg=DriverSearcher(driver, scratch_directory(experiment)),
@@ -86,22 +87,9 @@ def _fit(driver: SearchDriver, experiment: ExperimentConfig, factory: TrialFacto
             # The study runs a lost trial again. Did Tune as well, two workers would train it in one folder.
             failure_config=tune.FailureConfig(max_failures=0),
         ),
-    )
-    tuner.fit()
+    ) as tuner:
+        tuner.fit()
     shutil.rmtree(snapshots, ignore_errors=True)
-
-
-def _tuner(trainable: Any, *, tune_config: Any, run_config: Any) -> Any:
-    """A tuner whose loop runs in this process, where the driver is. Through `ray://` Ray would run it elsewhere."""
-    import ray
-    from ray import tune
-    from ray.tune.impl.tuner_internal import TunerInternal
-
-    if not ray.util.client.ray.is_connected():
-        return tune.Tuner(trainable, tune_config=tune_config, run_config=run_config)
-    return TunerInternal(
-        trainable=trainable, tune_config=tune_config, run_config=run_config, _tuner_kwargs={"_remote": False}
-    )
 
 
 @contextmanager

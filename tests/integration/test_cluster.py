@@ -141,6 +141,11 @@ def test_a_trial_of_two_workers_spans_two_machines(searched, cluster, tmp_path):
         assert {home for _, home in first} != {home for _, home in second}
 
 
+def test_a_search_from_beyond_the_cluster(searched, cluster, tmp_path):
+    assert _end(_start(cluster, SCRIPT, tmp_path, cluster.client, 1, 0)) == (0, "", "")
+    _check_whole(read_study(tmp_path / "toy"), 1)
+
+
 def test_without_the_right_token_nobody_gets_in(cluster, tmp_path):
     token = tmp_path / "token"
     write_token(token)
