@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.config import ExperimentConfig
-from search.node_versions import check_versions
+from search.node_versions import check_nodes
 from search.published_trials import published, scratch_directory
 from search.ray_client import tuner_here
 from search.ray_session import SETTINGS, connected
@@ -98,7 +98,7 @@ def _ray(experiment: ExperimentConfig, directory: Path, address: str | None) -> 
         use_own_token(directory)
     with connected(address, _init_arguments(experiment, address)):
         if address is not None:
-            check_versions(address)
+            check_nodes(address, None if experiment.study.checkpoints else directory)
         yield
 
 
