@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from search.ray_token import is_insecure, use_cluster_token
@@ -44,7 +44,7 @@ def connected(address: str | None, arguments: Mapping[str, Any] | None = None) -
     silence()
     quiet = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     try:
-        with _without_secrets():
+        with nullcontext() if address else _without_secrets():
             ray.init(address=address or "local", **quiet, **(arguments or {}))
     except Exception as error:
         ray.shutdown()  # what was started of it would live as long as we do
