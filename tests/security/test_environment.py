@@ -1,4 +1,4 @@
-"""Workers are given no passwords of the study's database and of MLflow. `tests/integration/test_cluster.py` asks them."""
+"""Workers get no passwords of the study's database and of MLflow. `tests/integration/test_cluster.py` asks them."""
 
 import os
 from pathlib import Path
