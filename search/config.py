@@ -54,11 +54,18 @@ class StudyConfig(FrozenConfig):
 
     @field_validator("checkpoints")
     @classmethod
-    def _without_password(cls, checkpoints: str | None) -> str | None:
+    def _reached_from_everywhere(cls, checkpoints: str | None) -> str | None:
         if checkpoints is not None and has_user_info(checkpoints):
             raise ValueError(
                 "a URL without user and password was required, since trials are told it: give each machine its own "
                 "access (environment, instance role)"
+            )
+        is_url = checkpoints is not None and "://" in checkpoints
+        if checkpoints is not None and (
+            checkpoints.startswith("memory:") or not (is_url or checkpoints.startswith("/"))
+        ):
+            raise ValueError(
+                f"an absolute path or a URL that means the same on every machine was required, but got {checkpoints!r}"
             )
         return checkpoints
 

@@ -1,12 +1,16 @@
-"""Refuses a cluster whose machines would run other code than the driver: such errors are found late, and look odd."""
+"""Refuses a cluster whose machines have other code, or another disk: such errors are found late, and look odd."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from search.code_identity import PRODUCT, versions_here
-from spvit.errors import ClusterError
+from spvit.errors import ClusterError, StorageError
 
 ASK_S = 120.0
 """A new process has to be started on each machine."""
@@ -19,26 +23,48 @@ class NodeVersions:
 
     node: str
     versions: Mapping[str, str]
+    sees_folder: bool = True
     problem: str | None = None
 
 
-def check_versions(address: str) -> None:
+def check_nodes(address: str, folder: Path | None = None) -> None:
     """Asks every machine of the cluster that this process is connected to.
 
     Args:
         address: of the cluster, for messages.
+        folder: a folder of this machine that every other one must see too, if any.
 
     Raises:
-        ClusterError: a machine has other versions, named with ours, or cannot say.
+        ClusterError: a machine has other versions, named with ours, or another disk, or cannot say.
+        StorageError: the folder cannot be written.
     """
-    complain_of_skew(address, versions_here(), _ask_nodes())
+    with _marked(folder) as mark:
+        nodes = _ask_nodes(mark)
+    complain_of_skew(address, versions_here(), nodes)
+    if folder is not None:
+        complain_of_disks(address, folder, nodes)
+
+
+def complain_of_disks(address: str, folder: Path, nodes: Sequence[NodeVersions]) -> None:
+    """Where trials keep their checkpoints, every machine has to find them.
+
+    Raises:
+        ClusterError: naming the machines that do not see the folder.
+    """
+    blind = [node.node for node in nodes if not node.sees_folder]
+    if blind:
+        raise ClusterError(
+            f"trials keep their checkpoints in {folder}, but of the Ray cluster at {address} "
+            f"{', '.join(blind[:MAX_SHOWN])} cannot see that folder: keep studies on a file system that all machines "
+            f"share (--runs-dir), or let trials publish their checkpoints (study.checkpoints)"
+        )
 
 
 def complain_of_skew(address: str, ours: Mapping[str, str], nodes: Sequence[NodeVersions]) -> None:
     """The comparison alone.
 
     Raises:
-        ClusterError: see `check_versions`.
+        ClusterError: see `check_nodes`.
     """
     problems = [line for node in nodes for line in _problems(ours, node)]
     if not problems:
@@ -67,14 +93,39 @@ def _problems(ours: Mapping[str, str], node: NodeVersions) -> list[str]:
     ]
 
 
-def _ask_nodes() -> list[NodeVersions]:
+@contextmanager
+def _marked(folder: Path | None) -> Iterator[str | None]:
+    """A file that can be looked for; a folder of the same path may be another machine's own."""
+    if folder is None:
+        yield None
+        return
+    try:
+        with NamedTemporaryFile(dir=folder, prefix=".seen-") as mark:
+            yield mark.name
+    except OSError as error:
+        raise StorageError(f"{folder}: {error.strerror}; free space or make the folder writable") from error
+
+
+def _look(mark: str | None) -> tuple[dict[str, str], bool]:
+    """Done on each machine. Listing its folder makes a network file system look anew."""
+    return versions_here(), mark is None or Path(mark).name in _names(Path(mark).parent)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - names are what is asked for
+    except OSError:
+        return []
+
+
+def _ask_nodes(mark: str | None) -> list[NodeVersions]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    ask = ray.remote(num_cpus=0, max_retries=0)(versions_here)
+    ask = ray.remote(num_cpus=0, max_retries=0)(_look)
     living = [node for node in ray.nodes() if node["Alive"]]
     asked = [
-        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote()
+        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(mark)
         for node in living
     ]
     return [_answer(_name(node), reference) for node, reference in zip(living, asked, strict=True)]
@@ -88,7 +139,8 @@ def _answer(node: str, reference: object) -> NodeVersions:
     import ray
 
     try:
-        return NodeVersions(node=node, versions=ray.get(reference, timeout=ASK_S))
+        versions, sees_folder = ray.get(reference, timeout=ASK_S)
+        return NodeVersions(node=node, versions=versions, sees_folder=sees_folder)
     except Exception as error:
         return NodeVersions(node=node, versions={}, problem=_why(error))
 

@@ -129,7 +129,8 @@ def _is_main() -> bool:
 def _locked(directory: Path) -> IO[bytes]:
     """The lock of a trial's folder, shared with its other processes; dropped when the file object goes."""
     while True:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o700)  # weights are nobody else's on this machine
         lock = (directory / IN_USE).open("ab")
         fcntl.flock(lock, fcntl.LOCK_SH)
         with suppress(FileNotFoundError):  # else it was removed between the two, for nobody used it

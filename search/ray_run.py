@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from search.config import ExperimentConfig
 from search.failures import Failure, failure_of
-from search.node_versions import check_versions
+from search.node_versions import check_nodes
 from search.published_trials import published, scratch_directory
+from search.ray_client import tuner_here
 from search.ray_session import SETTINGS, connected
 from search.ray_token import use_own_token
 from search.secrets import is_driver_only
@@ -69,41 +70,30 @@ def _fit(driver: SearchDriver, experiment: ExperimentConfig, factory: TrialFacto
     resources = experiment.trial_resources
     needs = tune.PlacementGroupFactory([resources.bundle()] * resources.workers, resources.placement.upper())
     trainable = tune.with_parameters(SearchTrainable, factory=factory, resources=resources)
-    tuner = _tuner(
-        tune.with_resources(trainable, needs),
-        tune_config=tune.TuneConfig(
-            search_alg=DriverSearcher(driver, scratch_directory(experiment)),
-            scheduler=DriverScheduler(driver),
-            num_samples=-1,
-            reuse_actors=True,
-            trial_dirname_creator=lambda trial: str(trial.trial_id),
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=str(snapshots),
-            verbose=0,
-            # Left to itself, Tune saves every trial at its end; ours has no such save, failed, and was run again.
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            # The study runs a lost trial again. Did Tune as well, two workers would train it in one folder.
-            failure_config=tune.FailureConfig(max_failures=0),
-        ),
-    )
-    with _disk_errors(snapshots):
+    with (
+        tuner_here(
+            tune.with_resources(trainable, needs),
+            tune_config=tune.TuneConfig(
+                search_alg=DriverSearcher(driver, scratch_directory(experiment)),
+                scheduler=DriverScheduler(driver),
+                num_samples=-1,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(snapshots),
+                verbose=0,
+                # Left to itself, Tune saves every trial at its end; ours has no such save, failed, and was run again.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+                # The study runs a lost trial again. Did Tune as well, two workers would train it in one folder.
+                failure_config=tune.FailureConfig(max_failures=0),
+            ),
+        ) as tuner,
+        _disk_errors(snapshots),
+    ):
         tuner.fit()
     shutil.rmtree(snapshots, ignore_errors=True)
-
-
-def _tuner(trainable: Any, *, tune_config: Any, run_config: Any) -> Any:
-    """A tuner whose loop runs in this process, where the driver is. Through `ray://` Ray would run it elsewhere."""
-    import ray
-    from ray import tune
-    from ray.tune.impl.tuner_internal import TunerInternal
-
-    if not ray.util.client.ray.is_connected():
-        return tune.Tuner(trainable, tune_config=tune_config, run_config=run_config)
-    return TunerInternal(
-        trainable=trainable, tune_config=tune_config, run_config=run_config, _tuner_kwargs={"_remote": False}
-    )
 
 
 @contextmanager
@@ -131,7 +121,7 @@ def _ray(experiment: ExperimentConfig, directory: Path, address: str | None) -> 
         use_own_token(directory)
     with connected(address, _init_arguments(experiment, address)):
         if address is not None:
-            check_versions(address)
+            check_nodes(address, None if experiment.study.checkpoints else directory)
         yield
 
 

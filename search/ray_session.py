@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from search.ray_token import is_insecure, use_cluster_token
@@ -59,7 +59,7 @@ def _start(address: str | None, arguments: Mapping[str, Any]) -> None:
 
     for num_left in reversed(range(NUM_STARTS)):
         try:
-            with _without_secrets():
+            with nullcontext() if address else _without_secrets():
                 ray.init(address=address or "local", **arguments)
             return
         except SystemExit:  # by Ray's own handler of SIGTERM, which is in place before ours are again

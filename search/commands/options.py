@@ -31,7 +31,7 @@ EXIT_CODES = {
     "locked": "6 another driver runs this study",
     "mismatch": "7 study was made from another experiment",
     "storage": "8 study or files cannot be read or written",
-    "cluster": "9 Ray cannot be started or reached",
+    "cluster": "9 Ray cannot be started or reached, or has other versions",
     "failures": "10 too many trials failed",
     "feasible": "11 nothing meets the budget",
     "violated": "12 an invariant is violated",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
@@ -139,6 +140,30 @@ def test_a_trial_of_two_workers_spans_two_machines(searched, cluster, tmp_path):
         first, second = _story(tmp_path, trial), _story(tmp_path, f"{trial}.1")
         assert [epoch for epoch, _ in first] == [epoch for epoch, _ in second] == list(range(1, EPOCHS + 1))
         assert {home for _, home in first} != {home for _, home in second}
+
+
+def test_a_search_from_beyond_the_cluster(searched, cluster, tmp_path):
+    assert _end(_start(cluster, SCRIPT, tmp_path, cluster.client, 1, 0)) == (0, "", "")
+    _check_whole(read_study(tmp_path / "toy"), 1)
+
+
+CHECK = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from search.node_versions import check_nodes
+from search.ray_session import connected
+with connected(sys.argv[2]):
+    check_nodes(sys.argv[2])
+"""
+
+
+def test_other_versions_are_refused_with_both_named(cluster, tmp_path):
+    """Here, torch says that it is another one."""
+    (tmp_path / "torch-9.9.9.dist-info").mkdir()
+    (tmp_path / "torch-9.9.9.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 9.9.9\n")
+    _, _, err = _end(_start(cluster, "-c", CHECK, tmp_path, cluster.address))
+    assert err.count(f"torch {version('torch')} there, 9.9.9 here") == 3
+    assert "ray" not in {line.split(": ")[1].split()[0] for line in err.splitlines() if " there, " in line}
 
 
 def test_without_the_right_token_nobody_gets_in(cluster, tmp_path):

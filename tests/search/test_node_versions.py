@@ -3,7 +3,7 @@ import re
 import pytest
 
 from search.code_identity import PRODUCT, code_hash, versions_here
-from search.node_versions import NodeVersions, complain_of_skew
+from search.node_versions import NodeVersions, _look, _marked, complain_of_disks, complain_of_skew
 from spvit.errors import ClusterError, ExitCode
 
 OURS = {"python": "3.11.7", "ray": "2.60.0", "torch": "2.13.0", PRODUCT: "code abc"}
@@ -39,6 +39,22 @@ def test_many_differences_stay_within_ten_lines():
     with pytest.raises(ClusterError) as caught:
         complain_of_skew("head:6379", OURS, nodes)
     assert len(str(caught.value).splitlines()) <= 10
+
+
+def test_a_machine_with_another_disk_is_named(tmp_path):
+    blind = NodeVersions(node="n2", versions=OURS, sees_folder=False)
+    with pytest.raises(ClusterError, match=r"n2 cannot see that folder.*study\.checkpoints"):
+        complain_of_disks("head:6379", tmp_path, [_node(), blind])
+    complain_of_disks("head:6379", tmp_path, [_node()])
+
+
+def test_a_machine_looks_for_the_very_file(tmp_path):
+    with _marked(tmp_path) as mark:
+        assert _look(mark)[1]
+        assert not _look(str(tmp_path / "elsewhere" / "x"))[1]
+    assert not _look(mark)[1]
+    assert _look(None)[1]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_versions_here_are_complete_and_the_codes_hash_is_stable():

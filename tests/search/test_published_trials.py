@@ -1,4 +1,5 @@
 import json
+import stat
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -82,6 +83,19 @@ def test_the_home_is_that_of_the_machine_which_trains(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/of/the/worker")
     assert TrialTask.from_ray(sent).directory == Path("/home/of/the/worker/.cache/x")
     assert "HOME" not in json.dumps(sent)
+
+
+def test_a_trials_folder_is_its_owners(trials, tmp_path):
+    directory = tmp_path / "a" / "7"
+    directory.mkdir(parents=True, mode=0o755)
+    trials(None, directory)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("place", ["published", "../x", "memory://x", "memory:x"])
+def test_a_place_that_is_another_one_on_each_machine_is_refused(tmp_path, place):
+    with pytest.raises(ConfigError, match="an absolute path or a URL that means the same on every machine"):
+        _experiment(tmp_path, checkpoints=place)
 
 
 def test_a_password_in_the_url_is_refused(tmp_path):
