@@ -149,8 +149,7 @@ class SearchDriver:
 
     def on_complete(self, number: int) -> None:
         """A trial's worker has nothing more to say. Nothing to do unless it fell silent before its last epoch."""
-        reason = f"ended after epoch {self._store.trial(number).num_epochs} without a reason"
-        self.on_error(number, reason)
+        self.on_error(number, f"ended after epoch {self._store.trial(number).num_epochs} without a reason")
 
     def on_error(self, number: int, text: str) -> None:
         """A trial's worker was lost for good."""
@@ -214,8 +213,7 @@ class SearchDriver:
             return None
         before = self._proposer.rejections.total()
         try:
-            turn = sum(trial.retry_of is None for trial in trials)
-            proposal = self._proposer.propose(len(trials), turn=turn)
+            proposal = self._proposer.propose(len(trials), turn=sum(trial.retry_of is None for trial in trials))
         finally:
             if self._proposer.rejections.total() != before:
                 self._store.set_rejections(self._proposer.rejections)

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from search.driver_holder import Holder
 from search.study_attrs import DRIVER, DRIVER_BEAT
+from search.study_opening import OpeningTerms
 from search.study_storage import StudyStorage
 from spvit.errors import SpvitError, StudyLockedError
 
@@ -44,8 +45,8 @@ class DriverSeat:
         storage: StudyStorage,
         study_id: int,
         name: str,
+        terms: OpeningTerms,
         *,
-        takeover: bool = False,
         watch_s: float = WATCH_S,
     ) -> DriverSeat:
         """Takes the seat of a study, watching whoever holds it from another host until it is known to be dead.
@@ -54,7 +55,7 @@ class DriverSeat:
             storage: of the study.
             study_id: the study in it.
             name: the study's, for messages.
-            takeover: take it from whoever holds it.
+            terms: whether it may be taken from whoever holds it.
             watch_s: how long another host's driver may be silent.
 
         Raises:
@@ -63,7 +64,7 @@ class DriverSeat:
         while True:
             stored = _read(storage, study_id, DRIVER)
             held = None if stored is None else Holder.from_dict(json.loads(stored))
-            if held is not None and not takeover and _is_alive(storage, study_id, held, watch_s):
+            if held is not None and not terms.takeover and _is_alive(storage, study_id, held, watch_s):
                 raise StudyLockedError(_held_text(name, held))
             holder = Holder.here(token=1 if held is None else held.token + 1)
             if _swap(storage, study_id, stored, holder):
@@ -80,7 +81,9 @@ class DriverSeat:
         self._thread.start()
 
     def leave(self) -> None:
-        """Gives the seat back, unless another driver has taken it."""
+        """Gives the seat back, unless another driver has taken it or it was given back before."""
+        if self._ended.is_set():
+            return
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
@@ -109,6 +112,16 @@ class DriverSeat:
         held = None if found is None else Holder.from_dict(json.loads(found))
         if held is None or held.token != self._holder.token:
             raise StudyLockedError(_fenced_text(self._name, held))
+
+
+class NoSeat:
+    """What a study is opened with that nobody is to be kept out of: a simulated one, or one for a single note."""
+
+    def keep(self, on_lost: Callable[[SpvitError], None]) -> None:
+        """Nothing can be lost."""
+
+    def leave(self) -> None:
+        """Nothing is given back."""
 
 
 def _of(study_id: int, key: str) -> Any:

@@ -14,7 +14,7 @@ from optuna.trial import create_trial
 
 from search import study_attrs as names
 from search.config import ExperimentConfig
-from search.driver_seat import DriverSeat
+from search.driver_seat import DriverSeat, NoSeat
 from search.proposal import Proposal
 from search.records import Generation, Rejection, SearchEnd, StudyRecord, TrialRecord, TrialState
 from search.retries import INTERRUPTED
@@ -46,7 +46,7 @@ class StudyStore:
         storage: StudyStorage | MemoryStorage,
         directory: Path,
         space: SearchSpace,
-        seat: DriverSeat | None = None,
+        seat: DriverSeat | NoSeat,
     ) -> None:
         self._study = study
         self._storage = storage
@@ -81,24 +81,23 @@ class StudyStore:
         with storage_errors(directory):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             study, storage = create_or_load(experiment.study.name, url)
-            seat = _take_seat(study, storage, terms)
+            seat = DriverSeat.take(storage, study._study_id, study.study_name, terms) if terms.as_driver else NoSeat()
         try:
             _write_facts(study, storage, experiment, facts, terms)
             write_study_file(directory, StudyFile(name=experiment.study.name, storage=experiment.study.storage))
             return cls(study, storage, directory, space, seat)
         except BaseException:
-            _leave(seat, directory)
+            seat.leave()
             raise
 
     def keep_seat(self, on_lost: Callable[[SpvitError], None]) -> None:
         """Shows other hosts that this driver is alive; `on_lost` is told once, from a thread, if one takes over."""
-        if self._seat is not None:
-            self._seat.keep(on_lost)
+        self._seat.keep(on_lost)
 
     def close(self) -> None:
         """Nothing more will be written."""
-        _leave(self._seat, self._directory)
-        self._seat = None
+        with storage_errors(self._directory):
+            self._seat.leave()
         if isinstance(self._storage, StudyStorage) and self._storage.engine.name == "sqlite":
             fold_log(self._storage.engine)
 
@@ -108,7 +107,7 @@ class StudyStore:
         directory = study_directory(experiment)
         study, storage = create_in_memory(experiment.study.name)
         _write_facts(study, storage, experiment, facts, USUAL_TERMS)
-        return cls(study, storage, directory, space)
+        return cls(study, storage, directory, space, NoSeat())
 
     @property
     def directory(self) -> Path:
@@ -259,18 +258,6 @@ class StudyStore:
 
 def _extended(epoch_s: tuple[float, ...], seconds: float, num_epochs: int) -> tuple[float, ...]:
     return (*epoch_s, *[seconds] * (num_epochs - len(epoch_s)))
-
-
-def _take_seat(study: optuna.Study, storage: StudyStorage, terms: OpeningTerms) -> DriverSeat | None:
-    if not terms.as_driver:
-        return None
-    return DriverSeat.take(storage, study._study_id, study.study_name, takeover=terms.takeover)
-
-
-def _leave(seat: DriverSeat | None, directory: Path) -> None:
-    if seat is not None:
-        with storage_errors(directory):
-            seat.leave()
 
 
 def _write_facts(

@@ -129,8 +129,8 @@ def study_record(name: str, directory: str, attrs: Mapping[str, Any], trials: tu
         end=_search_end(attrs.get(END)),
         generations=generations(attrs),
         most_trials=attrs.get(MOST_TRIALS, 0),
-        driver=_driver(attrs.get(DRIVER)),
-        driver_beat_at=attrs.get(DRIVER_BEAT, {}).get("at"),
+        driver=(driver := _driver(attrs.get(DRIVER))),
+        driver_beat_at=None if driver is None else attrs.get(DRIVER_BEAT, {}).get("at"),
     )
 
 

@@ -143,6 +143,10 @@ def _tags(trial: TrialRecord) -> dict[str, str]:
     tags["spvit.keep_counts"] = ", ".join(str(count) for count in trial.keep_counts)
     if trial.origin is Origin.RETRY and trial.retry_of is not None:
         tags["spvit.retry_of"] = str(trial.retry_of)
+    if trial.continues is not None:
+        tags["spvit.continues"] = str(trial.continues)
+    if trial.generation > 1:
+        tags["spvit.generation"] = str(trial.generation)
     return tags
 
 

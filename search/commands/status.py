@@ -14,7 +14,7 @@ from search.records import StudyRecord
 from search.summary import StudySummary
 from search.usage import Usage
 
-MORE = "with a larger limit: spvit-search launch EXPERIMENT --set search.num_trials=N, or the key above"
+MORE = "{} --trials +N, or launch with another value of the key above"
 
 
 @click.command("status", epilog=epilog("spvit-search status demo", "usage", "storage"))
@@ -76,7 +76,7 @@ def _ending(summary: StudySummary) -> list[str]:
     """Why the search ended, where that is known, and how to go on."""
     ended = [] if summary.end is None else [f"ended     {summary.end.reason}"]
     if summary.end is not None and summary.end.is_final:
-        return [*ended, f"continue  {MORE}"]
+        return [*ended, f"continue  {MORE.format(f'spvit-search extend {summary.name}')}"]
     if summary.num_counted < summary.num_trials:
         return [*ended, f"continue  spvit-search resume {summary.name}"]
     return ended

@@ -16,7 +16,15 @@ from trainers.safe_folder import MANIFEST, TEMPORARY, DamagedFolderError, verify
 
 TRIALS, EXPORT = "trials", "export"
 CHECKPOINT = "checkpoint-"
-LEFT_BEHIND = ("*.tmp", "*.new", "ray", f"{TRIALS}/*/{TEMPORARY}*", f"{EXPORT}/{TEMPORARY}*", f"{EXPORT}/.export-*")
+LEFT_BEHIND = (
+    "*.tmp",
+    "*.new",
+    "ray",
+    f"{TRIALS}/*/*.new",
+    f"{TRIALS}/*/{TEMPORARY}*",
+    f"{EXPORT}/{TEMPORARY}*",
+    f"{EXPORT}/.export-*",
+)
 """Of the study's folder: half-written files, Tune's snapshots, half-written checkpoints and exports."""
 
 

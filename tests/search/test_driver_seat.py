@@ -68,10 +68,10 @@ def test_a_silent_driver_of_another_host_is_taken_for_dead_and_one_with_a_beat_i
     study, storage = create_or_load("toy", f"sqlite:///{remote.directory}/study.db")
     remote._seat.keep(lambda error: None, beat_s=0.05)
     with pytest.raises(StudyLockedError, match="on far since"):
-        DriverSeat.take(storage, study._study_id, "toy", watch_s=5.0)
+        DriverSeat.take(storage, study._study_id, "toy", DRIVER, watch_s=5.0)
     remote._seat._ended.set()
     remote._seat._thread.join()
-    DriverSeat.take(storage, study._study_id, "toy", watch_s=0.3).leave()
+    DriverSeat.take(storage, study._study_id, "toy", DRIVER, watch_s=0.3).leave()
 
 
 WRITES = {
@@ -117,7 +117,7 @@ def test_of_drivers_that_start_at_once_one_gets_the_study(config):
         _, storage = create_or_load("toy", f"sqlite:///{config.study.directory}/toy/study.db")
         barrier.wait()
         try:
-            taken.append(DriverSeat.take(storage, study._study_id, "toy"))
+            taken.append(DriverSeat.take(storage, study._study_id, "toy", DRIVER))
         except StudyLockedError as error:
             refused.append(error)
 
