@@ -85,7 +85,8 @@ def _problem(place: tuple[int | str, ...], detail: Mapping[str, Any]) -> Problem
         case "missing":
             return Problem(key=key, text=f"missing key `{key}`{_description(key)}")
         case "value_error":
-            return Problem(key=key, text=f"`{key}`: {str(detail['ctx']['error']).rstrip('.')}.")
+            text = f"{str(detail['ctx']['error']).rstrip('.')}."
+            return Problem(key=key, text=f"`{key}`: {text}" if key else text)  # no key where several tables disagree
         case _:
             got = _shown(detail["input"])
             return Problem(key=key, text=f"`{key}`: {_required(place, detail)}, but got {got}.")

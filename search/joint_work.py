@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, wait
+from contextlib import suppress
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -46,7 +47,7 @@ class JointWork:
         """Do this worker's part, wait for the others', and return the answer of the own part.
 
         Raises:
-            ClusterError: a worker was lost.
+            WorkerLostError: a worker is gone.
             Exception: what one of them raised.
         """
         try:
@@ -78,18 +79,25 @@ class JointWork:
         return true_cause(errors, num_workers=len(self._futures) + 1, is_loss_of_contact=is_loss_of_contact)
 
     def _end_all_if_one_fails(self) -> None:
-        from trainers.process_group import abort, is_loss_of_contact
+        from trainers.process_group import abort
 
         wait(self._futures.values(), return_when=FIRST_EXCEPTION)
-        errors = self._errors_so_far()
-        if not errors:
+        if all(future.done() and future.exception() is None for future in self._futures.values()):
             return
+        try:
+            self._errors = self._told_errors()
+        finally:  # whatever is wrong with an error: nobody may be left waiting
+            self._end_all()
+            abort()
+
+    def _told_errors(self) -> dict[int, BaseException]:
+        from trainers.process_group import is_loss_of_contact
+
+        errors = self._errors_so_far()
         if all(is_loss_of_contact(error) for error in errors.values()):
             wait(self._futures.values(), timeout=GRACE_S)
             errors = self._errors_so_far()
-        self._errors = errors
-        self._end_all()
-        abort()
+        return errors
 
     def _errors_so_far(self) -> dict[int, BaseException]:
         done = {rank: future for rank, future in self._futures.items() if future.done()}
@@ -97,9 +105,10 @@ class JointWork:
 
 
 def _as_met(error: BaseException, rank: int) -> BaseException:
-    """The error as the worker met it: Ray brings it in one of its own."""
+    """The error as the worker met it: Ray brings it in one of its own, which tells the traceback as its text."""
     if isinstance(error, RayTaskError):
-        cause: BaseException = error.cause if isinstance(error.cause, BaseException) else RuntimeError(str(error.cause))
-        cause.add_note(f"Raised in worker {rank}:\n{error.traceback_str}")
+        cause: BaseException = RuntimeError(str(error)) if isinstance(error.cause, RayError) else error.cause
+        with suppress(Exception):  # anybody's class
+            cause.add_note(f"Raised in worker {rank}:\n{error}")
         return cause
     return WorkerDiedError(str(error)) if isinstance(error, RayError) else error

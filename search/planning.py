@@ -81,7 +81,8 @@ def make_plan(
     drawn = draws(priced.space, priced.price)
     reach = _reach(priced, drawn)
     progress(0.3, "a few training steps of two trials")
-    costs = measure_trials(_extremes(priced, drawn), num_threads=_num_threads(experiment))
+    workers = experiment.trial_resources.workers
+    costs = measure_trials(_extremes(priced, drawn), num_threads=_num_threads(experiment), num_workers=workers)
     progress(0.9, "what there is to train on")
     fit = _fit(experiment, costs[0], address)
     num_done = 0 if study is None else num_counted(study)

@@ -13,7 +13,7 @@ from search.trial_factory import Trainee, TrialFactory, fine_tune_trial
 from search.trial_resources import TrialResources
 from search.trial_team import TrialTeam
 from search.worker_warnings import WarningCollector
-from spvit.errors import ClusterError, DataError, StorageError
+from spvit.errors import DataError, StorageError
 
 ERROR_FILE = "error.txt"
 ONE_WORKER = TrialResources()
@@ -82,7 +82,7 @@ class SearchTrainable(Trainable):  # type: ignore[misc]  # Ray has no types
         return trainee
 
     def _failure(self, error: Exception) -> dict[str, Any]:
-        is_shared = isinstance(error, StorageError | DataError | ClusterError | OSError)
+        is_shared = isinstance(error, StorageError | DataError | OSError)
         failure = Failure.INFRASTRUCTURE if is_shared else Failure.CONFIGURATION
         lines = str(error).splitlines()
         self._keep_traceback(error)

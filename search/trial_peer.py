@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from trainers.process_group import Meeting
 
 
+LOOPBACK = "127.0.0.1"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Build:
     """What a worker must know to build a trial with the others."""
@@ -49,8 +52,9 @@ class TrialPeer:
         from trainers.process_group import join
         from trainers.workers import resolve_device
 
-        device = resolve_device(build.config.training.device)
-        join(build.meeting, self._rank, address=ray.util.get_node_ip_address(), device=device)
+        is_local = build.meeting.address == LOOPBACK
+        address = LOOPBACK if is_local else ray.util.get_node_ip_address()
+        join(build.meeting, self._rank, address=address, device=resolve_device(build.config.training.device))
         self._trainee = self._factory(build.config, build.directory)
         return self._warnings.take()
 

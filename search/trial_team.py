@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
-from ray.util.placement_group import get_current_placement_group
+from ray.util.placement_group import get_current_placement_group, placement_group_table
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from search.joint_work import JointWork
 from search.trial_factory import Trainee, TrialFactory
-from search.trial_peer import Build, TrialPeer
+from search.trial_peer import LOOPBACK, Build, TrialPeer
 from search.trial_resources import TrialResources
 from trainers.config import TrialConfig
 from trainers.metrics import EpochMetrics
@@ -35,14 +35,14 @@ class TrialTeam:
         """Build a trial in all workers.
 
         Raises:
-            ClusterError: a worker was lost.
+            WorkerLostError: a worker is gone.
             Exception: what the factory raised, in any worker.
         """
         from trainers.process_group import Host, join
         from trainers.workers import resolve_device
 
         self._gather()
-        address = ray.util.get_node_ip_address()
+        address = _meeting_address()
         host = Host(address, self._resources.workers)
 
         def build() -> Trainee:
@@ -56,7 +56,7 @@ class TrialTeam:
         """Have the other workers do something while this one does its part; returns that part's answer.
 
         Raises:
-            ClusterError: a worker was lost.
+            WorkerLostError: a worker is gone.
             Exception: what one of them raised.
         """
         calls = {rank: getattr(peer, method).remote(*arguments) for rank, peer in self._peers.items()}
@@ -117,6 +117,12 @@ class _TeamTrainee:
 
     def run_epoch(self) -> EpochMetrics:
         return self._team.together("run_epoch", own=self._own.run_epoch)
+
+
+def _meeting_address() -> str:
+    """By which all workers of the trial reach this one: nobody else does where they are on one machine."""
+    bundles = placement_group_table(get_current_placement_group())["bundles_to_node_id"]
+    return LOOPBACK if len(set(bundles.values())) == 1 else ray.util.get_node_ip_address()
 
 
 def _nothing() -> None:

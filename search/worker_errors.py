@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
-from spvit.errors import ClusterError
+
+class WorkerLostError(ConnectionError):
+    """A trial cannot go on because one of its workers is gone or out of reach: its configuration is not at fault."""
 
 
 class WorkerDiedError(Exception):
@@ -25,7 +28,7 @@ def true_cause(
         is_loss_of_contact: whether an error only tells that another worker is gone.
 
     Returns:
-        A worker's own error as it is, else a `ClusterError` that names the worker, with the other as its cause.
+        A worker's own error as it is, else a `WorkerLostError` that names the worker, with the other as its cause.
     """
     deaths = {rank: error for rank, error in errors.items() if isinstance(error, WorkerDiedError)}
     own = {rank: e for rank, e in errors.items() if rank not in deaths and not is_loss_of_contact(e)}
@@ -33,16 +36,22 @@ def true_cause(
         return own[min(own)]
     if deaths:
         rank = min(deaths)
-        return _caused(f"worker {rank} of {num_workers} was lost: {_first_line(deaths[rank])}", deaths[rank])
+        return _caused(f"worker {rank} of {num_workers} was lost: {_why(deaths[rank])}", deaths[rank])
     rank = min(errors)
     text = f"worker {rank} of {num_workers} lost contact to the others: {_first_line(errors[rank])}"
     return _caused(text, errors[rank])
 
 
-def _caused(text: str, cause: BaseException) -> ClusterError:
-    error = ClusterError(text)
+def _caused(text: str, cause: BaseException) -> WorkerLostError:
+    error = WorkerLostError(text)
     error.__cause__ = cause
     return error
+
+
+def _why(death: WorkerDiedError) -> str:
+    """What Ray says of a death: after many facts about the process, in a sentence with `because`."""
+    because = re.search(r"\bbecause ([^.\n]+)", str(death))
+    return because[1] if because else _first_line(death)
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,9 +7,10 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -43,7 +44,7 @@ def start_selectors(
         cache: a folder shared by the trials of a study. The first trial that needs a start makes it, others that need
             the same wait for it: a warm-up costs as much as half an epoch, and trials that start alike differ by their
             configurations alone.
-        workers: the processes that train together; more than one make their start themselves.
+        workers: the processes that train together; the main one alone reads and writes the cache.
 
     Raises:
         DivergedError: the warm-up's loss is not finite.
@@ -53,18 +54,18 @@ def start_selectors(
         return
     if stored_selectors(config.model.checkpoint):
         return
-    if cache is None or workers.world_size > 1:
+    if cache is None:
         warm_up_selectors(model, batches, config.training, workers=workers)
     else:
-        _from_cache(model, batches, config, cache)
+        _from_cache(model, batches, config, cache, workers)
     images, _ = next(iter(batches.epoch(config.training.epochs)))
     calibrate_margins(model, images, workers)
 
 
-def start_key(model: PrunedModel, config: TrialConfig) -> str:
+def start_key(model: PrunedModel, config: TrialConfig, num_workers: int = 1) -> str:
     """A hash of everything that a warm-up depends on: not the keep rates, nor the losses that trials explore."""
     training = config.training
-    facts = {
+    facts: dict[str, Any] = {
         "model": config.model.model_dump(mode="json"),
         "checkpoint": _version_of(config.model.checkpoint),
         "data": config.data.model_dump(mode="json", exclude={"num_workers"}),
@@ -83,6 +84,8 @@ def start_key(model: PrunedModel, config: TrialConfig) -> str:
             },
         ),
     }
+    if num_workers > 1:  # each has random draws of its own
+        facts["workers"] = num_workers
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -94,14 +97,18 @@ def _version_of(path: Path | None) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _from_cache(model: PrunedModel, batches: Batches, config: TrialConfig, cache: Path) -> None:
-    folder = cache / start_key(model, config)
-    with _locked(folder.with_suffix(".lock")):
-        if _read(model, folder):
+def _from_cache(model: PrunedModel, batches: Batches, config: TrialConfig, cache: Path, workers: WorkerGroup) -> None:
+    folder = cache / start_key(model, config, workers.world_size)
+    with _locked(folder.with_suffix(".lock")) if workers.is_main else nullcontext():
+        is_there = workers.is_main and _read(model, folder)
+        start = workers.from_main(model.selectors.state_dict() if is_there else None)
+        if start is not None:
+            model.selectors.load_state_dict(start)
             return
-        warm_up_selectors(model, batches, config.training)
-        with _refusals_named(cache):
-            write_folder(folder, {FILE: partial(save_file, model.selectors.state_dict())})
+        warm_up_selectors(model, batches, config.training, workers=workers)
+        if workers.is_main:
+            with _refusals_named(cache):
+                write_folder(folder, {FILE: partial(save_file, model.selectors.state_dict())})
 
 
 def _read(model: PrunedModel, folder: Path) -> bool:

@@ -12,26 +12,27 @@ import signal
 import sys
 import time
 from pathlib import Path
-from threading import Timer
+from threading import Thread
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "search")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 
 import numpy as np
 import tabulated
 
 from search import ray_run
 from search.config import ExperimentConfig
+from search.driver import SearchDriver
 from search.trial_factory import Trainee, fine_tune_trial
-from spvit.errors import StorageError
+from spvit.errors import DataError
 from trainers.config import TrialConfig
 from trainers.metrics import EpochMetrics
 
-NUM_WORKERS, NUM_TRIALS, EPOCHS = 2, 4, 3
+NUM_WORKERS, NUM_TRIALS, EPOCHS = 2, 5, 3
 MODEL = {"img_size": 14, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 6, "num_heads": 3, "num_classes": 4}
-FATES = {"1": (1, "raises"), "2": (1, "dies"), "3": (0, "raises"), "4": (1, "loses its disk")}
-"""By the trial's folder: which worker has which accident in the second epoch, once."""
-FREE_TIMEOUT_S = 30.0
+FATES = {"1": (1, "raises"), "2": (1, "dies"), "4": (1, "loses its data"), "6": (0, "raises"), "7": (0, "dies")}
+"""By the trial's folder: which worker has which accident in the second epoch, once. 3, 5 and 8 repeat 2, 4 and 7."""
+SLEEP_S, FREE_TIMEOUT_S = 120.0, 30.0
 
 
 class EventfulTrial:
@@ -57,7 +58,8 @@ class EventfulTrial:
 
     def run_epoch(self) -> EpochMetrics:
         if (self._directory.parents[1] / "slow").exists():
-            time.sleep(60.0)
+            (self._directory / f"asleep-{self._rank}").touch()
+            time.sleep(SLEEP_S)
         victim, accident = FATES.get(self._directory.name, (-1, ""))
         if self.epoch == 1 and self._rank == victim and accident not in self._story():
             self._tell(accident)
@@ -71,8 +73,8 @@ class EventfulTrial:
         match accident:
             case "raises":
                 raise RuntimeError(f"this configuration cannot be trained, finds worker {self._rank}")
-            case "loses its disk":
-                raise StorageError("the disk went away")
+            case "loses its data":
+                raise DataError("the data went away")
             case _:
                 os.kill(os.getpid(), signal.SIGKILL)
 
@@ -120,6 +122,12 @@ def groups_left() -> list[str]:
     return [group["state"] for group in placement_group_table().values() if group["state"] != "REMOVED"]
 
 
+def stop_when_all_sleep(study: Path, driver: SearchDriver) -> None:
+    while sum(1 for _ in study.glob("trials/*/asleep-*")) < NUM_WORKERS:
+        time.sleep(0.2)
+    driver.stop()
+
+
 def main() -> None:
     directory = Path(sys.argv[1])
     make_data(directory / "data")
@@ -136,7 +144,7 @@ def main() -> None:
 
         driver = tabulated.make_driver(stopped)
         (directory / "stopped" / "slow").touch()
-        Timer(15.0, driver.stop).start()
+        Thread(target=stop_when_all_sleep, args=(directory / "stopped", driver), daemon=True).start()
         ray_run._fit(driver, stopped, EventfulTrial)
         driver.finish()
         found["stopped"] = {"free": free_when_all_is_given_back(), "groups": groups_left()}

@@ -48,7 +48,7 @@ def test_each_worker_takes_a_bundle():
         ({"resources_per_worker": {"cpus": 4}}, {"cpus_per_trial": 4.0}, "in one place"),
         ({"workers": 2, "resources_per_worker": {"gpus": 0.5}}, {}, "cannot share a GPU"),
         ({}, {"gpus_per_trial": 1.5}, "a part of one GPU or whole ones, but 1.5"),
-        ({"workers": 3}, {}, r"training\.batch_size = 256 images are shared equally by trial\.workers = 3"),
+        ({"workers": 3}, {}, r"\n  training\.batch_size = 256 images are shared equally by trial\.workers = 3"),
         ({"workers": 0}, {}, r"trial\.workers.*1 or more"),
         ({"resources_per_worker": {"memory": 5}}, {}, "did you mean `trial.resources_per_worker.memory_mib`"),
     ],

@@ -2,7 +2,7 @@
 
 import os
 import pickle
-import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ def meet(rank: int, folder: Path, name: str) -> None:
         join(host.meeting, 0, address="127.0.0.1", device=CPU, host=host)
         return
     while not path.exists():
-        pass
+        time.sleep(0.01)
     meeting = Meeting(address="127.0.0.1", port=int(path.read_text()), world_size=2)
     join(meeting, rank, address="127.0.0.1", device=CPU)
 
@@ -50,8 +50,7 @@ def work(rank: int, port: int, folder: str) -> None:
         assert not dist.is_initialized()
     meet(rank, Path(folder), "third")
     if rank == 1:
-        (Path(folder) / "went").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(0)  # without a word to anybody
     with pytest.raises(RuntimeError) as failure:
         WorkerGroup.current().barrier()
     assert is_loss_of_contact(failure.value)
@@ -60,9 +59,8 @@ def work(rank: int, port: int, folder: str) -> None:
 
 
 def test_workers_meet_share_and_part(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="SIGKILL"):
-        run_together(work, str(tmp_path))
-    assert {path.name for path in tmp_path.iterdir()} >= {"went", "noticed"}
+    run_together(work, str(tmp_path))
+    assert (tmp_path / "noticed").exists()
 
 
 @pytest.mark.parametrize(
