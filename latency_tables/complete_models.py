@@ -51,5 +51,9 @@ def check_models(
     rounds.add(works)
     repeat(rounds, goal, allowance, on_look=on_look)
     plans = [schedule.plan(draft.geometry, draft.selector.package) for schedule in schedules]
-    measured_ms = [rounds.estimate(name).median * draft.dense.median_ms for name in works]
-    return check_predictions([estimate.mean_ms for estimate in predict_many(draft, plans)], measured_ms)
+    measured = [rounds.estimate(name) for name in works]
+    return check_predictions(
+        [estimate.mean_ms for estimate in predict_many(draft, plans)],
+        [ratio.median * draft.dense.median_ms for ratio in measured],
+        noise_percent=[100.0 * ratio.standard_deviation / ratio.median for ratio in measured],
+    )

@@ -30,6 +30,11 @@ class RatioEstimate:
     high: float
     num_samples: int
 
+    @property
+    def standard_deviation(self) -> float:
+        """Of the median, as its interval says."""
+        return (self.high - self.low) / (2.0 * _Z)
+
 
 def sandwiched(seconds: float, before: float, after: float) -> float:
     """One sample: a time over the mean of its two neighbours."""

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latency_tables.end_to_end import check_predictions, random_schedules
+from latency_tables.end_to_end import LEAST_SHARE, check_predictions, random_schedules
+from latency_tables.interval import covering_error_percent
 from spvit.schedule import Level, PackageMode, TokenGeometry
 
 
@@ -57,3 +58,25 @@ def test_no_model_takes_part_in_the_scale_that_it_is_judged_by() -> None:
 def test_one_model_cannot_be_fitted_and_checked(predicted: list[float], measured: list[float]) -> None:
     with pytest.raises(ValueError, match="At least two models are needed"):
         check_predictions(predicted, measured)
+
+
+@pytest.mark.parametrize("noise_percent", [0.0, 0.5, 1.0, 2.0, 3.0])
+def test_noise_of_the_models_times_does_not_widen_what_covers_further_ones(noise_percent: float) -> None:
+    draw, num_models = np.random.default_rng(7), 14
+    covered, widths = [], []
+    for _ in range(400):
+        true, further = draw.normal(0.0, 1.0, num_models), draw.normal(0.0, 1.0, 100)
+        measured = 1.0 + (true + draw.normal(0.0, noise_percent, num_models)) / 100.0
+        check = check_predictions([1.0] * num_models, list(measured), noise_percent=[noise_percent] * num_models)
+        width = covering_error_percent(check)
+        covered.append(np.mean(np.abs(100.0 * ((1.0 + further / 100.0) / check.scale - 1.0)) < width))
+        widths.append(width)
+    assert 0.85 <= np.mean(covered) <= 0.97
+    assert np.mean(widths) < 1.2 * np.hypot(1.0, LEAST_SHARE * noise_percent) * 1.9
+
+
+def test_errors_that_are_all_noise_are_not_taken_for_none() -> None:
+    with_noise = check_predictions([1.0, 1.0, 1.0], [1.0, 1.25, 2.0], noise_percent=[1000.0] * 3)
+    without = check_predictions([1.0, 1.0, 1.0], [1.0, 1.25, 2.0])
+    assert with_noise.scale == without.scale
+    assert with_noise.max_error_percent == pytest.approx(LEAST_SHARE * without.max_error_percent)
