@@ -120,19 +120,6 @@ def test_a_worker_is_told_no_credentials_of_study_and_tracking(searched):
     assert set(told.values()) == {""}
 
 
-def test_a_killed_driver_leaves_a_study_that_goes_on(searched, cluster, tmp_path):
-    process = _start(cluster, SCRIPT, tmp_path, cluster.address, 2, 0.5)
-    before = wait_for(tmp_path / "toy", lambda study: study.finished, seconds=240)
-    process.kill()
-    process.communicate(timeout=30)
-    assert _end(_start(cluster, SCRIPT, tmp_path, cluster.address, 2, 0.1)) == (0, "", "")
-    study = read_study(tmp_path / "toy")
-    _check_whole(study, 2)
-    for trial in before.finished:
-        assert study.trials[trial.number] == trial
-        assert [epoch for epoch, _ in _story(tmp_path, root_of(trial))] == list(range(1, EPOCHS + 1))
-
-
 def test_a_trial_of_two_workers_spans_two_machines(searched, cluster, tmp_path):
     assert _end(_start(cluster, SCRIPT, tmp_path, cluster.address, 1, 0, 2)) == (0, "", "")
     _check_whole(read_study(tmp_path / "toy"), 1)
