@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 
 import small_disk
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(290)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 MIB = 1 << 20
 
 
