@@ -10,7 +10,7 @@ from search.failures import Failure
 from search.records import Origin, TrialState
 from search.retries import INTERRUPTED
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(290)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 LONG_S = 120.0
 
 
