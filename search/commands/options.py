@@ -72,19 +72,23 @@ def set_option(function: Decorated) -> Decorated:
 
 def study_argument(function: Decorated) -> Decorated:
     """STUDY, a name under --runs-dir, or in the database that `--storage` names."""
-    function = click.option(
+    return click.argument("study", callback=_checked_name)(_storage_option(function))
+
+
+def optional_study_argument(function: Decorated) -> Decorated:
+    """[STUDY], or every study under --runs-dir."""
+    return click.argument("study", required=False, callback=_checked_name)(_storage_option(function))
+
+
+def _storage_option(function: Decorated) -> Decorated:
+    """`--storage`, for a study whose folder is on another host."""
+    return click.option(
         "--storage",
         metavar="URL",
         expose_value=False,
         callback=_kept_storage,
         help="Database that holds the study, where its folder is on another host: postgresql://USER@HOST/DATABASE.",
     )(function)
-    return click.argument("study", callback=_checked_name)(function)
-
-
-def optional_study_argument(function: Decorated) -> Decorated:
-    """[STUDY], or every study under --runs-dir."""
-    return click.argument("study", required=False, callback=_checked_name)(function)
 
 
 def runs_dir_option(function: Decorated) -> Decorated:

@@ -55,7 +55,8 @@ def _wrong_points(study: StudyRecord, runs: tuple[RunFact, ...]) -> Iterator[Vio
 
 
 def _missing_points(trial: TrialRecord, told: dict[int, list[float]]) -> Iterator[Violation]:
-    for epoch, top1 in enumerate(trial.curve, start=1):
+    own = trial.curve[trial.continues_epochs :]  # those of the training that it prolongs are told in that one's run
+    for epoch, top1 in enumerate(own, start=1 + trial.continues_epochs):
         if not told.get(epoch):
             yield Violation(where=f"the run of trial {trial.number}", what=f"has no top-1 for epoch {epoch}")
         elif not any(math.isclose(value, top1, rel_tol=TOLERANCE) for value in told[epoch]):

@@ -17,11 +17,12 @@ from search.export import export
 from search.records import Origin, TrialState
 from search.retries import root_of
 from search.run_update import RunStatus
-from search.selection import choose_trial
+from search.selection import choose_trial, front_trials
 from search.study import read_study
 from search.study_updates import STATUS_OF
 from search.tracking import default_tracking_uri
 from search.trial_model import load_trial_model
+from search.verify import Expected, verify_study
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(280)]
 REPORT_FILES = {"pareto.png", "pareto.html", "pareto.table.json", "trials.csv", "experiment.toml", "summary.md"} | {
@@ -294,6 +295,18 @@ def test_a_driver_killed_while_training_loses_and_repeats_nothing(folder, job):
     best = choose_trial(after)
     report = export(after, best, folder / "export", table=LatencyTable.load(table), formats=(), time_limit_s=0.5)
     assert report.measured.val_top1 == best.top1
+    assert verify_study(directory, Expected(before=before)).violations == ()
+
+    call("extend", "killed", "--runs-dir", folder / "runs", "--trials", "+1", "--epochs", "6")
+    extended = read_study(directory)
+    assert [_without_run(t) for t in extended.trials[: len(after.trials)]] == [_without_run(t) for t in after.trials]
+    prolonged = [t for t in extended.trials if t.origin is Origin.CONTINUED]
+    assert {t.continues for t in prolonged} == {root_of(t) for t in front_trials(after)}
+    for trial in prolonged:
+        shorter = after.trials[trial.continues]
+        assert _history(directory, trial.number)[:5] == _history(directory, root_of(shorter))
+        assert (trial.state, trial.num_epochs, trial.generation) == (TrialState.COMPLETE, 6, 2)
+    assert verify_study(directory, Expected(before=after)).violations == ()
 
 
 def _without_run(trial):

@@ -238,6 +238,25 @@ def test_a_retry_goes_on_in_the_run_and_the_folder_of_its_first_attempt(facts):
     assert verify_facts(with_retry, Expected()).violations == ()
 
 
+def test_a_trial_that_prolongs_another_is_no_second_one_and_tells_its_own_epochs(facts):
+    before = facts.study.trials[2]
+    training = {**before.config["training"], "epochs": 4, "continues_epochs": 3}
+    longer = replace(
+        before,
+        number=6,
+        origin=Origin.CONTINUED,
+        continues=2,
+        config={**before.config, "training": training},
+        curve=(*before.curve, 89.0),
+        top1=89.0,
+    )
+    study = replace(facts.study, trials=(*facts.study.trials, longer))
+    checkpoint = CheckpointFact(trial=6, step=4, path="trials/6/checkpoint-000004")
+    told = replace(_run(longer), top1={4: (89.0,)})
+    prolonged = replace(facts, study=study, checkpoints=(*facts.checkpoints, checkpoint), runs=(*facts.runs, told))
+    assert verify_facts(prolonged, Expected()).violations == ()
+
+
 @pytest.mark.parametrize(
     ("executed", "num_faults", "is_ok"), [(3, 0, True), (4, 1, True), (4, 0, False), (6, 2, False)]
 )

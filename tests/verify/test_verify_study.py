@@ -5,6 +5,7 @@ import stat
 
 import finished_study
 import pytest
+from command_line import give_mlflow_database
 
 from search.cli import run
 from search.records import EndCause, SearchEnd
@@ -31,6 +32,7 @@ def made(tmp_path_factory):
     report = json.dumps({"study": study.name, "trial": best.number, "searched_top1": best.top1})
     _write(folder / "export", "best", {"certificate.json": report})
     finished_study.table().save(folder / "latency_table.json")
+    give_mlflow_database(directory)  # MLflow takes long to make one
     sync(read_study(folder))
     return folder
 
