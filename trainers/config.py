@@ -92,8 +92,8 @@ class TrialConfig(FrozenConfig):
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, for the border to Ray, Optuna and MLflow. `TrialConfig.model_validate` reads them back.
 
-        Sections that earlier versions did not have are left out where they are not used, so that studies and checkpoints
-        from before know their trials again.
+        Sections that earlier versions did not have are left out where they are not used, so that studies and
+        checkpoints from before know their trials again.
         """
         values = self.model_dump(mode="json")
         return {name: value for name, value in values.items() if value is not None or name not in _LATER}
