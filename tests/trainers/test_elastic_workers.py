@@ -65,9 +65,16 @@ def work(rank: int, port: int, data_path: Path) -> None:
 
 
 def contenders(tuner: ElasticTuner) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which schedules can be the best, and on how many images; the workers' shares have different numbers of batches."""
-    schedules, costs = [priced.schedule for priced in tuner.priced], [priced.cost for priced in tuner.priced]
-    contest = price_contenders(tuner.model, schedules, costs, tuner._data.val, first_batches=1, workers=tuner._workers)
+    """Which schedules can be the best, and on how many images; workers have different numbers of batches."""
+    contest = price_contenders(
+        tuner.model,
+        [priced.schedule for priced in tuner.priced],
+        [priced.cost for priced in tuner.priced],
+        tuner._data.val,
+        first_batches=1,
+        confidence=0.9999,  # nine images rule nothing out
+        workers=tuner._workers,
+    )
     return torch.from_numpy(contest.is_contender), torch.from_numpy(contest.num_images)
 
 
