@@ -59,8 +59,10 @@ class Proposer:
         seed: int,
         staircase: Staircase | None = None,
         sampler_factory: SamplerFactory = make_sampler,
+        num_workers: int = 1,
     ) -> None:
         self._space = space
+        self._num_workers = num_workers  # of a trial, which share its batch
         self._price = RememberedPrice(price)  # widening asks for the same networks again and again
         self._budget = budget
         self._config = config
@@ -141,7 +143,7 @@ class Proposer:
 
     def retry(self, record: TrialRecord, root: int) -> Proposal:
         """The same trial again, as `root`'s continuation, changed as its failure asks for."""
-        config = TrialConfig.model_validate(config_of_retry(record))
+        config = TrialConfig.model_validate(config_of_retry(record, self._num_workers))
         return Proposal(
             config=config,
             plan=self._space.network_of(config),
