@@ -72,13 +72,26 @@ class MlflowPage:
         self.page.get_by_role("link", name="Runs", exact=True).first.click()
         self.page.get_by_role("link", name="search", exact=True).wait_for()
 
+    def open_view(self) -> Locator:
+        """The study's own view, which the address leads to: its charts that have been drawn."""
+        self.page.goto(self._address)
+        self._close_assistant()
+        charts = self.page.locator(".js-plotly-plot .main-svg")
+        charts.first.wait_for()
+        return charts
+
     def open_runs(self) -> None:
         """The table of runs, its searches opened to show their trials."""
-        self.page.goto(self._address)
+        experiment = re.search(r"experiments/(\d+)", self._address)
+        assert experiment is not None
+        self.page.goto("about:blank")  # else only the fragment changes, and the page keeps what was chosen before
+        self.page.goto(f"{self._address.split('#')[0]}#/experiments/{experiment[1]}/runs?workflowType=machine_learning")
         self.page.get_by_role("link", name="search", exact=True).wait_for()
         self._close_assistant()
-        self.page.get_by_role("row").filter(has_text="search").locator("button").first.click()
-        self.page.get_by_role("link", name=re.compile("trial|fixed")).first.wait_for()
+        trials = self.page.get_by_role("link", name=re.compile("^(trial|fixed)"))
+        if not trials.count():
+            self.page.get_by_role("row").filter(has_text="search").locator("button").first.click()
+        trials.first.wait_for()
 
     def sort_by(self, key: str) -> None:
         """The table, best first."""

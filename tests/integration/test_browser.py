@@ -60,6 +60,15 @@ def test_the_study_is_found_by_its_name(mlflow):
     mlflow.picture("study")
 
 
+def test_the_address_leads_to_the_studys_own_view(mlflow, searched):
+    charts = mlflow.open_view()
+    mlflow.page.get_by_text("latency_ms vs. top1").wait_for()
+    mlflow.picture("view")
+    assert charts.count() >= 1
+    text = mlflow.page.inner_text("body")
+    assert all(name_of(trial) in text for trial in read_study(searched).trials if trial.state is TrialState.COMPLETE)
+
+
 def test_trials_are_sorted_by_their_accuracy(mlflow, searched):
     mlflow.open_runs()
     mlflow.sort_by("top1")
