@@ -75,9 +75,9 @@ class MlflowPage:
     def open_view(self) -> Locator:
         """The study's own view, which the address leads to: its charts that have been drawn."""
         self.page.goto(self._address)
-        self._close_assistant()
         charts = self.page.locator(".js-plotly-plot .main-svg")
         charts.first.wait_for()
+        self._close_assistant()
         return charts
 
     def open_runs(self) -> None:
@@ -147,7 +147,6 @@ class MlflowPage:
 
     def _close_assistant(self) -> None:
         """It covers a third of the page."""
-        assistant = self.page.get_by_text("MLflow Assistant", exact=True)
-        if assistant.count():
-            buttons = assistant.first.locator("xpath=ancestor::*[count(.//button)>=2][1]").locator("button")
-            buttons.last.click()
+        if self.page.get_by_role("button", name="New Chat").count():
+            self.page.get_by_role("button", name="Close", exact=True).last.click()
+            self.page.get_by_role("button", name="New Chat").wait_for(state="hidden")
