@@ -116,6 +116,10 @@ class MlflowPage:
         """Of a run's page."""
         self.page.get_by_text(name, exact=True).first.click()
 
+    def search_charts(self, name: str) -> None:
+        """Of a run's curves, those of one name; others further down are not drawn before they are seen."""
+        self.page.get_by_placeholder("Search metric charts").fill(name)
+
     def charts(self) -> Locator:
         """The curves of a run that have been drawn."""
         return self.page.locator(".js-plotly-plot .main-svg")
