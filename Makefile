@@ -21,7 +21,7 @@ PROGRESS := sed -unE 's/^(Collecting [^ ]+|Installing collected|Successfully ins
 .PHONY: help demo test test-large check lock docs clean
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(INSTALLED) ## Profile this machine, search, and export the best model under the latency budget
 	@$(BIN)/spvit-search run experiments/demo.toml
