@@ -35,7 +35,7 @@ def trial_identity(values: Mapping[str, Any], plan: TokenPlan) -> str:
 
 
 def _rounded(value: Any) -> Any:
-    """Plain values with fewer digits. Asked for at every candidate: types that JSON knows, as others are slow to tell."""
+    """Plain values, of the types that JSON knows, with fewer digits."""
     kind = type(value)
     if kind is float:
         return float(f"{value:.{NUM_DIGITS}g}")
