@@ -154,7 +154,7 @@ def meddled(start: Callable[[], Any], folder: Path, inject: str, trace: str = WR
 
 
 def kills_at(lines: Iterable[str]) -> list[tuple[str, str]]:
-    """A kill at each step that strace wrote down: what to inject, into which call. strace counts each call by itself."""
+    """A kill at each step that strace wrote down: what to inject into which call; it counts each by itself."""
     counts: Counter[tuple[str, str]] = Counter()
     points = []
     for thread, call in (match.groups() for match in map(CALL.match, lines) if match):
@@ -165,7 +165,7 @@ def kills_at(lines: Iterable[str]) -> list[tuple[str, str]]:
 
 def wait_for_go(folder: Path) -> None:
     """Until whoever meddles with this process has got hold of it."""
-    wait_until(lambda: (folder / GO).exists())
+    wait_until((folder / GO).exists)
 
 
 class Target(Enum):
@@ -249,7 +249,7 @@ def disturbed(
         session, is_hit = strike(order, blow, with_ray=with_ray)
         sessions.append(session)
         tally.faults += is_hit
-        if is_hit and session.code not in (0, *blow.codes) or not is_hit and session.code != 0:
+        if session.code not in {0, *(blow.codes if is_hit else ())}:
             tally.violations.append(f"a session that was hit by {blow} ended with {session.code}")
         if session.code == 0:
             break
