@@ -33,7 +33,7 @@ KILLED = -int(signal.SIGKILL)
 WRITES = "openat,write,pwrite64,fsync,fdatasync,ftruncate,rename,renameat2,unlink,unlinkat,rmdir,mkdir"
 """Steps of the system between which a process may die, and after which a disk is not what it was."""
 CALL = re.compile(r"(\d+) +(\w+)\(")
-PRELOADED = ["faulty_search", "faulty_steps", "ray.tune", "search.trainable", "search.searcher"]
+PRELOADED = ["faulty_search", "faulty_steps", "warm"]
 INJECTED = "(INJECTED)"
 """What strace adds to a line with which it meddled."""
 OWN_ENDS = {str(TrialState.COMPLETE), str(TrialState.PRUNED)}

@@ -1,4 +1,4 @@
-"""Hundreds of faults, one after the other, each from its own seed: DIRECTORY MINUTES. Goes on where it was stopped.
+"""Hundreds of faults, one after the other, each from its own seed: DIRECTORY MINUTES [KIND ...]. Goes on where it was stopped.
 
 After so many minutes no further search is begun. `results.jsonl` in the directory gets a line for each search;
 `report_card.py` makes the report card of it.
@@ -76,12 +76,12 @@ def with_ray(folder: Path, seed: int) -> Tally:
 def main() -> None:
     directory, until_s = Path(sys.argv[1]).resolve(), time.monotonic() + 60 * float(sys.argv[2])
     directory.mkdir(parents=True, exist_ok=True)
-    results = directory / "results.jsonl"
+    results, wanted = directory / "results.jsonl", set(sys.argv[3:])
     lines = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     done = {(line["kind"], line["seed"]) for line in lines}
     shutil.rmtree(directory / "undisturbed", ignore_errors=True)
     for kind, seed, run in jobs(undisturbed_search(directory / "undisturbed" / "search")):
-        if (kind, seed) in done:
+        if (kind, seed) in done or (wanted and kind not in wanted):
             continue
         if time.monotonic() > until_s:
             print(f"{sys.argv[2]} minutes are over; the next run goes on")
