@@ -1,4 +1,6 @@
-"""Hundreds of faults, one after the other, each from its own seed: DIRECTORY MINUTES [KIND ...]. Goes on where it was stopped.
+"""Hundreds of faults, one after the other, each from its own seed: DIRECTORY MINUTES [KIND ...].
+
+It goes on where it was stopped.
 
 After so many minutes no further search is begun. `results.jsonl` in the directory gets a line for each search;
 `report_card.py` makes the report card of it.
