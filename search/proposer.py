@@ -81,9 +81,7 @@ class Proposer:
         # Of candidates as they are drawn: widening and snapping are too slow to try on every one, and change latency by
         # no more than noise. What comes of them is judged once more, by its own price, before it becomes a trial.
         self._knowledge = Knowledge(
-            latency_ms=self._latency_ms,
-            max_latency_ms=budget.max_ms,
-            accepts=self._may_be_a_trial,
+            latency_ms=self._latency_ms, max_latency_ms=budget.max_ms, accepts=self._may_be_a_trial
         )
         self.rejections: Counter[Rejection] = Counter()
 
