@@ -42,7 +42,7 @@ def story(tmp_path_factory):
 
 
 def _is_soon(condition):
-    for _ in range(100):
+    for _ in range(450):  # Ray's agents look every few seconds whether their node is there
         if condition():
             return True
         time.sleep(0.2)
