@@ -1,9 +1,7 @@
 """Hundreds of faults, one after the other, each from its own seed: DIRECTORY MINUTES [KIND ...].
 
-It goes on where it was stopped.
-
-After so many minutes no further search is begun. `results.jsonl` in the directory gets a line for each search;
-`report_card.py` makes the report card of it.
+After so many minutes no further search is begun; the next call goes on. `results.jsonl` gets a line for each search,
+of which `report_card.py` makes the report card.
 """
 
 from __future__ import annotations
