@@ -60,8 +60,10 @@ class Proposer:
         seed: int,
         staircase: Staircase | None = None,
         sampler_factory: SamplerFactory = make_sampler,
+        num_workers: int = 1,
     ) -> None:
         self._space = space
+        self._num_workers = num_workers  # of a trial, which share its batch
         self._price = RememberedPrice(price)  # widening asks for the same networks again and again
         self._budget = budget
         self._config = config
@@ -79,9 +81,7 @@ class Proposer:
         # Of candidates as they are drawn: widening and snapping are too slow to try on every one, and change latency by
         # no more than noise. What comes of them is judged once more, by its own price, before it becomes a trial.
         self._knowledge = Knowledge(
-            latency_ms=self._latency_ms,
-            max_latency_ms=budget.max_ms,
-            accepts=self._may_be_a_trial,
+            latency_ms=self._latency_ms, max_latency_ms=budget.max_ms, accepts=self._may_be_a_trial
         )
         self.rejections: Counter[Rejection] = Counter()
 
@@ -142,7 +142,7 @@ class Proposer:
 
     def retry(self, record: TrialRecord, root: int) -> Proposal:
         """The same trial again, as `root`'s continuation, changed as its failure asks for."""
-        config = TrialConfig.model_validate(config_of_retry(record))
+        config = TrialConfig.model_validate(config_of_retry(record, self._num_workers))
         return Proposal(
             config=config,
             plan=self._space.network_of(config),
