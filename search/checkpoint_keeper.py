@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 from search.cleaning import TRIALS, remove_half_written, unneeded_checkpoints
@@ -42,8 +41,7 @@ class CheckpointKeeper(StudyListener):
         """The trial may be stopped, or have pushed others off the front."""
         if self._study is None:
             return
-        others = [known for known in self._study.trials if known.number != trial.number]
-        self._study = replace(self._study, trials=tuple(sorted([*others, trial], key=lambda t: t.number)))
+        self._study = self._study.with_trial(trial)
         self._apply(self._study)
 
     def _apply(self, study: StudyRecord) -> None:

@@ -11,7 +11,7 @@ from search.keep_rules import checkpoints_to_keep
 from search.records import StudyRecord
 from search.search_config import KeepCheckpoints
 from spvit.errors import StorageError
-from trainers.checkpoint_files import checkpoint_folders
+from trainers.checkpoint_names import checkpoint_folders
 from trainers.safe_folder import TEMPORARY, remove_folder
 
 TRIALS, SNAPSHOTS = "trials", "ray"

@@ -172,7 +172,7 @@ def _publish(staging: Path, destination: Path) -> None:
 
 @contextmanager
 def _staging(destination: Path) -> Iterator[Path]:
-    """Where files are made first. It has the same name each time, so that one which a killed export left is replaced."""
+    """Where files are made first. Its name is always the same, so that what a killed export left is replaced."""
     staging = destination.with_name(f".export-{destination.name}")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(mode=0o700)

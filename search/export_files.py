@@ -9,7 +9,7 @@ from typing import Any
 from search.config import ExperimentConfig
 from search.experiment import load_experiment, validate
 from search.records import StudyRecord, TrialRecord
-from search.study_report import experiment_toml
+from search.study_report import experiment_toml, without_passwords
 from search.trial_model import load_trial_model, trial_config
 from trainers.config import DataConfig
 from trainers.data import Loading, Split, open_split
@@ -45,7 +45,8 @@ def write_model(study: StudyRecord, trial: TrialRecord, staging: Path) -> None:
     )
     (staging / LABELS).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
     path = staging / EXPERIMENT
-    path.write_text(experiment_toml(fixed_experiment(study, trial).model_dump(mode="json")), encoding="utf-8")
+    values = without_passwords(fixed_experiment(study, trial).model_dump(mode="json"))
+    path.write_text(experiment_toml(values), encoding="utf-8")
     load_experiment(path)
 
 

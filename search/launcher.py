@@ -145,6 +145,7 @@ def search(
             config=experiment.search,
             seed=experiment.study.seed,
             staircase=None if device.table is None else Staircase.from_table(device.table),
+            num_workers=experiment.trial.workers,
         )
         driver = driver_type(
             store=store,

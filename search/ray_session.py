@@ -59,7 +59,7 @@ def _start(address: str | None, arguments: Mapping[str, Any]) -> None:
 
     for num_left in reversed(range(NUM_STARTS)):
         try:
-            with nullcontext() if address else _without_secrets():
+            with nullcontext() if address else _bare():
                 ray.init(address=address or "local", **arguments)
             return
         except SystemExit:  # by Ray's own handler of SIGTERM, which is in place before ours are again
@@ -68,6 +68,29 @@ def _start(address: str | None, arguments: Mapping[str, Any]) -> None:
             ray.shutdown()  # what was started of it would live as long as we do
             if address is not None or not num_left or TOO_SLOW not in str(error):
                 raise ClusterError(_refusal(address, error)) from error
+
+
+@contextmanager
+def _bare() -> Iterator[None]:
+    """A local Ray is started with neither secrets nor a dashboard."""
+    with _without_secrets(), _without_dashboard():
+        yield
+
+
+@contextmanager
+def _without_dashboard() -> Iterator[None]:
+    """Where `ray[default]` is installed each node's agent loads all of it, dashboard or not, and the node dies waiting.
+
+    Started as without these packages, the agent is there at once. No setting of Ray's does this.
+    """
+    from ray._private import utils
+
+    found = utils.get_dashboard_dependency_error
+    utils.get_dashboard_dependency_error = lambda: ImportError("a local Ray needs no dashboard")
+    try:
+        yield
+    finally:
+        utils.get_dashboard_dependency_error = found
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from search.records import Origin, TrialState
 from search.retries import INTERRUPTED
 from search.verify import Expected, verify_study
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(290)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 LONG_S = 120.0
 
 
@@ -42,7 +42,7 @@ def story(tmp_path_factory):
 
 
 def _is_soon(condition):
-    for _ in range(100):
+    for _ in range(450):  # Ray's agents look every few seconds whether their node is there
         if condition():
             return True
         time.sleep(0.2)

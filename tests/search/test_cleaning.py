@@ -20,7 +20,7 @@ from search.study import read_study
 from search.study_files import trial_directory
 from spvit.errors import ExitCode
 from trainers.checkpoint import latest_checkpoint, save_checkpoint
-from trainers.checkpoint_files import checkpoint_folders
+from trainers.checkpoint_names import checkpoint_folders
 
 DIVERGES, IS_LOST = 4, 6
 

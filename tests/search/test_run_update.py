@@ -19,6 +19,7 @@ UPDATES = st.builds(
     status=st.none() | st.sampled_from(RunStatus),
     end_ms=st.none() | st.integers(0, 9),
     artifacts=st.lists(st.sampled_from(["a.png", "b.md"]), max_size=2, unique=True).map(tuple),
+    experiment_tags=TEXTS,
 )
 
 
