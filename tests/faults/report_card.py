@@ -59,14 +59,14 @@ def _sum(lines: Iterable[dict[str, Any]], key: str) -> int:
     return sum(line.get(key, 0) for line in lines)
 
 
-def peer_summary(lines: Sequence[dict[str, Any]], num_trials: int) -> dict[str, Any]:
+def peer_summary(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The peer's searches, and what Optuna and MLflow said at their ends."""
     ended = [line["result"] for line in lines if line["result"] is not None]
     return summary(lines) | {
         "searches_that_could_not_be_ended": len(lines) - len(ended),
         "optuna_trials_left_running": sum(result["optuna"].get("RUNNING", 0) for result in ended),
         "mlflow_runs_left_running": sum(result["mlflow"].get("RUNNING", 0) for result in ended),
-        "mlflow_runs_beyond_the_trials": sum(result["num_runs"] - num_trials for result in ended),
+        "mlflow_runs_beyond_the_trials": sum(result["num_runs"] - result["tune"] for result in ended),
     }
 
 
@@ -100,13 +100,11 @@ def _row(what: str, kind: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    from peer_search import NUM_TRIALS
-
     directory = Path(sys.argv[1])
     lines, peer = lines_of(directory / "results.jsonl"), lines_of(directory / "peer.jsonl")
     kinds = {kind: summary(own) for kind in ROWS if (own := [line for line in lines if line["kind"] == kind])}
     if peer:
-        kinds["peer"] = peer_summary(peer, NUM_TRIALS)
+        kinds["peer"] = peer_summary(peer)
     ours = [kind for name, kind in kinds.items() if name != "peer"]
     card = {
         "faults": sum(kind["faults"] for kind in ours),
@@ -122,5 +120,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
     main()
