@@ -19,7 +19,7 @@ from scipy.stats import binom
 from spvit.pruned_model import PrunedModel
 from spvit.schedule import PruningSchedule
 from trainers.data import Batches
-from trainers.many_schedules import Flags, Floats, ScheduleScores, price_schedules
+from trainers.many_schedules import Flags, Floats, ScheduleScores, counts_of_workers, price_schedules
 from trainers.workers import WorkerGroup
 
 Numbers = NDArray[np.int64]
@@ -81,7 +81,10 @@ def price_contenders(
     """
     if len(costs) != len(schedules):
         raise ValueError(f"Each of {len(schedules)} schedules needs a cost, but got {len(costs)}.")
-    images, sizes = batches.epoch(0), list(part_sizes(batches.num_batches(), first_batches))
+    images = batches.epoch(0)
+    # Workers' shares may differ by a batch, but all must go through as many parts.
+    num_batches = max(counts_of_workers(batches.num_batches(), workers or WorkerGroup.single(), device))
+    sizes = list(part_sizes(num_batches, first_batches))
 
     def evaluate(numbers: Numbers, part: int) -> ScheduleScores:
         chosen, shown = [schedules[number] for number in numbers], islice(images, sizes[part])

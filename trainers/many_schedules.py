@@ -99,7 +99,8 @@ def price_schedules(
     many = ManySchedules(model, tuple(schedules))
     counts = [_count(many, images.to(device), labels.to(device)) for images, labels in batches]
     model.train(was_training)
-    own = torch.cat(counts, dim=2) if counts else torch.zeros(3, len(many.networks), 0, dtype=torch.float64)
+    none = torch.zeros(3, len(many.networks), 0, dtype=torch.float64, device=device)
+    own = torch.cat(counts, dim=2) if counts else none
     correct, among_five, losses = _of_all_workers(own, workers or WorkerGroup.single()).cpu().numpy()
     if not correct.shape[1]:
         raise DataError("There are no images to evaluate on. Check the validation split.")
@@ -124,10 +125,15 @@ def _count(many: ManySchedules, images: Tensor, labels: Tensor) -> Tensor:
 
 def _of_all_workers(own: Tensor, workers: WorkerGroup) -> Tensor:
     """Every worker's share (3, networks, images), one behind the other; workers may have different numbers."""
-    counts = [0] * workers.world_size
-    counts[workers.rank] = own.shape[2]
-    counts = [int(count) for count in workers.all_reduce_sum(torch.tensor(counts, device=own.device)).tolist()]
+    counts = counts_of_workers(own.shape[2], workers, own.device)
     whole = own.new_zeros(*own.shape[:2], sum(counts))
     start = sum(counts[: workers.rank])
     whole[:, :, start : start + own.shape[2]] = own
     return workers.all_reduce_sum(whole)
+
+
+def counts_of_workers(own: int, workers: WorkerGroup, device: torch.device | str) -> list[int]:
+    """What each worker counts, this one `own`, in the order of their ranks."""
+    counts = torch.zeros(workers.world_size, dtype=torch.int64, device=device)
+    counts[workers.rank] = own
+    return [int(count) for count in workers.all_reduce_sum(counts).tolist()]

@@ -13,6 +13,7 @@ from spvit.schedule import PruningSchedule
 from trainers.config import TrialConfig
 from trainers.elastic import ElasticTuner
 from trainers.elastic_step import DENSE_TERM
+from trainers.elimination import price_contenders
 from trainers.workers import WorkerGroup
 
 ARGS = {"img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 4}
@@ -55,11 +56,26 @@ def work(rank: int, port: int, data_path: Path) -> None:
         "weights": tuner.model.state_dict(),
         "loss_terms": metrics.loss_terms,
         "evaluation": (metrics.evaluation.top1, metrics.evaluation.loss, metrics.evaluation.num_images),
+        "contenders": contenders(tuner),
         "losses": torch.from_numpy(tuner.price([priced.schedule for priced in tuner.priced]).losses),
     }
     torch.save(found, data_path / f"found-{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
+
+
+def contenders(tuner: ElasticTuner) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which schedules can be the best, and on how many images; workers have different numbers of batches."""
+    contest = price_contenders(
+        tuner.model,
+        [priced.schedule for priced in tuner.priced],
+        [priced.cost for priced in tuner.priced],
+        tuner._data.val,
+        first_batches=1,
+        confidence=0.9999,  # nine images rule nothing out
+        workers=tuner._workers,
+    )
+    return torch.from_numpy(contest.is_contender), torch.from_numpy(contest.num_images)
 
 
 def test_two_workers_train_as_one_does_with_both_shares(data_path: Path) -> None:
@@ -74,3 +90,5 @@ def test_two_workers_train_as_one_does_with_both_shares(data_path: Path) -> None
     whole = metrics.evaluation
     assert first["evaluation"] == second["evaluation"] == pytest.approx((whole.top1, whole.loss, 9), rel=1e-3)
     assert torch.equal(first["losses"], second["losses"])
+    assert torch.equal(first["contenders"][0], second["contenders"][0])
+    assert first["contenders"][1].tolist() == [9, 9]
