@@ -55,7 +55,7 @@ def history(study: StudyRecord) -> tuple[Moment, ...]:
 
 
 def _with(front: Front, trial: TrialRecord) -> Front:
-    if trial.state is not TrialState.COMPLETE or trial.top1 is None:
+    if not trial.is_model or trial.top1 is None:
         return front
     point = ParetoPoint(number=trial.number, top1=trial.top1, latency_ms=trial.latency.mean_ms)
     return pareto_front([*front, point])
@@ -74,7 +74,5 @@ def num_epochs_trained(trials: Sequence[TrialRecord]) -> int:
 
 
 def _best(trials: Sequence[TrialRecord], max_latency_ms: float) -> float | None:
-    within = (
-        t.top1 for t in trials if t.state is TrialState.COMPLETE and t.top1 and t.latency.high_ms <= max_latency_ms
-    )
+    within = (t.top1 for t in trials if t.is_model and t.top1 and t.latency.high_ms <= max_latency_ms)
     return max(within, default=None)

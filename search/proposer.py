@@ -37,6 +37,7 @@ NUM_MODEL_DRAWS = 64
 """Draws made with the chosen sampler; what its model keeps proposing beyond that is no use, and it is slow."""
 NUM_INFORMED_DRAWS = 8
 """The same for the sampler that knows latency, whose draws can be nothing worse than duplicates."""
+UNLEARNT = frozenset({Origin.ELASTIC, Origin.FINISHED})
 NUM_RANDOM_DRAWS = 2000
 """Further draws at random: enough to hit a feasible share of 0.2 % with 98 % probability."""
 
@@ -69,7 +70,7 @@ class Proposer:
         )
         self._seed = seed
         self._make_sampler = sampler_factory
-        self._shadow = _new_shadow()
+        self._shadow = new_shadow()
         self._shadow_numbers: dict[int, int] = {}
         self._seen: set[str] = set()
         self._enqueued = enqueued_starts(config.enqueue, space)
@@ -153,6 +154,7 @@ class Proposer:
             continues=record.continues,
             curve=record.curve,
             epoch_s=record.epoch_s,
+            estimated_top1=record.estimated_top1,
         )
 
     def prolong(self, record: TrialRecord) -> Proposal:
@@ -165,9 +167,9 @@ class Proposer:
 
         Baselines are left out: they lie off the space, and one trial without parameters would make Optuna's samplers
         take all parameters for unrelated. Failed trials are left out since samplers ignore them, and finished ones
-        since they were trained for longer than what is proposed.
+        since they were trained for longer than what is proposed; elastic ones have no schedule of their own.
         """
-        if not record.params or record.state is TrialState.FAIL or record.origin is Origin.FINISHED:
+        if not record.params or record.state is TrialState.FAIL or record.origin in UNLEARNT:
             return
         try:
             with warnings.catch_warnings(action="ignore"):
@@ -296,6 +298,7 @@ class Proposer:
         )
 
 
-def _new_shadow() -> optuna.Study:
+def new_shadow() -> optuna.Study:
+    """A study in memory, with the directions of a search."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna.create_study(directions=list(DIRECTIONS), pruner=optuna.pruners.NopPruner())

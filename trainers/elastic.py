@@ -51,9 +51,8 @@ class ElasticTuner(FineTuner):
 
     def _make_step(self) -> TrainingStep:
         config, elastic = self._config, elastic_of(self._config)
-        sampler = make_sampler(self._model, config)
-        spread = sampler.spread(elastic.num_priced, stream(config.training.seed, Purpose.PRICED))
-        self._priced = tuple(PricedSchedule(schedule=each, cost=sampler.price(each)) for each in spread)
+        sampler = self._sampler = make_sampler(self._model, config)
+        self._priced = self._spread(elastic.num_priced)
         is_asked = elastic.teacher is ElasticTeacher.ORIGINAL and config.losses.needs_teacher
         step = ElasticStep(
             self._model,
@@ -75,7 +74,15 @@ class ElasticTuner(FineTuner):
         super()._load(state)
         self._priced = self._history[-1].priced
 
+    def _spread(self, num: int) -> tuple[PricedSchedule, ...]:
+        """Schedules at evenly spread costs, the same whenever they are asked for."""
+        spread = self._sampler.spread(num, stream(self._config.training.seed, Purpose.PRICED))
+        return tuple(PricedSchedule(schedule=each, cost=self._sampler.price(each)) for each in spread)
+
     def _accuracy(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
+        num_last = elastic_of(self._config).num_priced_last
+        if num_last is not None and self.epoch + 1 == self._config.training.epochs:
+            self._priced = self._spread(num_last)
         scores = self._scores([priced.schedule for priced in self._priced], batches)
         self._priced = tuple(
             priced.found(top1) for priced, top1 in zip(self._priced, scores.top1.tolist(), strict=True)
