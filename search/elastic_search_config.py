@@ -41,7 +41,10 @@ class ElasticSearchConfig(FrozenConfig):
         description="Of a schedule trained further from elastic weights; a third of `training.epochs` if absent.",
     )
     num_priced: int = Field(
-        default=200, ge=8, description="Schedules within the budget that an elastic trial evaluates at its end."
+        default=64, ge=8, description="Schedules within the budget that an elastic trial evaluates at its end."
+    )
+    priced_images: int = Field(
+        default=1000, ge=1, description="Validation images that it evaluates them on, in whole batches."
     )
     num_bands: int = Field(
         default=6,

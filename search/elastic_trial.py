@@ -106,6 +106,7 @@ def elastic_trial(
         "max_selectors": max(numbers),
         "max_cost_share": min(1.0, budget.max_ms / dense_ms),
         "num_priced_last": experiment.search.elastic.num_priced,
+        "priced_images": experiment.search.elastic.priced_images,
     }
     training = experiment.training
     config = experiment.fixed_trial(space.geometry.depth, latency)

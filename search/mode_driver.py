@@ -98,7 +98,7 @@ class ModeDriver(SearchDriver):
         within = {limit_ms: front.top1_within(limit_ms) for limit_ms in front.budget.all_ms}
         values = {f"{ELASTIC_METRIC}top1_within_{ms:.4g}_ms": top1 for ms, top1 in within.items() if top1 is not None}
         values[f"{ELASTIC_METRIC}mean_top1"] = front.mean_top1
-        evaluation = replace(metrics.evaluation, top1=front.mean_top1)
+        evaluation = replace(metrics.evaluation, top1=front.mean_top1, num_images=0)  # not those of a trial's top-1
         return super()._on_epoch(number, replace(metrics, evaluation=evaluation), {**further, **values})
 
     @override

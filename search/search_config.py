@@ -50,8 +50,8 @@ class SearchConfig(FrozenConfig):
 
     mode: SearchMode = Field(
         default=SearchMode.SCHEDULE,
-        description="What a trial trains (docs/elastic.md): `schedule`, one schedule; `elastic`, one set of weights for "
-        "all of them; `auto`, elastic trials first, then the schedules that they find good, from their weights.",
+        description="What a trial trains (docs/elastic.md): `schedule`, one schedule; `elastic`, one set of weights "
+        "for all of them; `auto`, elastic trials first, then the schedules that they find good, from their weights.",
     )
     num_trials: int = Field(default=32, ge=1)
     num_concurrent: int = Field(default=2, ge=1)
