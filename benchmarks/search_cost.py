@@ -59,8 +59,8 @@ FULL = Size(
     num_priced=200, priced_images=1000,
 )  # fmt: skip
 QUICK = Size(
-    num_seeds=2, num_trials=12, num_contenders=4, epochs=3, elastic_epochs=4, images_per_epoch=1000, warmup_steps=50,
-    num_priced=40, priced_images=500,
+    num_seeds=1, num_trials=8, num_contenders=3, epochs=3, elastic_epochs=4, images_per_epoch=500, warmup_steps=30,
+    num_priced=32, priced_images=400,
 )  # fmt: skip
 
 

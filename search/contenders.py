@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from search.draws import draws
 from search.elastic_estimate import ElasticEstimate
 from search.proposal import Proposal
-from search.proposer import Proposer, new_shadow
+from search.proposer import Proposer
 from search.records import Origin, Rejection
-from search.sampler import Knowledge, draw_seed
-from search.search_config import SamplerName
+from search.sampler import Knowledge
 from search.starts import Start
 from trainers.config import TrialConfig
 
-NUM_CANDIDATES = 600
+NUM_CANDIDATES = 300
 """Random configurations, of which the best in each part of the latencies is trained first."""
 
 
@@ -52,32 +52,23 @@ class ContenderProposer(Proposer):
 
     def _contenders(self) -> Iterator[Start]:
         """The schedule estimated best in each part of the latencies, the slowest part first."""
-        found = [(self._latency_ms(params), self._guess(params), params) for params in self._candidates()]
+        drawn = draws(self._space, self._price, num=NUM_CANDIDATES, seed=self._seed)
+        found = [draw for draw in drawn if self._budget.admits(draw.latency)]
         if not found:
             return
-        lowest_ms = min(latency_ms for latency_ms, _, _ in found)
+        lowest_ms = min(draw.latency.mean_ms for draw in found)
         width_ms = (self._budget.max_ms - lowest_ms) / self._num_bands
         for band in reversed(range(self._num_bands)):
             top_ms = lowest_ms + (band + 1) * width_ms
-            within = [each for each in found if top_ms - width_ms <= each[0] <= top_ms]
+            within = [draw for draw in found if top_ms - width_ms <= draw.latency.mean_ms <= top_ms]
             if within:
-                _, _, params = max(within, key=lambda each: each[1])
-                label = f"best up to {top_ms:.3g} ms by elastic weights"
-                yield Start(params=params, label=label, origin=Origin.CONTENDER, is_exact=False)
-
-    def _candidates(self) -> Iterator[Mapping[str, Any]]:
-        shadow = new_shadow()
-        shadow.sampler = self._make_sampler(
-            SamplerName.RANDOM,
-            seed=draw_seed(self._seed, 0, NUM_CANDIDATES),
-            num_startup_trials=0,
-            knowledge=self._uninformed,
-        )
-        for _ in range(NUM_CANDIDATES):
-            trial = shadow.ask()
-            self._space.suggest(trial)
-            if self._may_be_a_trial(trial.params):
-                yield dict(trial.params)
+                best = max(within, key=lambda draw: self._estimate(draw.plan))
+                yield Start(
+                    params=self._space.params_of(best.config.pruning.schedule),
+                    label=f"best up to {top_ms:.3g} ms by elastic weights",
+                    origin=Origin.CONTENDER,
+                    is_exact=False,
+                )
 
     def _guess(self, params: Mapping[str, Any]) -> float:
         return self._estimate(self._space.network_of_params(params))

@@ -56,8 +56,9 @@ class ElasticEstimate:
     def __call__(self, plan: TokenPlan) -> float:
         """Estimated top-1 of a network, in percent."""
         if plan not in self.known:
-            means, _ = self.process.predict(_inputs([plan], self.num_dense))
-            self.known[plan] = self.mean + self.spread * float(means[0])
+            shares = np.array(plan.block_tokens, dtype=float) / self.num_dense
+            own = self.process.mean_of(shares, np.array([1.0, shares.mean()]))
+            self.known[plan] = self.mean + self.spread * own
         return self.known[plan]
 
 

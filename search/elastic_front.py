@@ -11,6 +11,9 @@ from search.records import Latency
 from spvit.schedule import PruningSchedule
 from trainers.metrics import PricedSchedule
 
+ELASTIC_METRIC = "elastic/"
+"""What metrics of an elastic trial's front begin with."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ElasticFront:
@@ -42,6 +45,12 @@ class ElasticFront:
         """Accuracy (percent) of the best schedule within a budget; None where there is none."""
         best = best_under(self._points(self.high_ms), max_latency_ms)
         return None if best is None else best.top1
+
+    def metrics(self) -> dict[str, float]:
+        """The front in numbers: its mean accuracy, and the accuracy within each budget, in percent."""
+        within = {limit_ms: self.top1_within(limit_ms) for limit_ms in self.budget.all_ms}
+        values = {f"{ELASTIC_METRIC}top1_within_{ms:.4g}_ms": top1 for ms, top1 in within.items() if top1 is not None}
+        return values | {f"{ELASTIC_METRIC}mean_top1": self.mean_top1}
 
     def _points(self, latencies_ms: Sequence[float]) -> list[ParetoPoint]:
         return [

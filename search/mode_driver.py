@@ -24,9 +24,6 @@ from trainers.metrics import EpochMetrics
 
 logger = logging.getLogger(__name__)
 
-ELASTIC_METRIC = "elastic/"
-"""What metrics of an elastic trial begin with."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleParts:
@@ -95,11 +92,8 @@ class ModeDriver(SearchDriver):
         front = self._phase.front(trial, metrics.priced)
         if metrics.epoch > trial.num_epochs:
             self._store.note_priced(number, front.priced)
-        within = {limit_ms: front.top1_within(limit_ms) for limit_ms in front.budget.all_ms}
-        values = {f"{ELASTIC_METRIC}top1_within_{ms:.4g}_ms": top1 for ms, top1 in within.items() if top1 is not None}
-        values[f"{ELASTIC_METRIC}mean_top1"] = front.mean_top1
         evaluation = replace(metrics.evaluation, top1=front.mean_top1, num_images=0)  # not those of a trial's top-1
-        return super()._on_epoch(number, replace(metrics, evaluation=evaluation), {**further, **values})
+        return super()._on_epoch(number, replace(metrics, evaluation=evaluation), {**further, **front.metrics()})
 
     @override
     def _otherwise(self) -> SearchEnd:

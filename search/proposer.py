@@ -70,7 +70,7 @@ class Proposer:
         )
         self._seed = seed
         self._make_sampler = sampler_factory
-        self._shadow = new_shadow()
+        self._shadow = _new_shadow()
         self._shadow_numbers: dict[int, int] = {}
         self._seen: set[str] = set()
         self._enqueued = enqueued_starts(config.enqueue, space)
@@ -298,7 +298,6 @@ class Proposer:
         )
 
 
-def new_shadow() -> optuna.Study:
-    """A study in memory, with the directions of a search."""
+def _new_shadow() -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna.create_study(directions=list(DIRECTIONS), pruner=optuna.pruners.NopPruner())
