@@ -66,7 +66,7 @@ def export(
         CheckpointError: the trial's checkpoint is missing or damaged.
         StorageError: the folder cannot be written.
     """
-    _check_free(destination, force=force)
+    check_free(destination, force=force)
     job = ExportJob(
         study=study,
         trial=trial,
@@ -83,7 +83,7 @@ def export(
         destination.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=destination.parent) as name:
             report = _export_to(Path(name), job)
-            _publish(Path(name), destination)
+            publish(Path(name), destination)
     except OSError as error:
         raise StorageError(
             f"{destination}: the export cannot be written: {error.strerror or error}; free space or give --output"
@@ -100,7 +100,12 @@ def _export_to(staging: Path, job: ExportJob) -> ExportReport:
     return report
 
 
-def _check_free(destination: Path, *, force: bool) -> None:
+def check_free(destination: Path, *, force: bool) -> None:
+    """Refuse a folder that is not to be replaced.
+
+    Raises:
+        UsageError: it exists, and is not to be replaced or is no export.
+    """
     if not destination.exists() and not destination.is_symlink():
         return
     if not force:
@@ -158,7 +163,7 @@ def _verdict(job: ExportJob, measured: Certificate, latency: LatencyConfig, here
     return measured.verdict(dense_ms=job.study.dense_latency.mean_ms, max_latency_ms=job.max_latency_ms)
 
 
-def _publish(staging: Path, destination: Path) -> None:
+def publish(staging: Path, destination: Path) -> None:
     """Copy the files to their place with a manifest, and take the place of a former export only when all is there."""
     from trainers.safe_folder import remove_folder, write_folder
 
