@@ -18,16 +18,23 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # One line per package instead of several: pip's own --quiet would be silent for minutes.
 PROGRESS := sed -unE 's/^(Collecting [^ ]+|Installing collected|Successfully installed).*/  \1/p'
 
-.PHONY: help demo test check lock docs clean
+.PHONY: help demo test test-large faults check lock docs clean
 
 help: ## Show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(INSTALLED) ## Profile this machine, search, and export the best model under the latency budget
 	@$(BIN)/spvit-search run experiments/demo.toml
 
 test: $(INSTALLED_DEV) ## Run all tests, integration included
 	@$(BIN)/python -m pytest
+
+test-large: $(INSTALLED_DEV) ## Run the tests that take minutes each, which `make test` leaves out
+	@$(BIN)/python -m pytest -m large
+
+faults: $(INSTALLED_DEV) ## Hundreds of kills and full disks (up to an hour; goes on where it was stopped), and docs/reliability.md
+	@$(BIN)/python tests/faults/long_run.py runs/faults 55
+	@$(BIN)/python tests/faults/report_card.py runs/faults
 
 check: $(INSTALLED_DEV) ## Lint, formatting, types and the direction of imports
 	@$(BIN)/ruff check .

@@ -25,14 +25,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.bars import Bar, finish, parser
-from spvit.schedule import TokenGeometry, TokenPlan
-from trainers.config import TrialConfig
-from trainers.metrics import EpochMetrics, Evaluation
+from benchmarks.noop import NAME, NUM_CONCURRENT, NoTraining, Watch, device, experiment, listener, without_ray
 
 EPOCHS = 3
-NUM_CONCURRENT = 2
 MIN_TRIALS_PER_S = 20.0
-GEOMETRY = TokenGeometry(depth=6, num_patches=49)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,136 +57,35 @@ class Row:
         return self.num_trials / self.loop_s
 
 
-class NoTraining:
-    """A trial that reports and does nothing else."""
-
-    history: tuple[EpochMetrics, ...] = ()
-
-    def __init__(self, config: TrialConfig, directory: Path) -> None:
-        del directory
-        self.top1 = 80 - config.losses.ratio
-
-    @property
-    def epoch(self) -> int:
-        """Finished epochs."""
-        return len(self.history)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the last epoch is finished."""
-        return self.epoch >= EPOCHS
-
-    def run_epoch(self) -> EpochMetrics:
-        """The next report."""
-        evaluation = Evaluation(top1=self.top1 + self.epoch, top5=99.0, loss=1.0, num_images=100)
-        self.history += (EpochMetrics(epoch=self.epoch + 1, evaluation=evaluation, loss_terms={"total": 1.0}),)
-        return self.history[-1]
-
-
-class Watch:
-    """When the first trial started and the last one ended. Deaf to everything else."""
-
-    def __init__(self) -> None:
-        self.started_at: float | None = None
-        self.ended_at = 0.0
-        self.cpu_at_start_s, self.cpu_at_end_s = 0.0, 0.0
-        self.num_ended = 0
-
-    def start(self) -> None:
-        """A trial started."""
-        if self.started_at is None:
-            self.started_at, self.cpu_at_start_s = time.perf_counter(), time.process_time()
-
-    def end(self) -> None:
-        """A trial ended."""
-        self.ended_at, self.cpu_at_end_s = time.perf_counter(), time.process_time()
-        self.num_ended += 1
-
-
-def _price(plan: TokenPlan) -> Any:
-    from search.records import Latency
-
-    mean_ms = sum(plan.block_tokens) / 30
-    return Latency(mean_ms=mean_ms, low_ms=0.98 * mean_ms, high_ms=1.02 * mean_ms)
-
-
 def _experiment(directory: Path, num_trials: int) -> Any:
-    from search.config import ExperimentConfig
-
-    ratio = {"low": 0.1, "high": 4.0, "log": True}
-    return ExperimentConfig.model_validate(
-        {
-            "study": {"name": "noop", "directory": str(directory), "seed": 1},
-            "model": {"name": "noop"},
-            "data": {"path": "nowhere"},
-            "pruning": {"blocks": [1, 2, 4], "base_keep_rate": 0.7},
-            "training": {"epochs": EPOCHS, "freeze_epochs": 0},
-            "latency": {"max_latency_share": 0.9},
-            "search": {
-                "num_trials": num_trials,
-                "num_concurrent": NUM_CONCURRENT,
-                "sampler": "tpe",
-                "pruner": "median",
-                "grace_epochs": 1,
-                "warm_starts": False,
-                "widen": False,
-                "space": {"stage_keep_rates": {"low": 0.15, "high": 0.9}, "losses": {"ratio": ratio}},
-            },
-        }
-    )
-
-
-def _listener(watch: Watch) -> Any:
-    from search.listener import StudyListener
-
-    class Listener(StudyListener):
-        def on_trial_start(self, trial: Any) -> None:
-            del trial
-            watch.start()
-
-        def on_trial_end(self, trial: Any) -> None:
-            del trial
-            watch.end()
-
-    return Listener()
+    search = {"sampler": "tpe", "pruner": "median", "grace_epochs": 1}
+    return experiment(directory, epochs=EPOCHS, num_trials=num_trials, search=search)
 
 
 def ours(directory: Path, num_trials: int, watch: Watch, *, is_tracked: bool) -> None:
     """The product's search: SQLite study, cap, TPE, median pruner, Ray, and MLflow if tracked."""
-    from search.launcher import Device, search
+    from search.launcher import search
     from search.study import read_study
     from search.tracking import MlflowTracker
 
-    device = Device(geometry=GEOMETRY, price=_price, table_sha256="0" * 64)
-    listeners = [_listener(watch)]
-    tracker = MlflowTracker(directory / "noop", close_timeout_s=600.0) if is_tracked else None
+    listeners = [listener(watch)]
+    tracker = MlflowTracker(directory / NAME, close_timeout_s=600.0) if is_tracked else None
     study = search(
         _experiment(directory, num_trials),
-        device,
+        device(),
         listeners=[*listeners, *([tracker] if tracker else [])],
         trial_factory=NoTraining,
     )
     assert len(study.trials) == num_trials + 1
     if tracker is not None:
         assert tracker._spool.is_drained
-        assert all(trial.mlflow_run_id for trial in read_study(directory / "noop").trials)
+        assert all(trial.mlflow_run_id for trial in read_study(directory / NAME).trials)
 
 
 def driver_alone(directory: Path, num_trials: int, watch: Watch, *, is_tracked: bool) -> None:
     """The same study, sampler and pruner without Ray: one trial after the other in this process."""
-    from search import launcher
-
-    def in_this_process(driver: Any, *_: Any, **__: Any) -> None:
-        from search.driver import Decision, Idle
-
-        while not isinstance(trial := driver.suggest(), Idle):
-            trainee = NoTraining(TrialConfig.model_validate(trial.config), directory)
-            while driver.on_result(trial.number, trainee.run_epoch().to_dict()) is not Decision.STOP:
-                pass
-            driver.on_complete(trial.number)
-
-    launcher.run_on_ray = in_this_process  # type: ignore[assignment]
-    ours(directory, num_trials, watch, is_tracked=is_tracked)
+    with without_ray():
+        ours(directory, num_trials, watch, is_tracked=is_tracked)
 
 
 def peer(directory: Path, num_trials: int, watch: Watch, *, in_sqlite: bool) -> None:
@@ -271,14 +166,12 @@ def measure(contestant: str, num_trials: int, profile: Path | None) -> Row:
         seconds, cpu_s = time.perf_counter() - start_s, time.process_time() - start_cpu_s
     if profile and profiler:
         profiler.dump_stats(profile)
-    assert watch.started_at is not None
     assert watch.num_ended >= num_trials
-    loop_s = watch.ended_at - watch.started_at
     return Row(
         contestant=contestant,
         num_trials=num_trials,
         seconds=seconds,
-        loop_s=loop_s,
+        loop_s=watch.loop_s,
         cpu_ms=1e3 * cpu_s / num_trials,
         loop_cpu_ms=1e3 * (watch.cpu_at_end_s - watch.cpu_at_start_s) / num_trials,
     )

@@ -15,8 +15,12 @@ Price = Callable[[TokenPlan], Latency]
 """What a network costs on the device, such as a latency table predicts it."""
 
 
+MAX_REMEMBERED = 4096
+"""Networks whose price is remembered. A proposal asks for about 2,000; all those of a thousand would take gigabytes."""
+
+
 class RememberedPrice:
-    """A price that is asked for once for each network; unlike `functools.cache`, it can be pickled if the price can."""
+    """A price that is not asked for again for the latest networks; unlike `functools.cache`, it can be pickled."""
 
     def __init__(self, price: Price) -> None:
         self._price = price
@@ -24,9 +28,12 @@ class RememberedPrice:
 
     def __call__(self, plan: TokenPlan) -> Latency:
         """What a network costs."""
-        if plan not in self._known:
-            self._known[plan] = self._price(plan)
-        return self._known[plan]
+        known = self._known.get(plan)
+        if known is None:
+            if len(self._known) >= MAX_REMEMBERED:
+                self._known.clear()
+            known = self._known[plan] = self._price(plan)
+        return known
 
 
 def price_from(table: LatencyTable) -> Price:

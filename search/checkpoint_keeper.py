@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
-from search.cleaning import TRIALS, unneeded_checkpoints
+from search.cleaning import TRIALS, remove_half_written, unneeded_checkpoints
 from search.keep_rules import NUM_TO_GO_ON, checkpoints_to_keep
 from search.listener import StudyListener
 from search.records import StudyRecord, TrialRecord
@@ -19,7 +18,8 @@ LOGGER = logging.getLogger(__name__)
 class CheckpointKeeper(StudyListener):
     """Removes checkpoints as soon as `search.keep_checkpoints` has no use for them.
 
-    A trial's worker is idle when the trial ends: nothing is removed that is being written.
+    A trial's worker is idle when the trial ends, and no worker is at work when a search begins or ends: nothing is
+    removed that is being written.
     """
 
     def __init__(self, keep: KeepCheckpoints) -> None:
@@ -31,13 +31,17 @@ class CheckpointKeeper(StudyListener):
         """Make up for a driver that died."""
         self._study = study
         self._apply(study)
+        self._sweep(study)
+
+    def on_study_end(self, study: StudyRecord) -> None:
+        """Workers that were killed while they wrote or removed a checkpoint leave half of one."""
+        self._sweep(study)
 
     def on_trial_end(self, trial: TrialRecord) -> None:
         """The trial may be stopped, or have pushed others off the front."""
         if self._study is None:
             return
-        others = [known for known in self._study.trials if known.number != trial.number]
-        self._study = replace(self._study, trials=tuple(sorted([*others, trial], key=lambda t: t.number)))
+        self._study = self._study.with_trial(trial)
         self._apply(self._study)
 
     def _apply(self, study: StudyRecord) -> None:
@@ -46,6 +50,12 @@ class CheckpointKeeper(StudyListener):
                 continue
             self._kept[root] = num_kept
             self._remove(Path(study.directory) / TRIALS / str(root), num_kept)
+
+    def _sweep(self, study: StudyRecord) -> None:
+        try:
+            remove_half_written(Path(study.directory))
+        except OSError as error:
+            LOGGER.warning("Half a checkpoint could not be removed: %s; `spvit-search clean` does it", error)
 
     def _remove(self, directory: Path, num_kept: int) -> None:
         try:

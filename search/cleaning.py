@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from search.keep_rules import checkpoints_to_keep
 from search.records import StudyRecord
 from search.search_config import KeepCheckpoints
 from spvit.errors import StorageError
-from trainers.checkpoint_files import checkpoint_folders
+from trainers.checkpoint_names import checkpoint_folders
 from trainers.safe_folder import TEMPORARY, remove_folder
 
 TRIALS, SNAPSHOTS = "trials", "ray"
@@ -54,6 +55,16 @@ def unneeded_checkpoints(directory: Path, num_kept: int) -> tuple[Path, ...]:
     """A trial's checkpoints but the newest ones."""
     folders = checkpoint_folders(directory)
     return folders[: len(folders) - num_kept]
+
+
+def remove_half_written(folder: Path) -> None:
+    """What workers that died left of checkpoints which they were writing or removing; for a study that nobody trains.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    for path, _ in _half_written(folder):
+        shutil.rmtree(path)
 
 
 def folder_bytes(folder: Path) -> int:

@@ -12,7 +12,7 @@ from search.search_config import KeepCheckpoints
 from search.study_files import STUDY_FILE
 from search.summary import num_counted
 from spvit.errors import StorageError
-from trainers.checkpoint_files import NUM_KEPT
+from trainers.checkpoint_names import NUM_KEPT
 
 MIB = 1 << 20
 RESERVE_BYTES = 64 * MIB

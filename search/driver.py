@@ -7,11 +7,11 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
 from search.continuations import trials_to_continue
+from search.decision import Decision, Idle
 from search.effective import beside_metrics
 from search.ending import Ending, otherwise
 from search.failure_log import FailureLog
@@ -33,20 +33,6 @@ __all__ = ["Decision", "Failure", "Idle", "ReportKey", "SearchDriver"]
 logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
-
-
-class Decision(Enum):
-    """What a trial does after a report."""
-
-    CONTINUE = "continue"
-    STOP = "stop"
-
-
-class Idle(Enum):
-    """Why there is no trial to start."""
-
-    WAIT = "wait"
-    FINISHED = "finished"
 
 
 class SearchDriver:

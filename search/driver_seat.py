@@ -35,6 +35,7 @@ class DriverSeat:
 
     def __init__(self, storage: StudyStorage, study_id: int, name: str, holder: Holder) -> None:
         self._storage, self._study_id, self._name, self._holder = storage, study_id, name, holder
+        self._stored = _of(study_id, DRIVER).with_for_update(read=True)
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         event.listen(storage.scoped_session.session_factory, "before_commit", self._check)
@@ -108,7 +109,7 @@ class DriverSeat:
     def _check(self, session: Session) -> None:
         """Called before each commit, within its transaction: what is read there cannot change until it ends."""
         session.flush()
-        found = session.execute(_of(self._study_id, DRIVER).with_for_update(read=True)).scalar()
+        found = session.connection().execute(self._stored).scalar()
         held = None if found is None else Holder.from_dict(json.loads(found))
         if held is None or held.token != self._holder.token:
             raise StudyLockedError(_fenced_text(self._name, held))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,11 +24,21 @@ def beside_metrics(trial: TrialRecord, report: Mapping[str, Any]) -> tuple[dict[
     Returns:
         Values by name, and a sentence without a full stop; empty where the worker built the right thing.
     """
-    values = dict(report.get(USAGE) or {})
-    facts = report.get(FACTS)
+    values = _told(report, USAGE)
+    facts = _told(report, FACTS)
     if not facts:
         return values, ""
     return values | {FACTS_SHA256: facts_sha256(facts)}, _difference(trial, facts)
+
+
+def as_text(values: Mapping[str, Any]) -> str:
+    """Facts or usage as they are reported: Tune would make many keys of a mapping within a report."""
+    return json.dumps(values)
+
+
+def _told(report: Mapping[str, Any], key: str) -> dict[str, Any]:
+    text = report.get(key)
+    return json.loads(text) if text else {}
 
 
 def _difference(trial: TrialRecord, built: Mapping[str, Any]) -> str:

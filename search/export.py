@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,9 +81,9 @@ def export(
     check_runtime(job.latency)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=destination.parent) as name:
-            report = _export_to(Path(name), job)
-            publish(Path(name), destination)
+        with staging_folder(destination) as staging:
+            report = _export_to(staging, job)
+            publish(staging, destination)
     except OSError as error:
         raise StorageError(
             f"{destination}: the export cannot be written: {error.strerror or error}; free space or give --output"
@@ -165,15 +165,26 @@ def _verdict(job: ExportJob, measured: Certificate, latency: LatencyConfig, here
 
 def publish(staging: Path, destination: Path) -> None:
     """Copy the files to their place with a manifest, and take the place of a former export only when all is there."""
-    from trainers.safe_folder import remove_folder, write_folder
+    from trainers.safe_folder import replace_folder, write_folder
 
     files = sorted(path.name for path in staging.iterdir())
     new = destination.with_name(f"{destination.name}.new") if destination.exists() else destination
     shutil.rmtree(new, ignore_errors=True)
     write_folder(new, {name: _copier(staging / name) for name in files})
     if new != destination:
-        remove_folder(destination)
-        new.rename(destination)
+        replace_folder(destination, new)
+
+
+@contextmanager
+def staging_folder(destination: Path) -> Iterator[Path]:
+    """Where files are made first. Its name is always the same, so that what a killed export left is replaced."""
+    staging = destination.with_name(f".export-{destination.name}")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(mode=0o700)
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _copier(source: Path) -> Callable[[Path], None]:

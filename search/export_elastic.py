@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from latency_tables.device import DeviceFingerprint
 from latency_tables.table import LatencyTable
 from search.certificate import DENSE, Certificate, Progress, certify, check_runtime
 from search.experiment import validate
-from search.export import check_free, publish
+from search.export import check_free, publish, staging_folder
 from search.export_files import write_weights
 from search.export_report import CERTIFICATE
 from search.latency_config import LatencyConfig
@@ -94,8 +93,7 @@ def export_elastic(
     check_runtime(latency)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=destination.parent) as name:
-            staging = Path(name)
+        with staging_folder(destination) as staging:
             report = ElasticExport(
                 study=study.name,
                 trial=trial.number,

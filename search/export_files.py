@@ -10,7 +10,7 @@ from typing import Any
 from search.config import ExperimentConfig
 from search.experiment import load_experiment, validate
 from search.records import StudyRecord, TrialRecord
-from search.study_report import experiment_toml
+from search.study_report import experiment_toml, without_passwords
 from search.trial_model import load_trial_model, trial_config
 from spvit.exported_schedules import SCHEDULES, ExportedSchedule
 from trainers.config import DataConfig
@@ -24,7 +24,8 @@ def write_model(study: StudyRecord, trial: TrialRecord, staging: Path) -> None:
     """Write the trial's model, its description and its experiment into an existing folder."""
     write_weights(study, trial, staging)
     path = staging / EXPERIMENT
-    path.write_text(experiment_toml(fixed_experiment(study, trial).model_dump(mode="json")), encoding="utf-8")
+    values = without_passwords(fixed_experiment(study, trial).model_dump(mode="json"))
+    path.write_text(experiment_toml(values), encoding="utf-8")
     load_experiment(path)
 
 

@@ -6,6 +6,7 @@ import errno
 from collections.abc import Iterator
 from enum import StrEnum
 
+from search.worker_errors import WorkerLostError
 from spvit.errors import DataError, DivergedError, StorageError
 
 
@@ -68,6 +69,8 @@ def failure_of_death(text: str) -> Failure:
 
 
 def _told_by(error: BaseException) -> Failure | None:
+    if isinstance(error, WorkerLostError):  # its cause has Ray's words, if Ray had any
+        return failure_of_death(str(error.__cause__ or error))
     if _is_out_of_memory(error):
         return Failure.OUT_OF_MEMORY
     if isinstance(error, DivergedError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 from search.pareto import ParetoPoint, hypervolume, pareto_front
 from search.records import StudyRecord, TrialRecord, TrialState
@@ -39,19 +38,24 @@ def history(study: StudyRecord) -> tuple[Moment, ...]:
     ended = [t for t in study.trials if t.state in {TrialState.COMPLETE, TrialState.PRUNED}]
     ended.sort(key=lambda t: (t.finished_at is None, t.finished_at or 0.0, t.number))
     begun = min((t.started_at for t in study.trials if t.started_at is not None), default=None)
-    nothing: Front = ()
-    fronts = list(accumulate(ended, _with, initial=nothing))[1:]
-    return tuple(
-        Moment(
-            number=trial.number,
-            num_trials=count,
-            num_epochs=num_epochs_trained(ended[:count]),
-            elapsed_s=None if begun is None or trial.finished_at is None else trial.finished_at - begun,
-            hypervolume=hypervolume(front, min_top1=0.0, max_latency_ms=study.dense_latency.mean_ms),
-            best_top1=_best(ended[:count], study.max_latency_ms),
+    front: Front = ()
+    longest: dict[int, int] = {}
+    best_top1: float | None = None
+    moments = []
+    for count, trial in enumerate(ended, start=1):
+        front, best_top1 = _with(front, trial), _best(trial, best_top1, study.max_latency_ms)
+        _note_epochs(trial, longest)
+        moments.append(
+            Moment(
+                number=trial.number,
+                num_trials=count,
+                num_epochs=sum(longest.values()),
+                elapsed_s=None if begun is None or trial.finished_at is None else trial.finished_at - begun,
+                hypervolume=hypervolume(front, min_top1=0.0, max_latency_ms=study.dense_latency.mean_ms),
+                best_top1=best_top1,
+            )
         )
-        for count, (trial, front) in enumerate(zip(ended, fronts, strict=True), start=1)
-    )
+    return tuple(moments)
 
 
 def _with(front: Front, trial: TrialRecord) -> Front:
@@ -68,11 +72,18 @@ def num_epochs_trained(trials: Sequence[TrialRecord]) -> int:
     """
     longest: dict[int, int] = {}
     for trial in trials:
-        own = max(0, trial.num_epochs - trial.continues_epochs)
-        longest[root_of(trial)] = max(longest.get(root_of(trial), 0), own)
+        _note_epochs(trial, longest)
     return sum(longest.values())
 
 
-def _best(trials: Sequence[TrialRecord], max_latency_ms: float) -> float | None:
-    within = (t.top1 for t in trials if t.is_model and t.top1 and t.latency.high_ms <= max_latency_ms)
-    return max(within, default=None)
+def _note_epochs(trial: TrialRecord, longest: dict[int, int]) -> None:
+    """Adds a trial to the most epochs that were trained of each, under the number of the first attempt."""
+    own = max(0, trial.num_epochs - trial.continues_epochs)
+    longest[root_of(trial)] = max(longest.get(root_of(trial), 0), own)
+
+
+def _best(trial: TrialRecord, before: float | None, max_latency_ms: float) -> float | None:
+    """The best top-1 within the budget, with one more trial."""
+    if not trial.is_model or not trial.top1 or trial.latency.high_ms > max_latency_ms:
+        return before
+    return trial.top1 if before is None else max(before, trial.top1)

@@ -16,6 +16,8 @@ from optuna.trial import create_trial
 
 from search.records import StudyRecord, TrialRecord
 
+MAX_TRIALS = 300
+"""Of more as many as come evenly spread: a forest's time grows with their square, and took a minute for a thousand."""
 MIN_TRIALS = 6
 """Fewer say nothing: a forest explains any values of a handful of trials."""
 NUM_TREES = 32
@@ -56,6 +58,7 @@ def importances(study: StudyRecord) -> Importances:
             num_trials=len(trials),
             note=f"{len(trials)} trials of the search space are trained to the end; {MIN_TRIALS} are needed",
         )
+    trials = trials[:: math.ceil(len(trials) / MAX_TRIALS)]
     common = [name for name in trials[0].params if all(name in trial.params for trial in trials)]
     varied = [name for name in common if len({trial.params[name] for trial in trials}) > 1]
     others = sorted({name for trial in trials for name in trial.params} - set(varied))

@@ -24,6 +24,8 @@ NUM_ROUNDS = 4
 """Rounds of local search around the best candidates."""
 NUM_PARENTS = 10
 NUM_CHILDREN = 20
+MAX_FRONT_PARENTS = 40
+"""Of a front with more members as many at random: else a proposal of a large study took seconds."""
 CAP_WEIGHT = 4.0
 """Who sets a cap means to use it: against a weight of 0, regret within the cap fell by half, hypervolume did not."""
 
@@ -182,7 +184,7 @@ def _best(
     acquisition: Acquisition, source: CandidateSource, pool: Candidates, rng: np.random.Generator
 ) -> Mapping[str, Any]:
     """The candidate of most expected gain: of the pool, then of neighbours of the best ones and of the front."""
-    params, gains, parents = list(pool.params), acquisition.gains(pool), acquisition.members
+    params, gains, parents = list(pool.params), acquisition.gains(pool), _some(acquisition.members, rng)
     for _ in range(NUM_ROUNDS):
         best = (params[index] for index in np.argsort(-gains, kind="stable")[:NUM_PARENTS])
         children = source.near(rng, [*parents, *best], NUM_CHILDREN)
@@ -190,6 +192,12 @@ def _best(
             break
         params, gains, parents = [*params, *children.params], np.append(gains, acquisition.gains(children)), []
     return params[int(np.argmax(gains))]
+
+
+def _some(members: list[Mapping[str, Any]], rng: np.random.Generator) -> list[Mapping[str, Any]]:
+    if len(members) <= MAX_FRONT_PARENTS:
+        return members
+    return [members[index] for index in rng.permutation(len(members))[:MAX_FRONT_PARENTS]]
 
 
 def _others(study: Study, trial: FrozenTrial) -> list[FrozenTrial]:

@@ -146,6 +146,7 @@ def search(
             config=experiment.search,
             seed=experiment.study.seed,
             staircase=None if device.table is None else Staircase.from_table(device.table),
+            num_workers=experiment.trial.workers,
         )
         pruner = PeerPruner(experiment.search, experiment.training, experiment.study.name)
         if is_with_elastic(experiment) and driver_type is SearchDriver:

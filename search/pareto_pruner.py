@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from optuna.pruners import BasePruner
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
@@ -57,7 +59,7 @@ class ParetoPruner(BasePruner):  # type: ignore[misc]  # Optuna is not followed 
     The bound is extrapolated from the trial's own curve and from what finished trials gained after the same step, see
     `search.final_bound`; with fewer than five of those nothing is stopped. A trial that is ahead of every finished one
     as fast or faster at its step is never stopped. Decisions are a function of the study and the trial alone: the
-    pruner keeps nothing, so a copy or one made after a restart decides the same.
+    pruner keeps nothing but finished trials as arrays, so a copy or one made after a restart decides the same.
 
     The first direction of the study is the quality's; either direction will do. Trials must report at the same steps.
     Studies with two objectives cannot report intermediate values, so their curves are kept in a user attribute, and
@@ -105,6 +107,10 @@ class ParetoPruner(BasePruner):  # type: ignore[misc]  # Optuna is not followed 
         self._confidence = confidence
         self._n_warmup_steps = n_warmup_steps
         self._curve_attr = curve
+        self._known: dict[int, tuple[FrozenTrial, float, _Finished | None]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_known": {}}
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether to stop the trial, which is of the study and may be running.
@@ -127,33 +133,41 @@ class ParetoPruner(BasePruner):  # type: ignore[misc]  # Optuna is not followed 
         if latency_ms > self._max_latency_ms:
             return self._hopeless(step, math.nan, latency_ms, None)
         sign = 1.0 if study.directions[0] is StudyDirection.MAXIMIZE else -1.0
-        finished = [self._finished(other, sign) for other in _complete(study, trial)]
+        finished = [self._remembered(other, sign) for other in _complete(study, trial)]
         rivals = [other for other in finished if other is not None and other.latency_ms <= latency_ms]
         if not rivals:
             return None
         best = max(rivals, key=lambda rival: (rival.last, -rival.latency_ms, -rival.number))
         own = {at: sign * value for at, value in curve.items()}
-        if own[step] >= best.last or own[step] >= max(rival.curve.get(step, -math.inf) for rival in rivals):
+        if own[step] >= best.last or own[step] >= max(rival.value_at(step) for rival in rivals):
             return None
         bound = self._bound(own, latency_ms, [other for other in finished if other is not None])
         return None if bound >= best.last else self._hopeless(step, sign * bound, latency_ms, best, sign)
 
     def _bound(self, own: Mapping[int, float], latency_ms: float, finished: Sequence[_Finished]) -> float:
         """Of the last value, from the trials that went furthest and have reported at all of this one's steps."""
-        steps = sorted(own)
-        end = max(max(other.curve) for other in finished)
+        steps = tuple(sorted(own))
+        end = max(other.end for other in finished)
         if steps[-1] >= end:
             return math.inf
-        alike = [other for other in finished if max(other.curve) == end and other.curve.keys() >= own.keys()]
+        alike = [other for other in finished if other.end == end and other.has(steps)]
+        ends = np.empty((len(alike), len(steps) + 1))
+        for row, other in zip(ends, alike, strict=True):
+            row[:-1], row[-1] = other.values_at(steps), other.last
         return final_bound(
             np.array([own[step] for step in steps]),
             latency_ms,
-            np.array([[*(other.curve[step] for step in steps), other.last] for other in alike]).reshape(
-                len(alike), len(steps) + 1
-            ),
+            ends,
             np.array([other.latency_ms for other in alike]),
             confidence=self._confidence,
         )
+
+    def _remembered(self, trial: FrozenTrial, sign: float) -> _Finished | None:
+        """A finished trial does not change: of a thousand only the newest is looked at anew."""
+        known = self._known.get(trial.number)
+        if known is None or known[0] is not trial or known[1] != sign:
+            known = self._known[trial.number] = (trial, sign, self._finished(trial, sign))
+        return known[2]
 
     def _finished(self, trial: FrozenTrial, sign: float) -> _Finished | None:
         """A finished trial as far as it counts: one on the feasible side, of finite values, with a curve."""
@@ -161,8 +175,9 @@ class ParetoPruner(BasePruner):  # type: ignore[misc]  # Optuna is not followed 
         is_finite = math.isfinite(last) and all(map(math.isfinite, curve.values()))
         if not curve or not is_finite or latency_ms > self._max_latency_ms:
             return None
-        signed = {step: sign * value for step, value in curve.items()}
-        return _Finished(number=trial.number, latency_ms=latency_ms, curve=signed, last=sign * last)
+        steps = tuple(sorted(curve))
+        values = sign * np.array([curve[step] for step in steps], dtype=np.float64)
+        return _Finished(number=trial.number, latency_ms=latency_ms, steps=steps, values=values, last=sign * last)
 
     def _curve(self, trial: FrozenTrial) -> dict[int, float]:
         if self._curve_attr is None:
@@ -197,12 +212,34 @@ class ParetoPruner(BasePruner):  # type: ignore[misc]  # Optuna is not followed 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Finished:
-    """A finished trial; qualities are such that more is better."""
+    """A finished trial: `values` (num_steps,) after its `steps`, which ascend. Of qualities more is better."""
 
     number: int
     latency_ms: float
-    curve: Mapping[int, float]
+    steps: tuple[int, ...]
+    values: NDArray[np.float64]
     last: float
+
+    @property
+    def end(self) -> int:
+        """Its last step."""
+        return self.steps[-1]
+
+    def has(self, steps: tuple[int, ...]) -> bool:
+        """Whether it reported at all of these steps, which ascend."""
+        return self.steps[: len(steps)] == steps or set(self.steps) >= set(steps)
+
+    def values_at(self, steps: tuple[int, ...]) -> NDArray[np.float64]:
+        """Its values after these steps, all of which it has."""
+        if self.steps[: len(steps)] == steps:
+            return self.values[: len(steps)]
+        return self.values[np.searchsorted(self.steps, steps)]
+
+    def value_at(self, step: int) -> float:
+        """Its value after a step; minus infinity where it has none."""
+        if step <= len(self.steps) and self.steps[step - 1] == step:
+            return float(self.values[step - 1])
+        return float(self.values[self.steps.index(step)]) if step in self.steps else -math.inf
 
 
 def _complete(study: Study, trial: FrozenTrial) -> list[FrozenTrial]:

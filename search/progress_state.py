@@ -29,9 +29,7 @@ class ProgressState:
 
     def with_trial(self, trial: TrialRecord) -> ProgressState:
         """After an event of a trial."""
-        others = [known for known in self.study.trials if known.number != trial.number]
-        trials = tuple(sorted([*others, trial], key=lambda known: known.number))
-        return replace(self, study=replace(self.study, trials=trials))
+        return replace(self, study=self.study.with_trial(trial))
 
     def with_rejections(self, rejections: Mapping[Rejection, int]) -> ProgressState:
         """After proposals were rejected; how many in all, by reason."""

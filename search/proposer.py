@@ -21,6 +21,7 @@ from search.records import Origin, Rejection, TrialRecord, TrialState
 from search.retries import config_of_retry
 from search.sampler import Knowledge, SamplerFactory, draw_seed, make_sampler
 from search.search_config import SamplerName, SearchConfig
+from search.seen_trials import SeenTrials
 from search.space import SearchSpace
 from search.staircase import Staircase
 from search.starts import Start, enqueued_starts, named_starts
@@ -60,8 +61,10 @@ class Proposer:
         seed: int,
         staircase: Staircase | None = None,
         sampler_factory: SamplerFactory = make_sampler,
+        num_workers: int = 1,
     ) -> None:
         self._space = space
+        self._num_workers = num_workers  # of a trial, which share its batch
         self._price = RememberedPrice(price)  # widening asks for the same networks again and again
         self._budget = budget
         self._config = config
@@ -72,16 +75,14 @@ class Proposer:
         self._make_sampler = sampler_factory
         self._shadow = _new_shadow()
         self._shadow_numbers: dict[int, int] = {}
-        self._seen: set[str] = set()
+        self._seen = SeenTrials(space)
         self._enqueued = enqueued_starts(config.enqueue, space)
         self._starts: list[Start] | None = None
         self._has_begun = False
         # Of candidates as they are drawn: widening and snapping are too slow to try on every one, and change latency by
         # no more than noise. What comes of them is judged once more, by its own price, before it becomes a trial.
         self._knowledge = Knowledge(
-            latency_ms=self._latency_ms,
-            max_latency_ms=budget.max_ms,
-            accepts=self._may_be_a_trial,
+            latency_ms=self._latency_ms, max_latency_ms=budget.max_ms, accepts=self._may_be_a_trial
         )
         self.rejections: Counter[Rejection] = Counter()
 
@@ -89,7 +90,7 @@ class Proposer:
         """Takes over the trials and the counts of a study that goes on."""
         self.rejections.update(rejections)
         for record in records:
-            self._seen.add(self._space.identity(TrialConfig.model_validate(record.config)))
+            self._seen.add(TrialConfig.model_validate(record.config))
             self._has_begun = self._has_begun or record.origin is not Origin.BASELINE
             self.add(record)
 
@@ -130,7 +131,7 @@ class Proposer:
             return None
         rates = ", ".join(f"{rate:.3g}".removeprefix("0") for rate in config.pruning.schedule.keep_rates)
         plan = self._space.network_of(config)
-        self._seen.add(self._space.identity(config))
+        self._seen.add(config)
         return Proposal(
             config=config,
             plan=plan,
@@ -142,7 +143,7 @@ class Proposer:
 
     def retry(self, record: TrialRecord, root: int) -> Proposal:
         """The same trial again, as `root`'s continuation, changed as its failure asks for."""
-        config = TrialConfig.model_validate(config_of_retry(record))
+        config = TrialConfig.model_validate(config_of_retry(record, self._num_workers))
         return Proposal(
             config=config,
             plan=self._space.network_of(config),
@@ -244,7 +245,7 @@ class Proposer:
         return False
 
     def _accept(self, proposal: Proposal, number: int, trial: optuna.Trial) -> Proposal:
-        self._seen.add(self._space.identity(proposal.config))
+        self._seen.add(proposal.config)
         self._shadow_numbers[number] = trial.number
         return proposal
 
@@ -260,7 +261,7 @@ class Proposer:
         return self._shadow.ask()
 
     def _judge(self, config: TrialConfig, params: Mapping[str, Any]) -> Proposal | Rejection:
-        if self._space.identity(config) in self._seen:
+        if config in self._seen:
             return Rejection.DUPLICATE
         plan = self._space.network_of(config)
         latency = self._price(plan)
@@ -274,9 +275,7 @@ class Proposer:
     def _may_be_a_trial(self, params: Mapping[str, Any]) -> bool:
         """Whether `_judge` would make a proposal of the parameters as they were drawn, without a configuration."""
         network = self._space.network_of_params(params)
-        if not self._budget.admits(self._price(network)):
-            return False
-        return self._space.identity_of_params(params, network) not in self._seen
+        return self._budget.admits(self._price(network)) and not self._seen.has(params, network)
 
     def _as_shadow(self, record: TrialRecord) -> optuna.trial.FrozenTrial:
         fixed = optuna.trial.FixedTrial(dict(record.params))

@@ -16,7 +16,7 @@ from search.recorded import RecordedStudy, RecordedTrial
 from search.records import StudyRecord, TrialRecord
 from search.searching import stored_experiment
 from search.study import read_study
-from search.study_report import experiment_toml
+from search.study_report import experiment_toml, without_passwords
 from search.table_files import table_file
 from spvit.errors import UsageError
 from spvit.schedule import TokenGeometry
@@ -45,7 +45,7 @@ def record_study(folder: Path, output: Path) -> RecordedStudy:
     return RecordedStudy(
         trials=tuple(_recorded(trial, table.geometry, output.parent) for trial in trials),
         epochs=study.num_epochs,
-        experiment=experiment_toml(_portable(study.experiment, output.parent)),
+        experiment=experiment_toml(_portable(without_passwords(study.experiment), output.parent)),
         geometry=table.geometry,
         dense_ms=study.dense_latency.mean_ms,
         provenance=_provenance(study, experiment, table, num_recorded=len(trials)),

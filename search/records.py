@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -221,6 +222,12 @@ class StudyRecord:
     def budgets_ms(self) -> tuple[float, ...]:
         """Every budget, ascending; the last one is the cap."""
         return (*self.smaller_budgets_ms, self.max_latency_ms)
+
+    def with_trial(self, trial: TrialRecord) -> StudyRecord:
+        """With a trial as it stands now, new or known; the others, in the order of their numbers, stay."""
+        at = bisect_left(self.trials, trial.number, key=lambda known: known.number)
+        behind = at + (at < len(self.trials) and self.trials[at].number == trial.number)
+        return replace(self, trials=(*self.trials[:at], trial, *self.trials[behind:]))
 
     @property
     def finished(self) -> tuple[TrialRecord, ...]:

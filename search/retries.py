@@ -107,20 +107,21 @@ def delay_s(attempts: Sequence[TrialRecord]) -> float:
     return min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** min(num_lost - 1, 10)) if num_lost else 0.0
 
 
-def images_per_pass(config: Mapping[str, Any]) -> int:
-    """Images that a trial has in memory at once."""
+def images_per_pass(config: Mapping[str, Any], num_workers: int = 1) -> int:
+    """Images that each worker of a trial has in memory at once."""
     training = config["training"]
-    return int(training["micro_batch_size"] or training["batch_size"])
+    share = max(1, int(training["batch_size"]) // num_workers)
+    return min(int(training["micro_batch_size"] or share), share)
 
 
-def config_of_retry(trial: TrialRecord) -> Mapping[str, Any]:
+def config_of_retry(trial: TrialRecord, num_workers: int = 1) -> Mapping[str, Any]:
     """A trial's configuration for its next attempt: where memory was short, half as many images at once.
 
     Their gradients are added up to the same batch, so the trial is the same one and goes on from its checkpoint.
     """
     if trial.failure is not Failure.OUT_OF_MEMORY:
         return trial.config
-    size = max(1, images_per_pass(trial.config) // 2)
+    size = max(1, images_per_pass(trial.config, num_workers) // 2)
     return {**trial.config, "training": {**trial.config["training"], "micro_batch_size": size}}
 
 

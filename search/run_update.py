@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
@@ -66,9 +66,8 @@ class RunUpdate:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {key: value for key, value in asdict(self).items() if value not in (None, "", {}, ())} | {
-            "number": self.number
-        }
+        values = ((each.name, getattr(self, each.name)) for each in fields(self))
+        return {key: value for key, value in values if value not in (None, "", {}, ())} | {"number": self.number}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

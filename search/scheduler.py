@@ -98,7 +98,9 @@ def _kill(trial: Trial) -> None:
 
 def _last_words(trial: Trial) -> str:
     """What Ray said of a worker's death, which Tune keeps in a file as text and as a pickle; the text is enough."""
+    if trial.storage is None or not trial.error_file:
+        return ""
     try:
-        return Path(trial.error_file).read_text(encoding="utf-8", errors="replace") if trial.error_file else ""
+        return Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""

@@ -12,8 +12,21 @@ from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Engine
+from sqlalchemy import Engine, bindparam, select, update
 from sqlalchemy.orm import Session
+
+CHANGE_ATTR = (
+    update(models.TrialUserAttributeModel.__table__)
+    .where(
+        models.TrialUserAttributeModel.trial_id == bindparam("of_trial"),
+        models.TrialUserAttributeModel.key == bindparam("of_key"),
+        select(models.TrialModel.trial_id)
+        .where(models.TrialModel.trial_id == bindparam("of_trial"), models.TrialModel.state == TrialState.RUNNING)
+        .exists(),
+    )
+    .values(value_json=bindparam("new"))
+)
+"""An attribute that a trial has already, while it runs."""
 
 
 class StudyStorage(RDBStorage):  # type: ignore[misc]  # Optuna is not followed here
@@ -26,6 +39,16 @@ class StudyStorage(RDBStorage):  # type: ignore[misc]  # Optuna is not followed 
     def start_trial(self, study_id: int, template: FrozenTrial) -> FrozenTrial:
         """Stores a running trial with its parameters and user attributes; returns it with its number."""
         return self._create_new_trial(study_id, template)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """As Optuna's own, with one statement instead of four where a running trial has the attribute, as its curve."""
+        from json import dumps
+
+        with _create_scoped_session(self.scoped_session) as session:
+            given = {"of_trial": trial_id, "of_key": key, "new": dumps(value)}
+            num_changed = session.connection().execute(CHANGE_ATTR, given).rowcount
+        if not num_changed:
+            super().set_trial_user_attr(trial_id, key, value)
 
     def end_trial(
         self, trial_id: int, state: TrialState, *, values: Sequence[float] = (), attrs: Mapping[str, Any]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +110,7 @@ class MlflowTracker(StudyListener):
         now_ms = _now_ms()
         self._append(study_updates.trial_ended(trial, now_ms=now_ms))
         if self._study is not None and trial.is_model:
-            self._study = _with_trial(self._study, trial)
+            self._study = self._study.with_trial(trial)
             self._append(study_updates.search_progress(self._study, now_ms=now_ms))
 
     def on_study_end(self, study: StudyRecord) -> None:
@@ -223,11 +222,6 @@ def _ended(study: StudyRecord, directory: Path, *, now_ms: int) -> RunUpdate:
     return study_updates.search_ended(
         study, note=study_note(study), artifacts=[*given_files(study), *files], now_ms=now_ms
     )
-
-
-def _with_trial(study: StudyRecord, trial: TrialRecord) -> StudyRecord:
-    others = [known for known in study.trials if known.number != trial.number]
-    return replace(study, trials=tuple(sorted([*others, trial], key=lambda t: t.number)))
 
 
 def _now_ms() -> int:

@@ -48,8 +48,9 @@ class MlflowWriter:
         Raises:
             Exception: whatever MLflow raises while it cannot be reached; the same update may be applied again.
         """
+        may_have_points = skip_existing_points and update.number in self.run_ids
         run_id = self._run_id(update)
-        metrics = self._new_points(run_id, update.metrics) if skip_existing_points else update.metrics
+        metrics = self._new_points(run_id, update.metrics) if may_have_points else update.metrics
         if update.params or metrics or update.tags:
             self._log(update, run_id, metrics)
         for path in update.artifacts:

@@ -8,7 +8,7 @@ from typing import Any
 from ray.tune import Trainable
 
 from search.attempts import check_claim
-from search.effective import FACTS, USAGE
+from search.effective import FACTS, USAGE, as_text
 from search.failures import ReportKey, failure_of
 from search.ray_border import TrialTask
 from search.trial_factory import Trainee, TrialFactory, fine_tune_trial
@@ -54,7 +54,7 @@ class SearchTrainable(Trainable):  # type: ignore[misc]  # Ray has no types
             report = self._next_report()
         except Exception as error:  # whatever a configuration can cause is a result, not an accident
             report = self._failure(error)
-        return report | {ReportKey.WARNINGS: self._warnings.take(), USAGE: self._usage.take()}
+        return report | {ReportKey.WARNINGS: self._warnings.take(), USAGE: as_text(self._usage.take())}
 
     def cleanup(self) -> None:
         """Called by Tune before the process ends."""
@@ -79,7 +79,7 @@ class SearchTrainable(Trainable):  # type: ignore[misc]  # Ray has no types
             check_claim(self._task.directory, self._task.number)
             metrics = self._trainee.run_epoch()
         self._num_reported = metrics.epoch
-        return metrics.to_dict() | {FACTS: facts}
+        return metrics.to_dict() | {FACTS: as_text(facts)}
 
     def _build(self) -> Trainee:
         self._task.directory.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,11 @@ from spvit.schedule import TokenPlan
 NUM_DIGITS = 3
 
 
+def network_identity(plan: TokenPlan) -> tuple[tuple[int, int, int], ...]:
+    """Equal for two networks of the same tokens."""
+    return tuple((s.block, s.num_kept, s.num_packages_after) for s in plan.selections)
+
+
 def trial_identity(values: Mapping[str, Any], plan: TokenPlan) -> str:
     """Equal for two trials of the same network whose other settings, those that have an effect, are nearly equal.
 
@@ -23,17 +28,19 @@ def trial_identity(values: Mapping[str, Any], plan: TokenPlan) -> str:
     for section, key in without_effect(values, has_selectors=bool(plan.selections)):
         told[section].pop(key, None)
     pruning = told.pop("pruning")
-    told["network"] = [(s.block, s.num_kept, s.num_packages_after) for s in plan.selections]
+    told["network"] = network_identity(plan)
     if plan.selections:  # the mode of packages is told by their numbers: with one selector, two modes are one
         told["selector"] = (pruning["selector"], pruning["head_weighting"])
     return json.dumps(_rounded(told), sort_keys=True)
 
 
 def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
+    """Plain values, of the types that JSON knows, with fewer digits."""
+    kind = type(value)
+    if kind is float:
         return float(f"{value:.{NUM_DIGITS}g}")
-    if isinstance(value, Mapping):
+    if kind is dict:
         return {key: _rounded(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
+    if kind is list or kind is tuple:
         return [_rounded(inner) for inner in value]
     return value

@@ -26,3 +26,8 @@ def checkpoints_in(directory: Path) -> list[tuple[int, Path]]:
         return []
     steps = ((checkpoint_step(path.name), path) for path in directory.iterdir())
     return sorted((step, path) for step, path in steps if step is not None)
+
+
+def checkpoint_folders(directory: Path) -> tuple[Path, ...]:
+    """The same without their numbers."""
+    return tuple(path for _, path in checkpoints_in(directory))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
@@ -89,6 +90,30 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
     os.replace(folder, doomed)  # noqa: PTH105
     shutil.rmtree(doomed)
+
+
+def replace_folder(target: Path, new: Path) -> None:
+    """Put a folder in the place of another one of the same parent, so that at every moment one of them is there whole.
+
+    The two change names in one step where the system can do that (Linux, local file systems); elsewhere a process that
+    dies between two steps leaves both beside their place.
+    """
+    if not _exchange(target, new):
+        old = target.with_name(f"{TEMPORARY}{target.name}-old")
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(target, old)  # noqa: PTH105
+        os.replace(new, target)  # noqa: PTH105
+        new = old
+    shutil.rmtree(new)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (OSError, AttributeError):
+        return False
+    return bool(rename(here, os.fsencode(first), here, os.fsencode(second), ctypes.c_uint(exchange)) == 0)
 
 
 def file_hash(path: Path) -> str:

@@ -74,12 +74,17 @@ def local_server(command: ServerCommand, port: int) -> Iterator[tuple[subprocess
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM would end us without ending the server, which is in a process group of its own."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """SIGTERM would end us without ending the server, which is in a process group of its own.
+
+    SIGINT does the same, also where whoever started us in the background had it ignored.
+    """
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def free_port(host: str = HOST) -> int:

@@ -35,8 +35,8 @@ class Search:
         )
 
     def wait_for(self, condition):
-        for _ in range(1000):
-            time.sleep(0.1)
+        for _ in range(400):
+            time.sleep(0.3)
             try:
                 study = read_study(self.folder / "toy")
             except (SpvitError, KeyError):

@@ -72,13 +72,26 @@ class MlflowPage:
         self.page.get_by_role("link", name="Runs", exact=True).first.click()
         self.page.get_by_role("link", name="search", exact=True).wait_for()
 
+    def open_view(self) -> Locator:
+        """The study's own view, which the address leads to: its charts that have been drawn."""
+        self.page.goto(self._address)
+        charts = self.page.locator(".js-plotly-plot .main-svg")
+        charts.first.wait_for()
+        self._close_assistant()
+        return charts
+
     def open_runs(self) -> None:
         """The table of runs, its searches opened to show their trials."""
-        self.page.goto(self._address)
+        experiment = re.search(r"experiments/(\d+)", self._address)
+        assert experiment is not None
+        self.page.goto("about:blank")  # else only the fragment changes, and the page keeps what was chosen before
+        self.page.goto(f"{self._address.split('#')[0]}#/experiments/{experiment[1]}/runs?workflowType=machine_learning")
         self.page.get_by_role("link", name="search", exact=True).wait_for()
         self._close_assistant()
-        self.page.get_by_role("row").filter(has_text="search").locator("button").first.click()
-        self.page.get_by_role("link", name=re.compile("trial|fixed")).first.wait_for()
+        trials = self.page.get_by_role("link", name=re.compile("^(trial|fixed)"))
+        if not trials.count():
+            self.page.get_by_role("row").filter(has_text="search").locator("button").first.click()
+        trials.first.wait_for()
 
     def sort_by(self, key: str) -> None:
         """The table, best first."""
@@ -102,6 +115,10 @@ class MlflowPage:
     def open_tab(self, name: str) -> None:
         """Of a run's page."""
         self.page.get_by_text(name, exact=True).first.click()
+
+    def search_charts(self, name: str) -> None:
+        """Of a run's curves, those of one name; others further down are not drawn before they are seen."""
+        self.page.get_by_placeholder("Search metric charts").fill(name)
 
     def charts(self) -> Locator:
         """The curves of a run that have been drawn."""
@@ -134,7 +151,6 @@ class MlflowPage:
 
     def _close_assistant(self) -> None:
         """It covers a third of the page."""
-        assistant = self.page.get_by_text("MLflow Assistant", exact=True)
-        if assistant.count():
-            buttons = assistant.first.locator("xpath=ancestor::*[count(.//button)>=2][1]").locator("button")
-            buttons.last.click()
+        if self.page.get_by_role("button", name="New Chat").count():
+            self.page.get_by_role("button", name="Close", exact=True).last.click()
+            self.page.get_by_role("button", name="New Chat").wait_for(state="hidden")

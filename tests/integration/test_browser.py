@@ -5,11 +5,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from command_line import call, start, write_experiment
+from command_line import call, give_mlflow_database, start, write_experiment
+from large_record import large_record
+from mlflow import MlflowClient
 from mlflow_page import MlflowPage, browser_page, require_chromium
 
+from search.commands.dashboard import mlflow_server
+from search.commands.local_server import free_port
 from search.records import TrialState
 from search.study import read_study
+from search.tracking import sync
+from search.tracking_place import default_tracking_uri
+from search.tracking_view import experiment_fragment
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -60,6 +67,15 @@ def test_the_study_is_found_by_its_name(mlflow):
     mlflow.picture("study")
 
 
+def test_the_address_leads_to_the_studys_own_view(mlflow, searched):
+    charts = mlflow.open_view()
+    mlflow.page.get_by_text("latency_ms vs. top1").wait_for()
+    mlflow.picture("view")
+    assert charts.count() >= 1
+    text = mlflow.page.inner_text("body")
+    assert all(name_of(trial) in text for trial in read_study(searched).trials if trial.state is TrialState.COMPLETE)
+
+
 def test_trials_are_sorted_by_their_accuracy(mlflow, searched):
     mlflow.open_runs()
     mlflow.sort_by("top1")
@@ -78,6 +94,7 @@ def test_a_trial_shows_its_curves(mlflow, searched):
     mlflow.open_run(name_of(trial))
     mlflow.picture("trial")
     mlflow.open_tab("Model metrics")
+    mlflow.search_charts("top1")
     mlflow.charts().first.wait_for()
     mlflow.page.get_by_text("top1", exact=True).first.wait_for()
     mlflow.picture("curves")
@@ -104,3 +121,37 @@ def test_two_trials_are_compared_side_by_side(mlflow, searched):
     assert all(name_of(trial) in text for trial in trials)
     assert "keep1" in text
     assert "latency_ms" in text
+
+
+@pytest.fixture(scope="module")
+def large_study(tmp_path_factory):
+    """A study of 500 finished trials in MLflow, and the address of its view."""
+    require_chromium()
+    directory = tmp_path_factory.mktemp("large") / "runs" / "large"
+    directory.mkdir(parents=True)
+    give_mlflow_database(directory.parent)
+    study = large_record(directory, num_trials=500)
+    sync(study)
+    uri = default_tracking_uri(directory.parent)
+    experiment = MlflowClient(uri).get_experiment_by_name("spvit/large")
+    with mlflow_server(uri, free_port()) as (_, base):
+        yield study, f"{base}/{experiment_fragment(experiment.experiment_id)}"
+
+
+@pytest.mark.large
+def test_five_hundred_trials_are_browsed_as_quickly_as_a_few(page, large_study, tmp_path):
+    study, address = large_study
+    mlflow = MlflowPage(page, address, pictures=Path(os.environ.get("BROWSER_PICTURES", tmp_path)))
+    mlflow.open_view()
+    mlflow.page.get_by_text("matching runs").wait_for()
+    mlflow.picture("large_view")
+    mlflow.open_runs()
+    mlflow.open_run("search")
+    body = mlflow.open_artifact("pareto.html")
+    body.locator(".point").first.wait_for()
+    mlflow.picture("large_front")
+    assert body.locator(".point").count() == len(study.trials) + 1
+    mlflow.open_runs()
+    mlflow.sort_by("top1")
+    best = max(study.trials, key=lambda trial: trial.top1)
+    assert mlflow.run_names()[0] == name_of(best)

@@ -200,6 +200,7 @@ def test_a_job_that_is_killed_leaves_a_study_that_the_same_job_goes_on_with(sear
         ("num_trials = 8\nnum_concurrent = 2", "num_trials = 1\nnum_concurrent = 1"),
         ("time_limit_s = 8", "time_limit_s = 1"),
         ("[latency]", "[trial]\nworkers = 2\n[latency]"),
+        ("choices = [5e-4, 100.0]", "choices = [5e-4, 1e-3]"),
     )
     process = _submit(cluster, experiment, "--json")
     wait_for(tmp_path / "runs" / "pair", lambda study: any(t.curve for t in study.trials), seconds=300)

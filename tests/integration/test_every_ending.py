@@ -15,6 +15,7 @@ from search.retries import root_of
 from search.scheduler import DIED
 from search.study import read_study
 from search.tracking_place import default_tracking_uri
+from search.verify import Expected, verify_study
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(280)]
 SCRIPT = Path(__file__).parent / "eventful_search.py"
@@ -85,6 +86,11 @@ def test_the_study_tells_of_each_trial_what_befell_it(folder, attempts):
         _check_end(tries[-1], story)
         epochs = [line for line in story if line.startswith("epoch")]
         assert epochs == [f"epoch {number}" for number in range(1, len(epochs) + 1)]  # none was trained twice
+
+
+def test_every_invariant_holds(folder, attempts):
+    executed = {root: sum(line.startswith("epoch") for line in _story(folder, root)) for root in attempts}
+    assert verify_study(folder / "toy", Expected(executed_epochs=executed)).violations == ()
 
 
 def test_the_trials_asked_for_are_there_besides_the_fixed_one(attempts):

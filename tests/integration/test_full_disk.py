@@ -8,12 +8,13 @@ from marked_search import NUM_TRIALS, Search
 
 from search.failures import Failure
 from search.records import Origin, TrialState
+from search.verify import Expected, verify_study
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 
 import small_disk
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(290)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 MIB = 1 << 20
 
 
@@ -22,7 +23,7 @@ def test_a_full_disk_ends_a_search_with_8_and_space_lets_it_go_on(tmp_path):
     with small_disk.small_disk(tmp_path / "disk", 64 * MIB) as disk:
         search = Search(disk, epoch_seconds=0.2)
         search.wait_for(lambda study: any(trial.num_epochs for trial in study.trials))
-        ballast = small_disk.fill(disk, leave=0)
+        ballast = small_disk.fill(disk)
         code, output, before = search.end()
         assert code == 8, output
         assert "StorageError: " in output
@@ -31,6 +32,7 @@ def test_a_full_disk_ends_a_search_with_8_and_space_lets_it_go_on(tmp_path):
         ballast.unlink()
         code, output, after = Search(disk, epoch_seconds=0.05).end()
         assert (code, output) == (0, "")
+        assert verify_study(disk / "toy", Expected(before=before)).violations == ()
         for trial in before.trials:
             later = after.trials[trial.number]
             assert later == trial or (trial.state is TrialState.RUNNING and later.failure is Failure.INTERRUPTED)

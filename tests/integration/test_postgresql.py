@@ -83,7 +83,7 @@ def test_it_is_read_by_url_and_name_where_its_folder_is_not(searched, server, tm
     again, _ = call_here("trials", "in-postgres", "--runs-dir", tmp_path)  # from now on by its name alone
     assert len(again.splitlines()) == 1 + len(searched.trials)
     _, err = call_here("status", "other", "--runs-dir", tmp_path, "--storage", server.url, code=2)
-    assert "no study 'other' in postgresql://searcher@127.0.0.1" in err
+    assert "no study 'other' in postgresql://***@127.0.0.1" in err
 
 
 def test_a_driver_with_another_folder_is_refused_and_may_take_over(server, tmp_path):

@@ -9,8 +9,9 @@ from marked_search import NUM_TRIALS, Search
 from search.failures import Failure
 from search.records import Origin, TrialState
 from search.retries import INTERRUPTED
+from search.verify import Expected, verify_study
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(290)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 LONG_S = 120.0
 
 
@@ -35,11 +36,13 @@ def story(tmp_path_factory):
     (folder / "toy" / "freeze_worker").touch()
     third = Search(folder, epoch_seconds=0.05, stuck_floor_s=8, stuck_factor=2)
     said["to the end"] = (*third.end(), third.has_left_processes)
+    for session in ("in order", "at once"):
+        assert verify_study(folder / "toy", Expected(before=said[session][2])).violations == ()
     return said
 
 
 def _is_soon(condition):
-    for _ in range(100):
+    for _ in range(450):  # Ray's agents look every few seconds whether their node is there
         if condition():
             return True
         time.sleep(0.2)

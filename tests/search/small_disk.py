@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+BLOCK = 4096
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 
 
@@ -32,12 +33,12 @@ def remount(folder: Path, options: str) -> None:
     _run("mount", "-o", f"remount,{options}", str(folder))
 
 
-def fill(folder: Path, *, leave: int) -> Path:
-    """A file that leaves so many bytes free."""
+def fill(folder: Path) -> Path:
+    """A file that takes all that is free, while others may be writing."""
     ballast = folder / "ballast"
-    free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
-    with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, free - leave)
+    with ballast.open("wb") as file, suppress(OSError):
+        for block in range(1 << 20):
+            os.posix_fallocate(file.fileno(), block * BLOCK, BLOCK)
     return ballast
 
 

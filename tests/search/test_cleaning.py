@@ -20,7 +20,7 @@ from search.study import read_study
 from search.study_files import trial_directory
 from spvit.errors import ExitCode
 from trainers.checkpoint import latest_checkpoint, save_checkpoint
-from trainers.checkpoint_files import checkpoint_folders
+from trainers.checkpoint_names import checkpoint_folders
 
 DIVERGES, IS_LOST = 4, 6
 
@@ -139,3 +139,15 @@ def test_a_search_never_keeps_more_than_its_rule(tmp_path, keep):
     for trial in study.finished:
         folders = checkpoint_folders(trial_directory(tmp_path / "toy", trial))
         assert len(folders) == checkpoints_to_keep(study, keep)[root_of(trial)]
+
+
+def test_half_a_checkpoint_of_a_worker_that_died_is_gone_when_a_search_begins_or_ends(tmp_path):
+    config = tabulated.experiment(tmp_path, num_trials=1)
+    half = tmp_path / "toy" / "trials" / "0" / ".writing-checkpoint-000001-old"
+    half.mkdir(parents=True)
+    driver = tabulated.make_driver(config, listeners=[CheckpointKeeper(KeepCheckpoints.ALL)])
+    assert not half.exists()
+    tabulated.run(driver)
+    half.mkdir()
+    driver.finish()
+    assert not half.exists()

@@ -140,7 +140,7 @@ def test_a_study_whose_own_disk_fills_up_keeps_all_that_it_said_it_had_written(t
 
         def report(trial, epoch):
             if sum(map(len, witness.curves.values())) == 14:
-                small_disk.fill(disk, leave=0)
+                small_disk.fill(disk)
             return tabulated.metrics(epoch, tabulated.top1(trial, epoch))
 
         driver = tabulated.make_driver(config, listeners=[witness])

@@ -1,6 +1,6 @@
 import pytest
 
-from search.effective import FACTS, FACTS_SHA256, USAGE, beside_metrics
+from search.effective import FACTS, FACTS_SHA256, USAGE, as_text, beside_metrics
 from search.records import Latency, TrialRecord, TrialState
 from trainers.config import TrialConfig
 from trainers.effective import expected_facts, facts_sha256
@@ -17,7 +17,7 @@ def built(**changes):
 
 
 def test_what_was_proposed_passes_with_its_hash_and_what_it_used():
-    values, reason = beside_metrics(TRIAL, {FACTS: built(), USAGE: {"system/x_megabytes": 5.0}})
+    values, reason = beside_metrics(TRIAL, {FACTS: as_text(built()), USAGE: as_text({"system/x_megabytes": 5.0})})
     assert reason == ""
     assert values == {"system/x_megabytes": 5.0, FACTS_SHA256: facts_sha256(built())}
 
@@ -32,12 +32,12 @@ def test_what_was_proposed_passes_with_its_hash_and_what_it_used():
     ],
 )
 def test_what_was_not_proposed_is_named(changes, named):
-    _, reason = beside_metrics(TRIAL, {FACTS: built(**changes)})
+    _, reason = beside_metrics(TRIAL, {FACTS: as_text(built(**changes))})
     with pytest.raises(ValueError, match=named):
         raise ValueError(reason)
 
 
-@pytest.mark.parametrize("report", [{}, {FACTS: {}}, {FACTS: {}, USAGE: {}}])
+@pytest.mark.parametrize("report", [{}, {FACTS: as_text({})}, {FACTS: as_text({}), USAGE: as_text({})}])
 def test_a_trial_that_tells_nothing_is_taken_as_it_is(report):
     assert beside_metrics(TRIAL, report) == ({}, "")
 

@@ -38,7 +38,7 @@ def finish_driver(config, chosen, epochs=EPOCHS):
         store=tabulated.make_store(config),
         proposer=tabulated.make_proposer(config),
         pruner=PeerPruner(config.search, config.training, config.study.name),
-        limits=Limits.from_config(config.search),
+        limits=Limits.from_config(config),
     )
     driver.start()
     return driver

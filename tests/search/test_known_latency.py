@@ -229,3 +229,23 @@ def test_other_directions_are_refused(directions):
 def test_numbers_out_of_range_are_refused(name, value):
     with pytest.raises(ValueError, match=rf"{name} must be .* but got {value}"):
         sampler(**{name: value})
+
+
+def test_a_large_front_does_not_make_a_proposal_dearer():
+    asked = []
+
+    def counted(params):
+        asked.append(params)
+        return latency_of(params)
+
+    def num_asked(num_trials):
+        study = study_of(KnownLatencySampler(counted, seed=0, num_startup_trials=3, num_candidates=50))
+        for number in range(num_trials):  # the slower the better: every trial is on the front
+            params = {"width": 0.1 + 0.9 * number / num_trials, "rate": 0.01}
+            values = [80 + params["width"], latency_of(params)]
+            study.add_trial(create_trial(params=params, distributions=SPACE, values=values))
+        asked.clear()
+        suggest(study.ask())
+        return len(asked) - num_trials
+
+    assert num_asked(120) < 1.2 * num_asked(60)

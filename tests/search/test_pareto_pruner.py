@@ -3,6 +3,8 @@ import pickle
 
 import optuna
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
 from search import ParetoPruner
@@ -165,3 +167,30 @@ def test_a_study_of_two_objectives_keeps_its_curves_in_an_attribute():
         trial = study.ask()
         trial.set_user_attr("curve", curve)
         assert pruner.prune(study, study.get_trials(deepcopy=False)[trial.number]) is stops
+
+
+@settings(max_examples=50)
+@given(
+    curves=st.lists(st.lists(st.floats(50, 90), min_size=STEPS, max_size=STEPS), min_size=6, max_size=14),
+    missing=st.lists(st.integers(1, STEPS), max_size=6),
+)
+def test_what_is_remembered_of_finished_trials_changes_no_decision(curves, missing):
+    remembering, study = ParetoPruner("latency_ms"), _study([])
+    for number, curve in enumerate(curves):
+        running = _trial(5 + number % 4, curve, TrialState.RUNNING)
+        asked = [running, *_shorter(running, missing[number : number + 1])]
+        study.add_trial(_trial(5 + number % 4, curve))
+        for trial in asked:
+            trial.number = len(curves)
+            assert remembering.judge(study, trial) == ParetoPruner("latency_ms").judge(study, trial)
+
+
+def _shorter(trial, missing):
+    """The trial after each of its steps, and without those that are missing."""
+    values = dict(trial.intermediate_values)
+    for step in range(2, STEPS):
+        kept = {at: value for at, value in values.items() if at <= step and at not in missing}
+        if kept:
+            part = _trial(trial.user_attrs["latency_ms"], [], TrialState.RUNNING)
+            part.intermediate_values = kept
+            yield part

@@ -26,6 +26,7 @@ from search.retries import (
     trials_to_retry,
 )
 from search.watchdog import Watchdog
+from search.worker_errors import WorkerDiedError, true_cause
 from spvit.errors import ConfigError, DataError, DivergedError, StorageError
 from trainers.config import TrainingConfig
 
@@ -198,3 +199,23 @@ def test_a_trial_may_be_silent_for_the_slowest_epoch_times_the_factor_but_not_le
     assert [stuck.number for stuck in watchdog.stuck()] == [1]
     watchdog.end(1)
     assert watchdog.stuck() == ()
+
+
+def test_a_share_of_the_batch_is_halved_where_several_workers_have_one_each(make_trial):
+    config = {"training": {"batch_size": 64, "micro_batch_size": None}}
+    trial = make_trial(0, 0.0, 5.0, state=TrialState.FAIL, config=config, failure=Failure.OUT_OF_MEMORY)
+    assert [images_per_pass(config, workers) for workers in (1, 2, 4)] == [64, 32, 16]
+    sizes = [config_of_retry(trial, workers)["training"]["micro_batch_size"] for workers in (1, 2, 4)]
+    assert sizes == [32, 16, 8]
+
+
+@pytest.mark.parametrize(
+    ("said", "failure"),
+    [
+        ("The actor died because its node has died. Node Id: abc", Failure.NODE_LOST),
+        ("The actor died because its worker process exited", Failure.INFRASTRUCTURE),
+    ],
+)
+def test_the_loss_of_another_worker_is_judged_by_what_ray_says_of_it(said, failure):
+    cause = true_cause({1: WorkerDiedError(said)}, num_workers=2, is_loss_of_contact=lambda error: False)
+    assert failure_of(cause) is failure

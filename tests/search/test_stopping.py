@@ -229,7 +229,7 @@ def test_every_view_says_why_it_ended(tmp_path):
     assert "ended     search.max_wall_time_s = 65 is used up" in text
     assert "time      1 min 10 s of searching" in text
     assert "resume" not in text
-    assert "--set search.num_trials=N, or the key above" in text
+    assert "extend toy --trials +N, or launch with another value of the key above" in text
     assert "* ended: search.max_wall_time_s = 65 is used up" in study_note(study)
     tags = search_ended(study, note="", artifacts=(), now_ms=0).tags
     assert (tags["spvit.end"], tags["spvit.wall_time_s"]) == ("wall_time", "70")

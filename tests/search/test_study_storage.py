@@ -148,3 +148,17 @@ def test_where_it_cannot_be_told_nothing_is_assumed(tmp_path, monkeypatch, text)
 
 def test_this_machines_mounts_are_understood():
     assert set(dict(local_disk._mounts(local_disk.MOUNTS.read_text()))) >= {"/"}
+
+
+def test_an_attribute_is_changed_added_and_refused_as_optuna_does(tmp_path):
+    ours, naive = (StudyStorage(f"sqlite:///{tmp_path}/ours.db"), RDBStorage(f"sqlite:///{tmp_path}/naive.db"))
+    ids = [ours.start_trial(_study(ours), _template(0))._trial_id, naive.create_new_trial(_study(naive), _template(0))]
+    for storage, trial_id in zip((ours, naive), ids, strict=True):
+        for key, value in (("curve", [61.0]), ("curve", [61.0, 62.5]), ("reason", "new"), ("curve", [])):
+            storage.set_trial_user_attr(trial_id, key, value)
+        storage.set_trial_state_values(trial_id, TrialState.PRUNED)
+        with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+            storage.set_trial_user_attr(trial_id, "curve", [1.0])
+        with pytest.raises(KeyError):
+            storage.set_trial_user_attr(trial_id + 1, "curve", [1.0])
+    assert _plain(ours.get_trial(ids[0])) == _plain(naive.get_trial(ids[1]))

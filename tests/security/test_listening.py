@@ -7,7 +7,7 @@ import click
 import pytest
 
 from search.cli import COMMANDS, cli
-from search.commands import dashboard
+from search.commands import dashboard, local_server
 from spvit.errors import UsageError
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - asked about, not listened on
@@ -51,4 +51,4 @@ def test_a_taken_port_is_told():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"Port {port} on 127.0.0.1 is taken"):
-            dashboard._check_free("127.0.0.1", port)
+            local_server._check_free("127.0.0.1", port)

@@ -49,7 +49,7 @@ def make_config(data_path: Path, *, batch_size: int) -> TrialConfig:
 def work(rank: int, port: int, data_path: Path) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     dist.init_process_group("gloo", rank=rank, world_size=NUM_WORKERS)
-    config = make_config(data_path, batch_size=8 // NUM_WORKERS)
+    config = make_config(data_path, batch_size=8)
     tuner = ElasticTuner(config, data_path / "checkpoints", workers=WorkerGroup.current())
     metrics = tuner.run_epoch()
     found = {

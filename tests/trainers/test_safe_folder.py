@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from trainers.safe_folder import MANIFEST, DamagedFolderError, set_aside, verify_folder, write_folder
+from trainers.safe_folder import (
+    MANIFEST,
+    DamagedFolderError,
+    replace_folder,
+    set_aside,
+    verify_folder,
+    write_folder,
+)
 
 FILES = {"a.bin": b"first" * 100, "b.bin": b"second" * 100}
 
@@ -66,6 +73,18 @@ def test_files_swapped_between_folders_are_noticed(tmp_path: Path):
     (tmp_path / "y" / "a.bin").replace(tmp_path / "x" / "a.bin")
     with pytest.raises(DamagedFolderError, match=r"a\.bin differs"):
         verify_folder(tmp_path / "x")
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_folder_takes_the_place_of_another_with_nothing_left(tmp_path: Path, can_exchange: bool, monkeypatch):
+    if not can_exchange:
+        monkeypatch.setattr("trainers.safe_folder._exchange", lambda *_: False)
+    for name in ("old", "new"):
+        write_folder(tmp_path / name, {"file": lambda path, name=name: path.write_text(name)})
+    replace_folder(tmp_path / "old", tmp_path / "new")
+    assert (tmp_path / "old" / "file").read_text() == "new"
+    verify_folder(tmp_path / "old")
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
 def test_set_aside_never_overwrites(tmp_path: Path):
