@@ -20,7 +20,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "search"), str(HERE.parent / "integ
 import plans  # noqa: E402
 import steps  # noqa: E402
 from command_line import give_mlflow_database  # noqa: E402
-from harness import Blow, Tally, disturbed, undisturbed_search  # noqa: E402
+from harness import Blow, disturbed, undisturbed_search  # noqa: E402
+from judging import Tally  # noqa: E402
 from takeover import contest  # noqa: E402
 
 from search.records import StudyRecord  # noqa: E402

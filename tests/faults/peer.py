@@ -18,7 +18,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "search"), str(HERE.parent / "integ
 
 from command_line import give_mlflow_database  # noqa: E402
 from faulty_search import TOLD, WORK  # noqa: E402
-from harness import environment, notes, wait_until  # noqa: E402
+from harness import environment, wait_until  # noqa: E402
+from judging import notes  # noqa: E402
 from peer_search import NUM_TRIALS  # noqa: E402
 
 MARK = "SPVIT_PEER_MARK"

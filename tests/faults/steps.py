@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from faulty_steps import export_again, make_export, save, save_third
-from harness import KILLED, Tally, fork, kills_at, meddled
+from harness import KILLED, fork, kills_at, meddled
+from judging import Tally
 
 from search.verify.load_files import load_exports, load_leftovers
 from trainers.checkpoint import latest_checkpoint

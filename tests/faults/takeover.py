@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from faulty_search import Order
-from harness import Session, Tally, judge
+from harness import Session
+from judging import Tally, judge
 
 from search.records import StudyRecord
 from spvit.errors import ExitCode
