@@ -54,7 +54,7 @@ SURFACE = {
     | {"STUDY", "--epochs", "--trial", "--max-latency-ms", "--top", "--address", "--insecure-cluster"},
     "export": STUDY_OPTIONS
     | EXPORT_OPTIONS
-    | {"STUDY", "--trial", "--max-latency-ms", "--max-latency-share", "--output", "--force"},
+    | {"STUDY", "--trial", "--max-latency-ms", "--max-latency-share", "--schedules", "--output", "--force"},
     "check": {"FOLDER", "--data", "--max-latency-ms", "--time-limit-s", "--json"},
     "dashboard": STUDY_OPTIONS | {"STUDY", "--trial", "--optuna", "--port", "--listen", "--no-browser"},
     "fine-tune": EXPERIMENT_OPTIONS | {"EXPERIMENT"},

@@ -52,16 +52,21 @@ def change(folder, **values):
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
+def change_model(folder, **values):
+    built_from = json.loads((folder / "config.json").read_text())["model_args"]
+    change(folder, model_args=built_from | values)
+
+
 DAMAGES = {
     "no description": (lambda f: (f / "config.json").unlink(), "config.json is missing or damaged"),
     "torn description": (lambda f: (f / "config.json").write_text('{"format": 1'), "missing or damaged"),
     "a list": (lambda f: (f / "config.json").write_text("[]"), "missing or damaged"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "weights are missing"),
     "changed weights": (flip_a_bit, "damaged or changed"),
-    "newer format": (lambda f: change(f, format=2), "format 1 was required, but got 2"),
-    "other schedule": (lambda f: change(f, schedule=[]), "do not belong together"),
-    "rising rates": (lambda f: change(f, schedule=[{"block": 1, "keep_rate": 7}]), "do not belong together"),
-    "other model": (lambda f: change(f, backbone={"name": "resnet18", "args": {}}), "do not belong together"),
+    "newer format": (lambda f: change(f, format=3), "format 2 was required, but got 3"),
+    "other schedule": (lambda f: change_model(f, stages=[]), "do not belong together"),
+    "rising rates": (lambda f: change_model(f, stages=[{"block": 1, "keep_rate": 7}]), "do not belong together"),
+    "other model": (lambda f: change_model(f, backbone="resnet18", backbone_args={}), "do not belong together"),
 }
 
 
