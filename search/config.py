@@ -17,6 +17,7 @@ from spvit.options import HeadWeighting, SelectorKind
 from spvit.schedule import PackageMode, PruningSchedule, default_blocks
 from trainers.config import (
     DataConfig,
+    ElasticConfig,
     FrozenConfig,
     LatencyTarget,
     LossWeights,
@@ -167,6 +168,7 @@ class ExperimentConfig(FrozenConfig):
     pruning: PruningDefaults = PruningDefaults()
     losses: LossWeights = LossWeights()
     training: TrainingConfig = TrainingConfig()
+    elastic: ElasticConfig = ElasticConfig()
     trial: TrialWorkersConfig = TrialWorkersConfig()
     latency: LatencyConfig = LatencyConfig()
     search: SearchConfig = SearchConfig()

@@ -202,7 +202,7 @@ class SearchDriver:
             return self._proposer.retry(due, root_of(due))
         if prolonged := trials_to_continue(trials, self._store.generations):
             return self._proposer.prolong(prolonged[0])
-        if not any(trial.origin is Origin.BASELINE for trial in trials) and (baseline := self._proposer.baseline()):
+        if (baseline := self._due_baseline()) is not None:
             return baseline
         if self._is_exhausted or self._num_sampled() >= self._limits.num_trials:
             return None
@@ -215,6 +215,11 @@ class SearchDriver:
                 self._tell(lambda listener: listener.on_rejections(dict(self._proposer.rejections)))
         self._is_exhausted = proposal is None
         return proposal
+
+    def _due_baseline(self) -> Proposal | None:
+        if any(trial.origin is Origin.BASELINE for trial in self._store.trials):
+            return None
+        return self._proposer.baseline()
 
     def _start(self, proposal: Proposal) -> TrialRecord:
         self._ending.advance(len(self._running()))

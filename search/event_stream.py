@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from search.listener import StudyListener
 from search.plain_json import plain
 from search.progress_state import ProgressState, planned_epochs
-from search.records import Rejection, StudyRecord, TrialRecord, TrialState
+from search.records import Rejection, StudyRecord, TrialRecord
 from search.selection import front_trials, keep_rates
 from search.summary import study_hypervolume
 
@@ -88,7 +88,7 @@ class EventStream(StudyListener):
         self._note(trial)
         ended = {"state": trial.state, "top1": trial.top1, "num_epochs": trial.num_epochs, "reason": trial.reason}
         self._write(Event.TRIAL_END, {"trial": trial.number, **ended})
-        if trial.state is TrialState.COMPLETE:
+        if trial.is_model:
             self._tell_front()
 
     def on_study_end(self, study: StudyRecord) -> None:

@@ -66,7 +66,7 @@ def export(
         CheckpointError: the trial's checkpoint is missing or damaged.
         StorageError: the folder cannot be written.
     """
-    _check_free(destination, force=force)
+    check_free(destination, force=force)
     job = ExportJob(
         study=study,
         trial=trial,
@@ -81,9 +81,9 @@ def export(
     check_runtime(job.latency)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        with _staging(destination) as staging:
+        with staging_folder(destination) as staging:
             report = _export_to(staging, job)
-            _publish(staging, destination)
+            publish(staging, destination)
     except OSError as error:
         raise StorageError(
             f"{destination}: the export cannot be written: {error.strerror or error}; free space or give --output"
@@ -100,7 +100,12 @@ def _export_to(staging: Path, job: ExportJob) -> ExportReport:
     return report
 
 
-def _check_free(destination: Path, *, force: bool) -> None:
+def check_free(destination: Path, *, force: bool) -> None:
+    """Refuse a folder that is not to be replaced.
+
+    Raises:
+        UsageError: it exists, and is not to be replaced or is no export.
+    """
     if not destination.exists() and not destination.is_symlink():
         return
     if not force:
@@ -158,7 +163,7 @@ def _verdict(job: ExportJob, measured: Certificate, latency: LatencyConfig, here
     return measured.verdict(dense_ms=job.study.dense_latency.mean_ms, max_latency_ms=job.max_latency_ms)
 
 
-def _publish(staging: Path, destination: Path) -> None:
+def publish(staging: Path, destination: Path) -> None:
     """Copy the files to their place with a manifest, and take the place of a former export only when all is there."""
     from trainers.safe_folder import replace_folder, write_folder
 
@@ -171,7 +176,7 @@ def _publish(staging: Path, destination: Path) -> None:
 
 
 @contextmanager
-def _staging(destination: Path) -> Iterator[Path]:
+def staging_folder(destination: Path) -> Iterator[Path]:
     """Where files are made first. Its name is always the same, so that what a killed export left is replaced."""
     staging = destination.with_name(f".export-{destination.name}")
     shutil.rmtree(staging, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from search.experiment import load_experiment, validate
 from search.records import StudyRecord, TrialRecord
 from search.study_report import experiment_toml, without_passwords
 from search.trial_model import load_trial_model, trial_config
+from spvit.exported_schedules import SCHEDULES, ExportedSchedule
 from trainers.config import DataConfig
 from trainers.data import Loading, Split, open_split
 from trainers.preprocessing import Preprocessing, preprocessing_of
@@ -20,6 +22,17 @@ EXPERIMENT, LABELS = "config.toml", "labels.txt"
 
 def write_model(study: StudyRecord, trial: TrialRecord, staging: Path) -> None:
     """Write the trial's model, its description and its experiment into an existing folder."""
+    write_weights(study, trial, staging)
+    path = staging / EXPERIMENT
+    values = without_passwords(fixed_experiment(study, trial).model_dump(mode="json"))
+    path.write_text(experiment_toml(values), encoding="utf-8")
+    load_experiment(path)
+
+
+def write_weights(
+    study: StudyRecord, trial: TrialRecord, staging: Path, *, schedules: Sequence[ExportedSchedule] = ()
+) -> None:
+    """Write the trial's weights and what they are, with the schedules that they serve where these are several."""
     from spvit.exported import save_exported
 
     config = trial_config(trial)
@@ -41,13 +54,10 @@ def write_model(study: StudyRecord, trial: TrialRecord, staging: Path) -> None:
             "label_names": labels,
             "study": study.name,
             "trial": trial.number,
+            **({SCHEDULES: [each.to_dict() for each in schedules]} if schedules else {}),
         },
     )
     (staging / LABELS).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
-    path = staging / EXPERIMENT
-    values = without_passwords(fixed_experiment(study, trial).model_dump(mode="json"))
-    path.write_text(experiment_toml(values), encoding="utf-8")
-    load_experiment(path)
 
 
 def fixed_experiment(study: StudyRecord, trial: TrialRecord) -> ExperimentConfig:

@@ -49,7 +49,7 @@ def export_trial(
         study,
         trial,
         destination,
-        table=LatencyTable.load(_table_path(study, folder)),
+        table=LatencyTable.load(table_path(study, folder)),
         max_latency_ms=max_latency_ms,
         force=force,
         formats=formats,
@@ -66,6 +66,7 @@ def register(study: StudyRecord, report: ExportReport) -> Registration | None:
     return register_export(study, report, uri=tracking.uri) if tracking.enabled else None
 
 
-def _table_path(study: StudyRecord, folder: Path) -> Path:
+def table_path(study: StudyRecord, folder: Path) -> Path:
+    """Where the latency table of a study is."""
     given = study.experiment.get("latency", {}).get("table")
     return table_file(Path(given) if given else None, folder)

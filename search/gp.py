@@ -65,6 +65,18 @@ class GaussianProcess:
         variance = np.maximum(prior - np.sum(explained**2, axis=0), 1e-12)
         return cross @ self.weights, np.sqrt(variance)
 
+    def mean_of(self, columns: Array, basis: Array) -> float:
+        """The mean at one point of numbers alone: what `predict` says of it, many times as fast.
+
+        Args:
+            columns: (num_columns,), none a category or NaN.
+            basis: (num_features,).
+        """
+        square = (self.inputs.columns - columns) ** 2 @ np.exp(self.log_params[:-2])
+        distance = SQRT5 * np.sqrt(square)
+        kernel = np.exp(self.log_params[-2] - distance) * (1.0 + distance + distance**2 / 3.0)
+        return float(kernel @ self.weights + (self.inputs.basis @ basis) @ self.weights)
+
     def believing(self, inputs: Inputs) -> GaussianProcess:
         """The process once `inputs` have been observed at what it predicts: same mean, less variance."""
         both = Inputs(

@@ -59,7 +59,7 @@ def history(study: StudyRecord) -> tuple[Moment, ...]:
 
 
 def _with(front: Front, trial: TrialRecord) -> Front:
-    if trial.state is not TrialState.COMPLETE or trial.top1 is None:
+    if not trial.is_model or trial.top1 is None:
         return front
     point = ParetoPoint(number=trial.number, top1=trial.top1, latency_ms=trial.latency.mean_ms)
     return pareto_front([*front, point])
@@ -84,6 +84,6 @@ def _note_epochs(trial: TrialRecord, longest: dict[int, int]) -> None:
 
 def _best(trial: TrialRecord, before: float | None, max_latency_ms: float) -> float | None:
     """The best top-1 within the budget, with one more trial."""
-    if trial.state is not TrialState.COMPLETE or not trial.top1 or trial.latency.high_ms > max_latency_ms:
+    if not trial.is_model or not trial.top1 or trial.latency.high_ms > max_latency_ms:
         return before
     return trial.top1 if before is None else max(before, trial.top1)

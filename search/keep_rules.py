@@ -33,10 +33,14 @@ def _number(attempts: Sequence[TrialRecord], due: set[int], wanted: set[int]) ->
 
 
 def _wanted(study: StudyRecord, keep: KeepCheckpoints) -> set[int]:
-    """Finished trials whose weights may still be asked for. Every export is compared with the baseline."""
+    """Finished trials whose weights may still be asked for.
+
+    Every export is compared with the baseline, and trials go on from elastic weights.
+    """
+    elastic = {trial.number for trial in study.elastic if trial.state is TrialState.COMPLETE}
     if keep is KeepCheckpoints.ALL:
-        return {trial.number for trial in study.finished}
-    numbers = {trial.number for trial in study.finished if trial.origin is Origin.BASELINE}
+        return elastic | {trial.number for trial in study.finished}
+    numbers = elastic | {trial.number for trial in study.finished if trial.origin is Origin.BASELINE}
     numbers |= {best.number for limit in study.budgets_ms if (best := best_trial(study, limit)) is not None}
     return numbers if keep is KeepCheckpoints.NONE else numbers | _on_front(study)
 
@@ -44,6 +48,6 @@ def _wanted(study: StudyRecord, keep: KeepCheckpoints) -> set[int]:
 def _on_front(study: StudyRecord) -> set[int]:
     """On the front of mean latencies, which is shown, or on that of upper ends, by which budgets judge."""
     points = trial_points(study)
-    high_ms = {trial.number: trial.latency.high_ms for trial in study.trials if trial.state is TrialState.COMPLETE}
+    high_ms = {trial.number: trial.latency.high_ms for trial in study.finished}
     upper = tuple(replace(point, latency_ms=high_ms[point.number]) for point in points)
     return {point.number for point in (*pareto_front(points), *pareto_front(upper))}

@@ -18,6 +18,7 @@ from search.latency_target import target_from
 from search.limits import Limits
 from search.listener import StudyListener
 from search.lock import study_lock
+from search.modes import ModeParts, is_with_elastic
 from search.proposer import Proposer
 from search.pruner import PeerPruner
 from search.ray_run import run_on_ray
@@ -147,10 +148,16 @@ def search(
             staircase=None if device.table is None else Staircase.from_table(device.table),
             num_workers=experiment.trial.workers,
         )
+        pruner = PeerPruner(experiment.search, experiment.training, experiment.study.name)
+        if is_with_elastic(experiment) and driver_type is SearchDriver:
+            parts = ModeParts(
+                experiment=experiment, device=device, space=space, budget=budget, directory=store.directory
+            )
+            driver_type, pruner = parts.driver_type(), parts.pruner()
         driver = driver_type(
             store=store,
             proposer=proposer,
-            pruner=PeerPruner(experiment.search, experiment.training, experiment.study.name),
+            pruner=pruner,
             limits=Limits.from_config(experiment),
             listeners=[*listeners, CheckpointKeeper(experiment.search.keep_checkpoints)],
         )

@@ -63,9 +63,9 @@ def plot_data(study: StudyRecord) -> PlotData:
 
 def _point(trial: TrialRecord, front: set[int]) -> PlotPoint | None:
     match trial:
-        case TrialRecord(state=TrialState.PRUNED, curve=(*_, last)):
+        case TrialRecord(state=TrialState.PRUNED, origin=origin, curve=(*_, last)) if origin is not Origin.ELASTIC:
             kind, top1 = PointKind.PRUNED, last
-        case TrialRecord(state=TrialState.COMPLETE, top1=float(top1)):
+        case TrialRecord(is_model=True, top1=float(top1)):
             kind = PointKind.FRONT if trial.number in front else PointKind.COMPLETE
             kind = PointKind.BASELINE if trial.origin is Origin.BASELINE else kind
         case _:

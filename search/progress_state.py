@@ -81,7 +81,7 @@ class ProgressState:
 
 
 def _is_counted(trial: TrialRecord) -> bool:
-    return trial.origin is not Origin.BASELINE
+    return trial.origin not in {Origin.BASELINE, Origin.ELASTIC}
 
 
 def _num_left(trial: TrialRecord, study: StudyRecord, typical: float) -> float:

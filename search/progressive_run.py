@@ -17,6 +17,7 @@ from search.progressive import ProgressiveInsertion, Step
 from search.progressive_outcomes import Outcome, Outcomes, outcome_key, write_json
 from search.progressive_report import FinalModel, ProgressiveReport, schedule_text
 from search.progressive_target import Target
+from search.shortened_training import shortened
 from search.study_files import OUTCOMES_FILE, PROGRESSIVE_FOLDER
 from search.trial_factory import CACHE
 from spvit.errors import DivergedError
@@ -149,21 +150,6 @@ class ProgressiveRun:
 
     def _step_folder(self, config: TrialConfig) -> Path:
         return self._folder / "steps" / outcome_key(config)
-
-
-def shortened(training: TrainingConfig, epochs: int) -> TrainingConfig:
-    """The same training in another number of epochs, warmed up for the same share of them.
-
-    The share of frozen epochs is rounded down to whole ones, so that an epoch that only begins frozen is none: a
-    one-epoch step freezes nothing unless every epoch of the training is frozen.
-    """
-    return training.model_copy(
-        update={
-            "epochs": epochs,
-            "freeze_epochs": training.freeze_epochs * epochs // training.epochs,
-            "warmup_epochs": training.warmup_epochs * epochs / training.epochs,
-        }
-    )
 
 
 def _report_step(progress: Progress, done: int, steps: int) -> None:

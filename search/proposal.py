@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search.records import Latency, Origin
 from spvit.schedule import TokenPlan
 from trainers.config import TrialConfig
+
+if TYPE_CHECKING:
+    from search.space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,3 +30,7 @@ class Proposal:
     """Epochs that an interrupted trial had finished; only a retry has any."""
     epoch_s: tuple[float, ...] = ()
     """How long they took, in seconds."""
+    estimated_top1: float | None = None
+    """What the elastic weights that it starts from give its schedule, in percent."""
+    space: SearchSpace | None = None
+    """What its parameters are drawn from, where that is a part of the study's space."""

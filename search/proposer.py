@@ -38,6 +38,7 @@ NUM_MODEL_DRAWS = 64
 """Draws made with the chosen sampler; what its model keeps proposing beyond that is no use, and it is slow."""
 NUM_INFORMED_DRAWS = 8
 """The same for the sampler that knows latency, whose draws can be nothing worse than duplicates."""
+UNLEARNT = frozenset({Origin.ELASTIC, Origin.FINISHED})
 NUM_RANDOM_DRAWS = 2000
 """Further draws at random: enough to hit a feasible share of 0.2 % with 98 % probability."""
 
@@ -154,6 +155,7 @@ class Proposer:
             continues=record.continues,
             curve=record.curve,
             epoch_s=record.epoch_s,
+            estimated_top1=record.estimated_top1,
         )
 
     def prolong(self, record: TrialRecord) -> Proposal:
@@ -166,9 +168,9 @@ class Proposer:
 
         Baselines are left out: they lie off the space, and one trial without parameters would make Optuna's samplers
         take all parameters for unrelated. Failed trials are left out since samplers ignore them, and finished ones
-        since they were trained for longer than what is proposed.
+        since they were trained for longer than what is proposed; elastic ones have no schedule of their own.
         """
-        if not record.params or record.state is TrialState.FAIL or record.origin is Origin.FINISHED:
+        if not record.params or record.state is TrialState.FAIL or record.origin in UNLEARNT:
             return
         try:
             with warnings.catch_warnings(action="ignore"):

@@ -12,6 +12,7 @@ from search.driver_holder import Holder
 from search.failures import Failure
 from search.usage import Usage
 from spvit.options import TokenForm
+from trainers.metrics import PricedSchedule
 
 
 class TrialState(StrEnum):
@@ -38,12 +39,16 @@ class Origin(StrEnum):
     BASELINE = "baseline"  # a fixed schedule to compare with: trained in full, exempt from the budget and the pruner
     RETRY = "retry"  # an interrupted trial, run again from its checkpoint
     FINISHED = "finished"  # a chosen trial, trained to full length from its checkpoint; samplers do not learn from it
+    ELASTIC = (
+        "elastic"  # one training for every schedule within the budget; a front of its own, no point of the study's
+    )
+    CONTENDER = "contender"  # a schedule that elastic weights were found best with in a part of the latencies
     CONTINUED = "continued"  # a trial of the front, trained for more epochs from its checkpoint
 
     @property
     def is_counted(self) -> bool:
         """Whether such a trial is one of the number that a search is asked for."""
-        return self not in {Origin.BASELINE, Origin.CONTINUED, Origin.FINISHED}
+        return self not in {Origin.BASELINE, Origin.CONTINUED, Origin.ELASTIC, Origin.FINISHED}
 
 
 class Rejection(StrEnum):
@@ -122,6 +127,10 @@ class TrialRecord:
     `epoch_s[e]` is how long that epoch took, in seconds; empty where nobody said. `failure` is why it could not go on;
     None where it ended in order or the pruner stopped it. `generation` counts from 1, see `Generation`; `continues` is
     the first attempt of the complete trial whose training this one prolongs.
+
+    An elastic trial has in `priced` the schedules that its last epoch evaluated, their `cost` being predicted
+    milliseconds; its `curve` and `top1` are the mean accuracy of its own front (`search.elastic_front`).
+    `estimated_top1` is what elastic weights gave a schedule that is trained further from them.
     """
 
     number: int
@@ -142,9 +151,16 @@ class TrialRecord:
     retry_of: int | None = None
     continues: int | None = None
     generation: int = 1
+    estimated_top1: float | None = None
+    priced: tuple[PricedSchedule, ...] = ()
     mlflow_run_id: str | None = None
     started_at: float | None = None
     finished_at: float | None = None
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it was trained to the end, as the model of one schedule."""
+        return self.state is TrialState.COMPLETE and self.origin is not Origin.ELASTIC
 
     @property
     def training_form(self) -> str:
@@ -215,5 +231,10 @@ class StudyRecord:
 
     @property
     def finished(self) -> tuple[TrialRecord, ...]:
-        """Trials that were trained to the end."""
-        return tuple(t for t in self.trials if t.state is TrialState.COMPLETE)
+        """Trials that were trained to the end, each as the model of one schedule."""
+        return tuple(t for t in self.trials if t.is_model)
+
+    @property
+    def elastic(self) -> tuple[TrialRecord, ...]:
+        """Trials that trained one set of weights for many schedules, whatever became of them."""
+        return tuple(t for t in self.trials if t.origin is Origin.ELASTIC)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from search.certificate import DENSE, Certificate
+from search.elastic_text import elastic_sentences
 from search.export_report import EXPORTED, FIXED, ExportReport
 from search.records import StudyRecord, TrialRecord
 from search.selection import front_trials, keep_rates
@@ -54,6 +55,7 @@ class FinalReport:
     directory: str
     export_directory: str | None
     next_commands: tuple[str, ...]
+    elastic: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -78,6 +80,7 @@ def final_report(study: StudyRecord, export: ExportReport | None = None) -> Fina
         directory=study.directory,
         export_directory=None if export is None else export.directory,
         next_commands=_next_commands(study, export),
+        elastic=tuple(elastic_sentences(study)),
     )
 
 

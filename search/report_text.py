@@ -76,6 +76,7 @@ def _lines(report: FinalReport) -> list[str]:
         f"Trials     {ended}",
         f"Rejected   {rejected} (before any training)",
         f"Epochs     {summary.num_epochs_trained} trained, {summary.num_epochs_saved} saved by stopping early",
+        *(f"Elastic    {sentence}" for sentence in report.elastic),
         f"Files      {report.directory}/{FOLDER}: pareto.html, pareto.png, trials.csv, summary.md",
     ]
     if report.export_directory is not None:

@@ -30,12 +30,14 @@ class Knowledge:
         max_latency_ms: the budget.
         accepts: whether they may become a trial, as far as can be told cheaply: within the budget, and new.
         space: where candidates come from; learned from the trials if None.
+        prior_mean: a guess of a configuration's quality, such as elastic weights give.
     """
 
     latency_ms: Callable[[Mapping[str, Any]], float]
     max_latency_ms: float
     accepts: Callable[[Mapping[str, Any]], bool]
     space: ParameterSpace | None = None
+    prior_mean: Callable[[Mapping[str, Any]], float] | None = None
 
 
 class SamplerFactory(Protocol):
@@ -83,6 +85,7 @@ def make_sampler(name: SamplerName, *, seed: int, num_startup_trials: int, knowl
                     cap_weight=0.0,  # a study's result is its whole front; without a budget the cap is the dense model
                     accepts=knowledge.accepts,
                     space=knowledge.space,
+                    prior_mean=knowledge.prior_mean,
                     seed=seed,
                     num_startup_trials=num_startup_trials,
                     num_candidates=NUM_CANDIDATES,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from search.elastic_search_config import ElasticSearchConfig, SearchMode
 from search.space_config import SpaceConfig
 from search.start_config import StartConfig
 from search.warm_starts import USUAL, WarmStartName
@@ -47,6 +48,11 @@ class KeepCheckpoints(StrEnum):
 class SearchConfig(FrozenConfig):
     """How many trials, how they are proposed and which are stopped early."""
 
+    mode: SearchMode = Field(
+        default=SearchMode.SCHEDULE,
+        description="What a trial trains (docs/elastic.md): `schedule`, one schedule; `elastic`, one set of weights "
+        "for all of them; `auto`, elastic trials first, then the schedules that they find good, from their weights.",
+    )
     num_trials: int = Field(default=32, ge=1)
     num_concurrent: int = Field(default=2, ge=1)
     cpus_per_trial: Positive = Field(
@@ -114,6 +120,7 @@ class SearchConfig(FrozenConfig):
         default=True,
         description="Keep as many tokens as cost no more than what was drawn; for stage keep rates.",
     )
+    elastic: ElasticSearchConfig = ElasticSearchConfig()
     space: SpaceConfig = SpaceConfig()
 
     def grace(self, freeze_epochs: int) -> int:

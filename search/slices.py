@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from search.records import StudyRecord, TrialRecord, TrialState
+from search.records import Origin, StudyRecord, TrialRecord, TrialState
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +41,8 @@ def slices(study: StudyRecord) -> tuple[SlicePoint, ...]:
 
 def reached_top1(trial: TrialRecord) -> float | None:
     """The top-1 (percent) of a trial that ended; that of its last epoch where it was pruned."""
+    if trial.origin is Origin.ELASTIC:  # whose value is that of a whole front
+        return None
     if trial.state is TrialState.COMPLETE:
         return trial.top1
     return trial.curve[-1] if trial.state is TrialState.PRUNED and trial.curve else None

@@ -20,7 +20,7 @@ from search.warm_starts import Rates
 from spvit.errors import ConfigError
 from spvit.options import SelectorKind
 from spvit.schedule import PackageMode, PruningSchedule, TokenGeometry, TokenPlan
-from trainers.config import LatencyTarget, TrialConfig
+from trainers.config import LatencyTarget, StartWeights, TrialConfig
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -45,14 +45,22 @@ class SearchSpace:
         config: the experiment; where its space names nothing, the backbone's default is explored.
         geometry: of its backbone.
         latency: what the latency term of a trial's loss aims at.
+        start: the weights that every trial goes on from, where it is not the backbone's.
 
     Raises:
         ConfigError: the space has trials that cannot be, or parameters that no trial asks for.
     """
 
-    def __init__(self, config: ExperimentConfig, geometry: TokenGeometry, latency: LatencyTarget | None = None) -> None:
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        geometry: TokenGeometry,
+        latency: LatencyTarget | None = None,
+        *,
+        start: StartWeights | None = None,
+    ) -> None:
         self.geometry = geometry
-        self._default = config.fixed_trial(geometry.depth, latency)
+        self._default = config.fixed_trial(geometry.depth, latency).model_copy(update={"start": start})
         self._values = self._default.to_dict()
         given = config.search.space
         self._space = default_space(config, geometry) if given.explores_nothing else given

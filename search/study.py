@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from search.study_storage import MemoryStorage, StudyStorage, fold_log
 from search.usage import Usage
 from spvit.errors import SpvitError
 from spvit.options import TokenForm
+from trainers.metrics import PricedSchedule
 
 __all__ = ["StudyFacts", "StudyStore", "check_exists", "list_studies", "read_study", "study_directory"]
 
@@ -175,6 +176,10 @@ class StudyStore:
         epoch_s = _extended(self._records[number].epoch_s, seconds, len(curve))
         return self._set(number, names.CURVE, list(curve), curve=curve, epoch_s=epoch_s)
 
+    def note_priced(self, number: int, priced: Sequence[PricedSchedule]) -> TrialRecord:
+        """Notes what an elastic trial's last epoch found schedules to be worth; their cost is in milliseconds."""
+        return self._set(number, names.PRICED, [each.to_dict() for each in priced], priced=tuple(priced))
+
     def complete(self, number: int, top1: float) -> TrialRecord:
         """The trial was trained to the end."""
         return self._end(number, TrialState.COMPLETE, top1=top1)
@@ -234,7 +239,7 @@ class StudyStore:
             return dict(self._storage.get_trial(self._ids[earlier]).distributions)
         fixed = optuna.trial.FixedTrial(dict(proposal.params))
         if proposal.params:
-            self._space.suggest(fixed)
+            (proposal.space or self._space).suggest(fixed)
         return dict(fixed.distributions)
 
     def _set(self, number: int, key: str, value: Any, **changes: Any) -> TrialRecord:

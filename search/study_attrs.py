@@ -23,6 +23,7 @@ from search.records import (
 from search.retries import INTERRUPTED
 from search.usage import Usage
 from spvit.options import TokenForm
+from trainers.metrics import PricedSchedule
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -50,6 +51,8 @@ CURVE = "curve"
 EPOCH_S = "epoch_s"
 FORM = "form"
 REASON = "reason"
+ESTIMATED_TOP1 = "estimated_top1"
+PRICED = "priced"
 FAILURE = "failure"
 
 
@@ -80,6 +83,7 @@ def trial_attrs(proposal: Proposal, *, generation: int = 1) -> dict[str, Any]:
         CURVE: list(proposal.curve),
         EPOCH_S: list(proposal.epoch_s),
         FORM: TokenForm.GATHERED.value,
+        **({} if proposal.estimated_top1 is None else {ESTIMATED_TOP1: proposal.estimated_top1}),
     }
 
 
@@ -105,6 +109,8 @@ def trial_record(trial: FrozenTrial, mlflow_run_id: str | None = None) -> TrialR
         retry_of=attrs["retry_of"],
         continues=attrs.get("continues"),
         generation=attrs.get("generation", 1),
+        estimated_top1=attrs.get(ESTIMATED_TOP1),
+        priced=tuple(map(PricedSchedule.from_dict, attrs.get(PRICED, ()))),
         mlflow_run_id=mlflow_run_id,
         started_at=trial.datetime_start.timestamp() if trial.datetime_start else None,
         finished_at=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
@@ -120,7 +126,7 @@ def study_record(name: str, directory: str, attrs: Mapping[str, Any], trials: tu
         experiment=experiment,
         dense_latency=Latency(**attrs[DENSE_LATENCY]),
         max_latency_ms=attrs[MAX_LATENCY_MS],
-        num_trials=experiment["search"]["num_trials"],
+        num_trials=0 if experiment["search"].get("mode") == "elastic" else experiment["search"]["num_trials"],
         num_epochs=experiment["training"]["epochs"],
         trials=trials,
         rejections={Rejection(key): count for key, count in attrs.get(REJECTIONS, {}).items()},

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from search.analysis_plots import analysis_pictures
+from search.elastic_text import elastic_sentences
 from search.importance import Importances, importances
 from search.page import write_page
 from search.plot_data import plot_data
@@ -98,6 +99,7 @@ def study_note(study: StudyRecord) -> str:
         "",
         *_count_lines(summary),
         *_knee_lines(study),
+        *(f"* {sentence}" for sentence in elastic_sentences(study)),
         *(f"* changed {generation}" for generation in study.generations),
         "",
         *_front_table(study),

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from search.effective import FACTS_SHA256
+from search.elastic_front import ELASTIC_METRIC
+from search.rank_agreement import RankAgreement
 from search.records import Origin, StudyRecord, TrialRecord, TrialState
 from search.run_update import MetricPoint, RunStatus, RunUpdate, finite_metrics
 from search.selection import best_trial, keep_rates
@@ -28,6 +30,8 @@ EPOCH_METRICS = {
     "eval_seconds": "eval_s",
 }
 """What a report calls it, and what MLflow shows it as. Top-1 and top-5 are in percent."""
+RANK_CORRELATION = "elastic_rank_correlation"
+"""Kendall's tau between what elastic weights gave schedules and what those reached."""
 # MLflow cuts a tag at 8,000 characters with a warning of its own.
 MAX_TAG_LENGTH = 5_000
 
@@ -42,6 +46,7 @@ def search_started(study: StudyRecord, *, artifacts: Sequence[str] = (), now_ms:
         "spvit.dense_latency_ms": f"{study.dense_latency.mean_ms:.6g}",
         "spvit.num_trials": str(study.num_trials),
         "spvit.model": str(study.experiment.get("model", {}).get("name", "")),
+        "spvit.mode": str(search.get("mode", "")),
         "spvit.sampler": str(search.get("sampler", "")),
         "spvit.pruner": str(search.get("pruner", "")),
     }
@@ -73,7 +78,9 @@ def trial_started(trial: TrialRecord, study: StudyRecord, *, now_ms: int) -> Run
 
 def epoch_finished(trial: TrialRecord, metrics: Mapping[str, Any], *, now_ms: int) -> RunUpdate:
     """One epoch of a trial, its number as step: accuracy, each term of the loss, speed, and what the machine did."""
-    values = {key: float(value) for key, value in metrics.items() if key.startswith(("loss_", "system/"))}
+    values = {
+        key: float(value) for key, value in metrics.items() if key.startswith(("loss_", "system/", ELASTIC_METRIC))
+    }
     values |= {name: float(metrics[key]) for key, name in EPOCH_METRICS.items() if key in metrics}
     points, tags = finite_metrics(values, step=int(metrics["epoch"]), timestamp_ms=now_ms)
     if FACTS_SHA256 in metrics:
@@ -101,6 +108,9 @@ def search_progress(study: StudyRecord, *, now_ms: int) -> RunUpdate:
         within = best_trial(study, limit_ms)
         if within is not None and within.top1 is not None:
             values[f"best_top1_within_{limit_ms:.4g}_ms"] = within.top1
+    agreement = RankAgreement.of(study.trials)
+    if agreement.tau is not None:
+        values[RANK_CORRELATION] = agreement.tau
     points, _ = finite_metrics(values, step=len(study.finished), timestamp_ms=now_ms)
     return RunUpdate(number=None, metrics=points)
 
@@ -141,10 +151,17 @@ def replay(study: StudyRecord) -> Iterator[RunUpdate]:
 
 
 def _predicted(trial: TrialRecord, study: StudyRecord) -> dict[str, float]:
-    """What a trial's network costs: its latency with interval, and the tokens that each stage keeps."""
+    """What a trial's network costs and is thought to be worth, and the tokens that each stage keeps.
+
+    An elastic trial is no network: with a latency it would be a point among them in MLflow's chart of the front.
+    """
+    if trial.origin is Origin.ELASTIC:
+        return {}
     latency = trial.latency
     values = {"latency_ms": latency.mean_ms, "latency_low_ms": latency.low_ms, "latency_high_ms": latency.high_ms}
     values["speed_up"] = study.dense_latency.mean_ms / latency.mean_ms
+    if trial.estimated_top1 is not None:
+        values["estimated_top1"] = trial.estimated_top1
     return values | {f"num_tokens{stage}": count for stage, count in enumerate(trial.keep_counts, start=1)}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from search import study_updates
 from search.listener import StudyListener
-from search.records import StudyRecord, TrialRecord, TrialState
+from search.records import StudyRecord, TrialRecord
 from search.report_files import FOLDER
 from search.run_update import RunUpdate, merge_by_run
 from search.spool import Spool
@@ -109,7 +109,7 @@ class MlflowTracker(StudyListener):
         """A trial's run ends; if it was trained in full the search's progress goes on by one."""
         now_ms = _now_ms()
         self._append(study_updates.trial_ended(trial, now_ms=now_ms))
-        if self._study is not None and trial.state is TrialState.COMPLETE:
+        if self._study is not None and trial.is_model:
             self._study = self._study.with_trial(trial)
             self._append(study_updates.search_progress(self._study, now_ms=now_ms))
 

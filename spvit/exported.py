@@ -15,7 +15,8 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from spvit.errors import CheckpointError, ConfigError
+from spvit.errors import CheckpointError, ConfigError, UsageError
+from spvit.exported_schedules import best_within, schedules_in
 from spvit.options import HeadWeighting, SelectorKind
 from spvit.pruned_model import PrunedModel
 from spvit.schedule import PackageMode
@@ -72,9 +73,30 @@ def save_exported(
     (directory / DESCRIPTION).write_text(json.dumps(description | dict(extra), indent=2), encoding="utf-8")
 
 
-def load(directory: Path | str) -> PrunedModel:
-    """The model in an exported folder: a short name of `load_exported`."""
-    return load_exported(directory)
+def load(directory: Path | str, *, max_latency_ms: float | None = None) -> PrunedModel:
+    """The model in an exported folder, as `load_exported` reads it.
+
+    Where the folder holds one set of weights with several schedules, the model runs under the most accurate one of them
+    that was certified to be within the latency. `model.at(schedule)` changes over to another one later.
+
+    Args:
+        directory: the folder.
+        max_latency_ms: of one batch of the size that the folder was certified with; the most accurate of all if None.
+
+    Raises:
+        CheckpointError: the folder is no export, or one of its files was damaged.
+        NothingFeasibleError: no schedule is within the latency.
+        UsageError: a latency was given, but the folder holds a single schedule.
+    """
+    schedules = schedules_in(read_description(Path(directory)))
+    if not schedules and max_latency_ms is not None:
+        raise UsageError(
+            f"{directory}: max_latency_ms = {max_latency_ms:g} chooses among several schedules, but this export holds "
+            "one alone: leave it out, or export with `spvit-search export STUDY --schedules N`"
+        )
+    chosen = best_within(schedules, max_latency_ms) if schedules else None
+    model = load_exported(directory)
+    return model if chosen is None else model.at(chosen.schedule)
 
 
 def load_exported(directory: Path | str) -> PrunedModel:

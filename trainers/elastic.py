@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,8 @@ class ElasticTuner(FineTuner):
 
     def _make_step(self) -> TrainingStep:
         config, elastic = self._config, elastic_of(self._config)
-        sampler = make_sampler(self._model, config)
-        spread = sampler.spread(elastic.num_priced, stream(config.training.seed, Purpose.PRICED))
-        self._priced = tuple(PricedSchedule(schedule=each, cost=sampler.price(each)) for each in spread)
+        sampler = self._sampler = make_sampler(self._model, config)
+        self._priced = self._spread(elastic.num_priced)
         is_asked = elastic.teacher is ElasticTeacher.ORIGINAL and config.losses.needs_teacher
         step = ElasticStep(
             self._model,
@@ -75,8 +75,16 @@ class ElasticTuner(FineTuner):
         super()._load(state)
         self._priced = self._history[-1].priced
 
+    def _spread(self, num: int) -> tuple[PricedSchedule, ...]:
+        """Schedules at evenly spread costs, the same whenever they are asked for."""
+        spread = self._sampler.spread(num, stream(self._config.training.seed, Purpose.PRICED))
+        return tuple(PricedSchedule(schedule=each, cost=self._sampler.price(each)) for each in spread)
+
     def _accuracy(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
-        scores = self._scores([priced.schedule for priced in self._priced], batches)
+        num_last = elastic_of(self._config).num_priced_last
+        if num_last is not None and self.epoch + 1 == self._config.training.epochs:
+            self._priced = self._spread(num_last)
+        scores = self._scores([priced.schedule for priced in self._priced], self._some(batches))
         self._priced = tuple(
             priced.found(top1) for priced, top1 in zip(self._priced, scores.top1.tolist(), strict=True)
         )
@@ -86,6 +94,16 @@ class ElasticTuner(FineTuner):
             loss=float(scores.losses.mean()),
             num_images=scores.num_images,
         )
+
+    def _some(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterable[tuple[Tensor, Tensor]]:
+        """As many batches as it takes, at even distances: images may be sorted by class."""
+        wanted, num_batches = elastic_of(self._config).priced_images, self._data.val.num_batches()
+        if wanted is None:
+            return batches
+        share = self._workers.share_of_batch(self._config.training.batch_size)
+        num_taken = min(num_batches, max(1, math.ceil(wanted / (share * self._workers.world_size))))
+        taken = {number * num_batches // num_taken for number in range(num_taken)}
+        return (batch for number, batch in enumerate(batches) if number in taken)
 
     def _scores(self, schedules: Sequence[PruningSchedule], batches: Iterable[tuple[Tensor, Tensor]]) -> ScheduleScores:
         return price_schedules(self._model, schedules, batches, device=self._device, workers=self._workers)

@@ -53,6 +53,17 @@ class ElasticConfig(FrozenConfig):
         default=8, ge=2, description="Schedules, evenly spread over the costs, that are evaluated after each epoch."
     )
 
+    num_priced_last: int | None = Field(
+        default=None, ge=2, description="The same after the last epoch; as many as after any where absent."
+    )
+
+    priced_images: int | None = Field(
+        default=None,
+        ge=1,
+        description="Validation images that these are evaluated on, in whole batches spread over the split; all where "
+        "absent.",
+    )
+
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.lowest_keep_rate >= self.highest_keep_rate:

@@ -31,6 +31,11 @@ EPILOG = epilog(
 @click.option("--trial", "number", type=click.IntRange(min=0), help="This trial, by its number.")
 @click.option("--max-latency-ms", type=POSITIVE, help="The best trial within this latency.")
 @click.option("--max-latency-share", type=POSITIVE_SHARE, help="The same as a share of the dense model's latency.")
+@click.option(
+    "--schedules",
+    type=click.IntRange(min=1),
+    help="Elastic weights with so many schedules over the range of latencies.",
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to write; runs/STUDY/export/trial_N if absent.")
 @click.option("--force", is_flag=True, help="Replace an export that is there.")
 @format_option
@@ -42,6 +47,7 @@ def command(
     number: int | None,
     max_latency_ms: float | None,
     max_latency_share: float | None,
+    schedules: int | None,
     output: Path | None,
     runs_dir: Path,
     force: bool,
@@ -60,6 +66,11 @@ def command(
     chosen = [name for name, value in given.items() if value is not None]
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)} were both given; one of them says which model to export.")
+    if schedules is not None:
+        if max_latency_ms is not None or max_latency_share is not None:
+            raise UsageError("--schedules covers the range of latencies: a single latency cannot be given with it.")
+        _export_elastic(study, runs_dir, number, schedules, output, force=force, as_json=as_json)
+        return
     from search.exporting import export_trial, register
     from search.study import read_study
 
@@ -84,3 +95,34 @@ def command(
         lambda: "\n".join([report.to_text(), *([] if registration is None else [registration.to_text()])]),
         as_json=as_json,
     )
+
+
+def _export_elastic(
+    study: str,
+    runs_dir: Path,
+    number: int | None,
+    num_schedules: int,
+    output: Path | None,
+    *,
+    force: bool,
+    as_json: bool,
+) -> None:
+    from latency_tables.table import LatencyTable
+    from search.export_elastic import elastic_trial_of, export_elastic
+    from search.exporting import table_path
+    from search.study import read_study
+
+    folder = existing_study(runs_dir, study)
+    record = read_study(folder)
+    chosen = elastic_trial_of(record, number).number
+    with progress_bar("exporting") as progress:
+        report = export_elastic(
+            record,
+            (output or folder / "export" / f"elastic_{chosen}").absolute(),
+            table=LatencyTable.load(table_path(record, folder)),
+            num_schedules=num_schedules,
+            number=chosen,
+            force=force,
+            progress=progress,
+        )
+    emit(report.to_dict(), report.to_text, as_json=as_json)

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from command_line import give_mlflow_database
 from eventful_search import DIES, LOSES_ITS_DISK, NUM_TRIALS
+from settled import violations
 
 from search.records import TrialState
 from search.retries import root_of
 from search.scheduler import DIED
 from search.study import read_study
 from search.tracking_place import default_tracking_uri
-from search.verify import Expected, verify_study
+from search.verify import Expected
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(280)]
 SCRIPT = Path(__file__).parent / "eventful_search.py"
@@ -90,7 +91,7 @@ def test_the_study_tells_of_each_trial_what_befell_it(folder, attempts):
 
 def test_every_invariant_holds(folder, attempts):
     executed = {root: sum(line.startswith("epoch") for line in _story(folder, root)) for root in attempts}
-    assert verify_study(folder / "toy", Expected(executed_epochs=executed)).violations == ()
+    assert violations(folder / "toy", Expected(executed_epochs=executed)) == ()
 
 
 def test_the_trials_asked_for_are_there_besides_the_fixed_one(attempts):

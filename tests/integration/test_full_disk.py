@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 from marked_search import NUM_TRIALS, Search
+from settled import violations
 
 from search.failures import Failure
 from search.records import Origin, TrialState
-from search.verify import Expected, verify_study
+from search.verify import Expected
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 
@@ -32,7 +33,7 @@ def test_a_full_disk_ends_a_search_with_8_and_space_lets_it_go_on(tmp_path):
         ballast.unlink()
         code, output, after = Search(disk, epoch_seconds=0.05).end()
         assert (code, output) == (0, "")
-        assert verify_study(disk / "toy", Expected(before=before)).violations == ()
+        assert violations(disk / "toy", Expected(before=before)) == ()
         for trial in before.trials:
             later = after.trials[trial.number]
             assert later == trial or (trial.state is TrialState.RUNNING and later.failure is Failure.INTERRUPTED)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import postgres_server
 import pytest
+from settled import violations
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 
@@ -15,7 +16,6 @@ from command_line import call_here
 from search.config import ExperimentConfig
 from search.study import read_study
 from search.study_opening import OpeningTerms
-from search.verify import verify_study
 from spvit.errors import StorageError, StudyLockedError
 
 pytestmark = pytest.mark.integration
@@ -71,7 +71,7 @@ def test_a_search_finds_there_what_it_finds_in_sqlite(searched, tmp_path):
 
 
 def test_it_keeps_every_invariant_and_shows_no_password(searched, server):
-    assert verify_study(Path(searched.directory)).violations == ()
+    assert violations(Path(searched.directory)) == ()
     for path in Path(searched.directory).rglob("*"):
         assert path.is_dir() or server.password.encode() not in path.read_bytes()
     assert server.password not in str(searched)

@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+from settled import violations
 
 from search.records import Origin, TrialState
 from search.study import read_study
-from search.verify import Expected, verify_study
+from search.verify import Expected
 from spvit.errors import SpvitError
 
 pytestmark = pytest.mark.integration
@@ -51,16 +52,6 @@ def _check_whole(study, num_trials):
     assert sum(t.origin is Origin.BASELINE for t in ended) == 1
 
 
-def _violations(directory, expected):
-    """Once Ray's agents have noticed that their node is gone, for which they look every few seconds."""
-    for _ in range(90):
-        found = verify_study(directory, expected).violations
-        if not any("outlived its driver" in violation.what for violation in found):
-            break
-        time.sleep(1.0)
-    return found
-
-
 def test_a_killed_driver_loses_and_repeats_no_finished_trial(tmp_path):
     (tmp_path / "toy").mkdir()
     (tmp_path / "toy" / "kill_worker").touch()  # one worker dies as well, and is started again
@@ -78,7 +69,7 @@ def test_a_killed_driver_loses_and_repeats_no_finished_trial(tmp_path):
     _check_whole(after, num_trials=5)
     kept = {t.number: t for t in before.trials if t.state.is_finished}
     assert {number: after.trials[number] for number in kept} == kept
-    assert _violations(tmp_path / "toy", Expected(before=before)) == ()
+    assert violations(tmp_path / "toy", Expected(before=before)) == ()
     for trial in after.finished:
         assert sorted(set(_epochs_worked(tmp_path, trial))) == [1, 2, 3, 4]
         assert len(_epochs_worked(tmp_path, trial)) <= 5  # an epoch that was under way may have been done twice
@@ -115,4 +106,4 @@ def test_a_paused_driver_that_was_taken_over_is_shut_out(tmp_path):
     assert paused.returncode == 6, output
     assert re.fullmatch(r"StudyLockedError: study 'toy': it was taken over by process \d+ on .*\n", output)
     assert read_study(tmp_path / "toy") == found
-    assert verify_study(tmp_path / "toy").violations == ()
+    assert violations(tmp_path / "toy") == ()

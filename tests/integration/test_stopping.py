@@ -5,11 +5,12 @@ import time
 
 import pytest
 from marked_search import NUM_TRIALS, Search
+from settled import violations
 
 from search.failures import Failure
 from search.records import Origin, TrialState
 from search.retries import INTERRUPTED
-from search.verify import Expected, verify_study
+from search.verify import Expected
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 LONG_S = 120.0
@@ -37,7 +38,7 @@ def story(tmp_path_factory):
     third = Search(folder, epoch_seconds=0.05, stuck_floor_s=8, stuck_factor=2)
     said["to the end"] = (*third.end(), third.has_left_processes)
     for session in ("in order", "at once"):
-        assert verify_study(folder / "toy", Expected(before=said[session][2])).violations == ()
+        assert violations(folder / "toy", Expected(before=said[session][2])) == ()
     return said
 
 

@@ -17,10 +17,14 @@ from latency_tables.table import EndToEndCheck, LatencyTable
 from search.certificate import Certificate, Verdict
 from search.experiment import load_experiment, validate
 from search.export import export as export_all
+from search.export_elastic import export_elastic
+from search.records import Origin
 from search.trial_model import load_trial_model
-from spvit.errors import CheckpointError, StorageError, UsageError
+from spvit.errors import CheckpointError, NothingFeasibleError, StorageError, UsageError
+from spvit.schedule import PruningSchedule
 from trainers.build import build_model
 from trainers.checkpoint import save_checkpoint
+from trainers.metrics import PricedSchedule
 
 
 def export(*args, **kwargs):
@@ -230,3 +234,41 @@ def test_verdict_respects_the_interval(ratio_low, ratio_high, verdict):
         val_top1=None, test_top1=None, p50_ms=5.0, p95_ms=6.0, ratio=0.6, ratio_low=ratio_low, ratio_high=ratio_high
     )
     assert certificate.verdict(dense_ms=10.0, max_latency_ms=6.0) is verdict
+
+
+@pytest.fixture
+def elastic(trained):
+    """The small study whose trial 1 trained weights for many schedules."""
+    priced = [
+        PricedSchedule(schedule=PruningSchedule.from_keep_rates(rates, (1, 2)), cost=cost, top1=top1)
+        for rates, cost, top1 in [((0.3, 0.2), 1.0, 20.0), ((0.6, 0.4), 2.0, 15.0), ((0.9, 0.8), 3.0, 40.0)]
+    ]
+    one = replace(trained.trials[1], origin=Origin.ELASTIC, priced=tuple(priced), top1=25.0)
+    return replace(trained, trials=(trained.trials[0], one, *trained.trials[2:]))
+
+
+def test_elastic_weights_come_with_the_schedules_that_they_serve_best(elastic, table, tmp_path):
+    report = export_elastic(elastic, tmp_path / "many", table=table, num_schedules=3, time_limit_s=0.2)
+    assert [each.keep_rates for each in report.schedules] == [(0.3, 0.2), (0.9, 0.8)]  # .6, .4 is slower and worse
+    assert json.loads((tmp_path / "many" / "certificate.json").read_text())["trial"] == 1
+    images, trained_model = torch.randn(3, 1, 16, 16), load_trial_model(elastic, elastic.trials[1])
+    for each in report.schedules:
+        alone = [other for other in report.schedules if other.high_ms <= each.high_ms]
+        best = max(alone, key=lambda other: (other.val_top1, -other.high_ms))
+        with torch.inference_mode():
+            loaded = spvit.load(tmp_path / "many", max_latency_ms=each.high_ms)(images)
+            torch.testing.assert_close(loaded, trained_model.at(best.schedule)(images), rtol=0, atol=1e-6)
+    with pytest.raises(NothingFeasibleError, match="a schedule within 1e-06 ms was asked for"):
+        spvit.load(tmp_path / "many", max_latency_ms=1e-6)
+
+
+def test_elastic_weights_that_are_not_there_are_refused(elastic, trained, table, tmp_path):
+    with pytest.raises(UsageError, match="has no elastic trial that was trained to the end"):
+        export_elastic(trained, tmp_path / "many", table=table, num_schedules=3)
+    with pytest.raises(UsageError, match="trial 0 of study 'small' is no elastic one, trained to the end; those: 1"):
+        export_elastic(elastic, tmp_path / "many", table=table, num_schedules=3, number=0)
+
+
+def test_a_single_schedule_is_not_chosen_by_latency(exported):
+    with pytest.raises(UsageError, match="this export holds one alone"):
+        spvit.load(exported[0], max_latency_ms=5.0)

@@ -1,0 +1,151 @@
+"""The elastic trials of a search: which are due, what they are worth, and whose weights are gone on from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from search.budget import LatencyBudget, Price
+from search.config import ExperimentConfig
+from search.elastic_estimate import ElasticEstimate
+from search.elastic_front import ElasticFront, front_of
+from search.elastic_proposals import next_settings
+from search.elastic_trial import elastic_trial, settings_space
+from search.proposal import Proposal
+from search.records import Latency, Origin, TrialRecord, TrialState
+from search.retries import trials_to_retry
+from search.space import SearchSpace
+from search.study_files import trial_directory
+from spvit.errors import CheckpointError
+from spvit.schedule import PruningSchedule, TokenPlan
+from trainers.config import LatencyTarget, StartWeights, TrialConfig
+from trainers.metrics import PricedSchedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElasticPhase:
+    """What a search does before it trains single schedules.
+
+    Attributes:
+        experiment: the search.
+        space: all that it explores.
+        price: of networks on the device.
+        budget: what is admitted.
+        dense_ms: latency of the unpruned model.
+        curves: of the latency table, by which a training draws its schedules.
+    """
+
+    experiment: ExperimentConfig
+    space: SearchSpace
+    price: Price
+    budget: LatencyBudget
+    dense_ms: float
+    curves: LatencyTarget | None
+
+    def next(self, trials: Sequence[TrialRecord]) -> Proposal | None:
+        """The next elastic trial; None where all were begun."""
+        begun = [trial for trial in _elastic(trials) if trial.retry_of is None]
+        if len(begun) >= self.experiment.search.elastic.num_trials:
+            return None
+        if self._settings is None:
+            return None if begun else self._proposal(self._config, {})
+        found = next_settings(self._settings, begun, seed=self.experiment.study.seed, turn=len(begun))
+        return None if found is None else self._proposal(self._with_settings(found[1]), dict(found[0]))
+
+    def is_over(self, trials: Sequence[TrialRecord]) -> bool:
+        """Whether every elastic trial was begun and has ended for good."""
+        due = any(trial.origin is Origin.ELASTIC for trial in trials_to_retry(trials))
+        running = any(not trial.state.is_finished for trial in _elastic(trials))
+        return not due and not running and self.next(trials) is None
+
+    def best(self, trials: Sequence[TrialRecord]) -> TrialRecord | None:
+        """The complete elastic trial of the best front, the earliest of equals; None where none is complete."""
+        complete = [trial for trial in _elastic(trials) if trial.state is TrialState.COMPLETE and trial.priced]
+        return max(complete, key=lambda trial: (trial.top1 or 0.0, -trial.number), default=None)
+
+    def front(self, trial: TrialRecord, priced: Sequence[PricedSchedule]) -> ElasticFront:
+        """What an elastic trial's epoch found, within the budget."""
+        config = TrialConfig.model_validate(trial.config)
+        return front_of(
+            priced,
+            latency=lambda schedule: self.price(self._plan(schedule, config)),
+            budget=self.budget,
+            lowest_ms=self._lowest_ms,
+        )
+
+    def estimate(self, trial: TrialRecord) -> ElasticEstimate | None:
+        """What an elastic trial says of any schedule; None where it evaluated too few."""
+        config = TrialConfig.model_validate(trial.config)
+        return ElasticEstimate.of(trial.priced, lambda schedule: self._plan(schedule, config))
+
+    def trained(self, trial: TrialRecord, study_directory: Path) -> TrialConfig:
+        """An elastic trial's configuration, with its weights as the start of those that go on from it.
+
+        Raises:
+            CheckpointError: there are none.
+        """
+        from trainers.checkpoint import WEIGHTS, latest_checkpoint
+
+        folder = trial_directory(study_directory, trial)
+        saved = latest_checkpoint(folder, is_owner=False)
+        if saved is None:
+            raise CheckpointError(
+                f"schedules were to be trained from the weights of elastic trial {trial.number}, but {folder} holds no "
+                f"whole checkpoint; search under another study.name, or set search.mode = 'schedule'"
+            )
+        start = StartWeights.of((saved.directory / WEIGHTS).absolute())
+        return TrialConfig.model_validate(trial.config).model_copy(update={"start": start})
+
+    @cached_property
+    def _config(self) -> TrialConfig:
+        return elastic_trial(
+            self.experiment, self.space, budget=self.budget, dense_ms=self.dense_ms, latency=self.curves
+        )
+
+    @cached_property
+    def _settings(self) -> SearchSpace | None:
+        return settings_space(self.experiment, self.space.geometry)
+
+    @cached_property
+    def _lowest_ms(self) -> float:
+        return min(self.price(self.space.network_of(trial)).mean_ms for trial in self.space.fastest())
+
+    def _with_settings(self, drawn: TrialConfig) -> TrialConfig:
+        """The elastic trial with the settings that were drawn; its epochs and its schedule are its own."""
+        own = self._config
+        schedule = {"schedule": own.pruning.schedule}
+        epochs = {"epochs": own.training.epochs, "warmup_epochs": own.training.warmup_epochs}
+        if "freeze_epochs" not in self._settings_names:
+            epochs["freeze_epochs"] = own.training.freeze_epochs
+        return own.model_copy(
+            update={
+                "pruning": drawn.pruning.model_copy(update=schedule),
+                "losses": drawn.losses,
+                "training": drawn.training.model_copy(update=epochs),
+            }
+        )
+
+    @property
+    def _settings_names(self) -> tuple[str, ...]:
+        return () if self._settings is None else self._settings.names
+
+    def _proposal(self, config: TrialConfig, params: dict[str, object]) -> Proposal:
+        cap_ms = self.budget.max_ms
+        return Proposal(
+            config=config,
+            plan=self.space.network_of(config),
+            latency=Latency(mean_ms=cap_ms, low_ms=cap_ms, high_ms=cap_ms),  # it serves everything up to the budget
+            params=params,
+            origin=Origin.ELASTIC,
+            label="elastic",
+            space=self._settings,
+        )
+
+    def _plan(self, schedule: PruningSchedule, config: TrialConfig) -> TokenPlan:
+        return schedule.plan(self.space.geometry, config.pruning.package, config.pruning.selector)
+
+
+def _elastic(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    return [trial for trial in trials if trial.origin is Origin.ELASTIC]

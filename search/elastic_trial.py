@@ -1,0 +1,153 @@
+"""The trials of a search with elastic weights: what they train, and from what. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from search.budget import LatencyBudget
+from search.config import ExperimentConfig
+from search.default_space import default_space
+from search.domains import Domain
+from search.shortened_training import shortened
+from search.space import SearchSpace
+from search.space_config import BlockChoice, BlockRange, SpaceConfig
+from search.structure import Structure
+from spvit.errors import ConfigError
+from spvit.schedule import PruningSchedule, TokenGeometry
+from trainers.config import ElasticConfig, LatencyTarget, TrialConfig
+
+OF_ONE_SCHEDULE = frozenset({"ratio", "latency"})
+"""Terms of a loss that mean the counts of one schedule, so that an elastic training has no use for them."""
+SETTINGS = ("pruning", "losses", "training")
+
+
+def explored(experiment: ExperimentConfig, geometry: TokenGeometry) -> SpaceConfig:
+    """What the search explores: what its file names, or what is usual for the backbone."""
+    given = experiment.search.space
+    return default_space(experiment, geometry) if given.explores_nothing else given
+
+
+def settings_space(experiment: ExperimentConfig, geometry: TokenGeometry) -> SearchSpace | None:
+    """What elastic trials explore: all but schedules, which one set of weights shares; None where nothing is left."""
+    space = explored(experiment, geometry)
+    own = SpaceConfig(
+        pruning=space.pruning,
+        losses=_those(space.losses, lambda key: key not in OF_ONE_SCHEDULE),
+        training=space.training,
+    )
+    return None if own.explores_nothing else SearchSpace(_with_space(experiment, own), geometry)
+
+
+def schedule_space(
+    experiment: ExperimentConfig, geometry: TokenGeometry, latency: LatencyTarget | None, elastic: TrialConfig
+) -> SearchSpace:
+    """What the trials explore that go on from an elastic one's weights: schedules, with that trial's settings.
+
+    Args:
+        experiment: the whole search.
+        geometry: of its backbone.
+        latency: what a latency term aims at.
+        elastic: the trial; `start` names its weights.
+    """
+    space = explored(experiment, geometry)
+    search = experiment.search
+    own = space.model_copy(
+        update={
+            "pruning": {},
+            "training": {},
+            "losses": _those(space.losses, lambda key: key in OF_ONE_SCHEDULE),
+        }
+    )
+    losses = {key: getattr(experiment.losses, key) for key in OF_ONE_SCHEDULE}
+    epochs = search.elastic.epochs_of_contender(experiment.training.epochs)
+    form = {key: getattr(elastic.pruning, key) for key in ("selector", "head_weighting", "package")}
+    settled = _with_space(experiment, own).model_copy(
+        update={
+            "pruning": experiment.pruning.model_copy(update=form),
+            "losses": elastic.losses.model_copy(update=losses),
+            "training": shortened(elastic.training, epochs),
+        }
+    )
+    return SearchSpace(settled, geometry, latency, start=elastic.start)
+
+
+def elastic_trial(
+    experiment: ExperimentConfig,
+    space: SearchSpace,
+    *,
+    budget: LatencyBudget,
+    dense_ms: float,
+    latency: LatencyTarget | None,
+) -> TrialConfig:
+    """The elastic trial that the file describes: every schedule of the search's space that the budget admits.
+
+    Args:
+        experiment: the search.
+        space: all that it explores.
+        budget: nothing dearer is drawn.
+        dense_ms: latency of the unpruned model.
+        latency: a table's curves, by which schedules are drawn; by multiply-accumulates without.
+
+    Raises:
+        ConfigError: the search explores no keep rates.
+    """
+    rates = space.stage_rates or space.base_rates
+    if rates is None:
+        raise ConfigError(
+            f"search.mode = {experiment.search.mode} trains one set of weights for many schedules, but the search "
+            "explores no keep rates: explore search.space.stage_keep_rates, or set search.mode = 'schedule'."
+        )
+    numbers, blocks = space.structure.numbers, _blocks(space.structure)
+    lowest = rates.low if space.stage_rates is not None else rates.low ** max(numbers)
+    derived = {
+        "lowest_keep_rate": lowest,
+        "highest_keep_rate": rates.high,
+        "min_selectors": min(numbers),
+        "max_selectors": max(numbers),
+        "max_cost_share": min(1.0, budget.max_ms / dense_ms),
+        "num_priced_last": experiment.search.elastic.num_priced,
+        "priced_images": experiment.search.elastic.priced_images,
+    }
+    training = experiment.training
+    config = experiment.fixed_trial(space.geometry.depth, latency)
+    return TrialConfig.model_validate(
+        config.to_dict()
+        | {
+            "pruning": config.pruning.model_copy(update={"schedule": _everywhere(blocks, lowest)}).model_dump(),
+            "training": shortened(training, experiment.search.elastic.elastic_epochs(training.epochs)).model_dump(),
+            "elastic": _filled(experiment.elastic, derived).model_dump(),
+        }
+    )
+
+
+def _filled(given: ElasticConfig, derived: dict[str, Any]) -> ElasticConfig:
+    """What the file says, and for the rest what follows from the search."""
+    own = {key: getattr(given, key) for key in given.model_fields_set}
+    return ElasticConfig.model_validate(derived | own)
+
+
+def _everywhere(blocks: tuple[int, ...], lowest: float) -> PruningSchedule:
+    """A selector before each block, evenly down to the lowest rate: each drops something."""
+    step = (1.0 - lowest) / len(blocks)
+    return PruningSchedule.from_keep_rates([1.0 - step * number for number in range(1, len(blocks) + 1)], blocks)
+
+
+def _blocks(structure: Structure) -> tuple[int, ...]:
+    """Every block that a selector may stand before."""
+    match structure.positions:
+        case BlockChoice(choices=choices):
+            return tuple(sorted({block for blocks in choices for block in blocks}))
+        case BlockRange(low=low, high=int(high)):
+            return tuple(range(low, high + 1))
+        case _:
+            return tuple(sorted({block for number in structure.numbers for block in structure.usual(number)}))
+
+
+def _those(domains: dict[str, Domain], is_wanted: Any) -> dict[str, Domain]:
+    """Some of the domains; one that depends on another goes with it, else the file's own value holds."""
+    kept = {key: domain for key, domain in domains.items() if is_wanted(key)}
+    return {key: domain for key, domain in kept.items() if not set(domain.when or ()) - kept.keys()}
+
+
+def _with_space(experiment: ExperimentConfig, space: SpaceConfig) -> ExperimentConfig:
+    return experiment.model_copy(update={"search": experiment.search.model_copy(update={"space": space})})

@@ -1,0 +1,22 @@
+"""What `verify` finds in a study once Ray's processes have noticed that their driver or their node is gone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from search.verify import Expected, verify_study
+from search.verify.report import Violation
+
+PATIENCE_S = 90
+"""Ray's agents look every few seconds; on a busy machine that takes many."""
+
+
+def violations(directory: Path, expected: Expected | None = None) -> tuple[Violation, ...]:
+    """All violations; those of processes only where they stay."""
+    for _ in range(PATIENCE_S):
+        found = tuple(verify_study(directory, expected or Expected()).violations)
+        if not any("outlived its driver" in violation.what for violation in found):
+            break
+        time.sleep(1.0)
+    return found
