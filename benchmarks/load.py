@@ -1,10 +1,11 @@
 """What a large study costs: 1,000 trials of 20 epochs that train nothing, and then looking at them.
 
 The search has the usual sampler and pruner, the lines on stderr and MLflow, as `launch` has; the last epoch can change
-everything, so the pruner is asked at every report and stops nothing. Once on Ray and once without, where the driver's
-own share is all there is. A row stands for a tenth of the trials: memory is the driver's at its end, CPU that of the
-driver's process, all threads, by what the driver was asked: to suggest a trial, to judge a report. Then the finished
-study is read by commands, each in a process of its own as a user starts it, and its runs are searched in MLflow.
+everything and the pruner is to be nearly certain, so it is asked at every report and stops next to nothing. Once on
+Ray and once without, where the driver's own share is all there is. A row stands for a tenth of the trials: memory is
+the driver's at its end, CPU that of the driver's process, all threads, by what the driver was asked: to suggest a
+trial, to judge a report. Then the finished study is read by commands, each in a process of its own as a user starts
+it, and its runs are searched in MLflow.
 
     python benchmarks/load.py [--quick] [--json FILE] [--only ray|alone] [--num-trials N] [--profile FILE]
 """
@@ -34,6 +35,7 @@ from search.driver import SearchDriver  # noqa: E402
 from search.tracking import MlflowTracker, default_tracking_uri  # noqa: E402
 
 EPOCHS = 20
+SURE = {"pruner_confidence": 1 - 1e-9}
 NUM_ROWS = 10
 WAYS = ("alone", "ray")
 COMMANDS = ("status", "pareto", "trials")
@@ -46,7 +48,7 @@ HEADING = (
 
 
 class LateSurprise(NoTraining):
-    """A trial whose last epoch may gain or lose a lot, so that pruners have to look closely and stop few."""
+    """A trial whose last epoch may gain or lose a lot, so that pruners have to look closely."""
 
     def top1_after(self, epoch: int) -> float:
         """Grows with the tokens that its network keeps and with every epoch, with noise, in percent."""
@@ -161,7 +163,7 @@ def load(directory: Path, way: str, num_trials: int) -> list[Row]:
     tracker = MlflowTracker(directory / NAME, close_timeout_s=1800.0)
     with without_ray() if way == "alone" else contextlib.nullcontext():
         study = search(
-            experiment(directory, epochs=EPOCHS, num_trials=num_trials, search={}),
+            experiment(directory, epochs=EPOCHS, num_trials=num_trials, search=SURE),
             device(),
             listeners=[TerminalView(), tracker],
             trial_factory=LateSurprise,
