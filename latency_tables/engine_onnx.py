@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from latency_tables.clock import Work
 from latency_tables.engine import Engine, Inputs, Model, in_turn
 from spvit.errors import ConfigError
+from spvit.onnx_packages import require_onnx
 
 _MAX_TOKENS = 1 << 16
 
@@ -73,16 +74,10 @@ def check_onnxruntime() -> None:
     Raises:
         ConfigError: a package is missing; says how to install it.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f'latency.runtime = "onnxruntime" was set, but the package {error.name} is not installed. Install it with '
-            "`pip install -c constraints.txt 'spvit-search[onnxruntime]'` (in a clone: `pip install -c constraints.txt "
-            '-e ".[onnxruntime]"`), or set latency.runtime = "eager".'
-        ) from error
+    require_onnx(
+        'latency.runtime = "onnxruntime" was set, but the package {package} is not installed',
+        otherwise='set latency.runtime = "eager"',
+    )
 
 
 def _call(session: Any, arrays: Sequence[Any]) -> Callable[[], object]:

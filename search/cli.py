@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import tempfile
 import traceback
@@ -15,7 +16,7 @@ import click
 from typing_extensions import override
 
 from search.secrets import redacted
-from search.signals import sigterm_as_interrupt
+from search.signals import as_interrupt
 from spvit.errors import ExitCode, SpvitError
 
 MAX_MESSAGE_LINES = 10
@@ -97,7 +98,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with a documented exit code (docs/exit_codes.md)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    with sigterm_as_interrupt():
+    with as_interrupt(signal.SIGTERM):
         code = run(arguments)
     sys.exit(code)
 

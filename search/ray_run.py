@@ -20,6 +20,7 @@ from search.ray_token import use_own_token
 from search.secrets import is_driver_only
 from search.signals import stop_on_signals
 from search.trial_bundles import placement_problem
+from search.worker_errors import first_line
 from spvit.errors import ClusterError, StorageError
 
 if TYPE_CHECKING:
@@ -108,10 +109,9 @@ def _disk_errors(folder: Path) -> Iterator[None]:
     except Exception as error:
         if failure_of(error) is not Failure.STORAGE:
             raise
-        first_line = (str(error) or type(error).__name__).splitlines()[0]
         raise StorageError(
-            f"{folder} cannot be written: {first_line}. What finished before is kept: free space or make the folder "
-            f"writable, then `spvit-search resume {folder.parent.name}`"
+            f"{folder} cannot be written: {first_line(error)}. What finished before is kept: free space or make the "
+            f"folder writable, then `spvit-search resume {folder.parent.name}`"
         ) from error
 
 

@@ -126,13 +126,17 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """While the block runs, SIGTERM raises KeyboardInterrupt as Ctrl-C does. Does nothing outside the main thread."""
+def as_interrupt(*numbers: signal.Signals) -> Iterator[None]:
+    """While the block runs, these signals raise KeyboardInterrupt as Ctrl-C does. Does nothing outside the main thread.
+
+    Given SIGINT, Ctrl-C does so also where whoever started us in the background had it ignored.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)

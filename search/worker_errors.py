@@ -38,7 +38,7 @@ def true_cause(
         rank = min(deaths)
         return _caused(f"worker {rank} of {num_workers} was lost: {_why(deaths[rank])}", deaths[rank])
     rank = min(errors)
-    text = f"worker {rank} of {num_workers} lost contact to the others: {_first_line(errors[rank])}"
+    text = f"worker {rank} of {num_workers} lost contact to the others: {first_line(errors[rank])}"
     return _caused(text, errors[rank])
 
 
@@ -51,8 +51,9 @@ def _caused(text: str, cause: BaseException) -> WorkerLostError:
 def _why(death: WorkerDiedError) -> str:
     """What Ray says of a death: after many facts about the process, in a sentence with `because`."""
     because = re.search(r"\bbecause ([^.\n]+)", str(death))
-    return because[1] if because else _first_line(death)
+    return because[1] if because else first_line(death)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says first, or its kind where it says nothing."""
     return (str(error) or type(error).__name__).splitlines()[0]

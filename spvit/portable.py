@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spvit.errors import ConfigError, UnsupportedModelError
+from spvit.errors import UnsupportedModelError
+from spvit.onnx_packages import require_onnx
 
 PROGRAM, ONNX = "model.pt2", "model.onnx"
 INPUT, OUTPUT = "images", "logits"
@@ -86,16 +87,10 @@ def check_onnx() -> None:
     Raises:
         ConfigError: a package is missing; says how to install it.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"Writing ONNX needs the package {error.name}, which is not installed. Install it with "
-            "`pip install -c constraints.txt 'spvit-search[onnxruntime]'` (in a clone: `pip install -c constraints.txt "
-            '-e ".[onnxruntime]"`), or leave ONNX out: --format torch_export.'
-        ) from error
+    require_onnx(
+        "Writing ONNX needs the package {package}, which is not installed",
+        otherwise="leave ONNX out: --format torch_export",
+    )
 
 
 def _example(image_shape: tuple[int, int, int]) -> Tensor:

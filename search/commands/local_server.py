@@ -72,21 +72,6 @@ def local_server(command: ServerCommand, port: int) -> Iterator[tuple[subprocess
         _end_group(process)
 
 
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM would end us without ending the server, which is in a process group of its own.
-
-    SIGINT does the same, also where whoever started us in the background had it ignored.
-    """
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def free_port(host: str = HOST) -> int:
     """A port of an interface, the loopback's if not given, on which nothing listens now.
 
