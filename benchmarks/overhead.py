@@ -212,7 +212,7 @@ def main() -> int:
     if options.only:
         print(WAYS[options.only](options.directory))
         return 0
-    num_images = 128 if options.quick else 1536
+    num_images = 128 if options.quick else 512
     print(f"{'round':5}  {'':44}{'seconds':>9}{'bare':>9}{'share':>8}")
     rows = []
     for number in range(1, 1 + (options.rounds or (1 if options.quick else 3))):
