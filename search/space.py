@@ -23,6 +23,7 @@ from spvit.schedule import PackageMode, PruningSchedule, TokenGeometry, TokenPla
 from trainers.config import LatencyTarget, StartWeights, TrialConfig
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
     from optuna.trial import BaseTrial
 
 SECTIONS = ("pruning", "losses", "training")
@@ -90,6 +91,18 @@ class SearchSpace:
     def suggest(self, trial: BaseTrial) -> TrialConfig:
         """Draws every parameter from a trial of any study and says what it means."""
         return self._config(*self._walk(lambda parameter: parameter.suggested(trial)))
+
+    def distributions(self, params: Params) -> dict[str, BaseDistribution]:
+        """What Optuna is to know that parameters were drawn from.
+
+        Raises:
+            ValueError: one is missing that the others ask for, or lies outside of its domain.
+        """
+        from optuna.trial import FixedTrial
+
+        trial = FixedTrial(dict(params))
+        self.suggest(trial)
+        return dict(trial.distributions)
 
     def trial_config(self, params: Params) -> TrialConfig:
         """The trial that parameters mean; the inverse of `suggest`, used when a study is resumed.

@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.local_disk import is_local
-from search.proposer import DIRECTIONS
+from search.outcomes import DIRECTIONS
 from search.study_storage import MemoryStorage, StudyStorage, WriteAhead
 from spvit.errors import StorageError
 
