@@ -103,7 +103,7 @@ def test_a_driver_that_only_waits_learns_of_the_takeover_too(config):
     store, told = _open(config), threading.Event()
     errors = []
     _open(config, TAKEOVER)
-    store._seat.keep(lambda error: (errors.append(error), told.set()), beat_s=0.05)
+    store._writer._seat.keep(lambda error: (errors.append(error), told.set()), beat_s=0.05)
     assert told.wait(30)
     assert isinstance(errors[0], StudyLockedError)
 
