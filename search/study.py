@@ -13,12 +13,13 @@ from search.config import ExperimentConfig
 from search.failures import Failure
 from search.proposal import Proposal
 from search.records import Generation, Rejection, SearchEnd, StudyRecord, TrialRecord, TrialState
-from search.retries import INTERRUPTED
+from search.retries import INTERRUPTED, root_of
 from search.space import SearchSpace
 from search.storage import reading
 from search.study_opening import OpeningTerms, StudyFacts
 from search.study_reading import check_exists, list_studies, read_study, study_directory
 from search.study_writer import USUAL_TERMS, StudyWriter
+from search.trial_ledger import TrialLedger
 from search.usage import Usage
 from spvit.errors import SpvitError
 from spvit.options import TokenForm
@@ -44,7 +45,7 @@ class StudyStore:
         with reading(writer.directory):
             self._attrs, trials = writer.read()
             self._generations = names.generations(self._attrs)
-            self._records = {t.number: names.trial_record(t, names.mlflow_run(self._attrs, t.number)) for t in trials}
+            self._ledger = TrialLedger(names.trial_record(t, names.mlflow_run(self._attrs, t.number)) for t in trials)
 
     @classmethod
     def open(
@@ -95,7 +96,30 @@ class StudyStore:
     def trials(self) -> tuple[TrialRecord, ...]:
         """Every trial, in the order of their numbers."""
         with self._lock:
-            return tuple(self._records.values())
+            return self._ledger.trials
+
+    @property
+    def running(self) -> tuple[TrialRecord, ...]:
+        """The trials that are running."""
+        with self._lock:
+            return self._ledger.running
+
+    @property
+    def due(self) -> tuple[TrialRecord, ...]:
+        """The last attempt of each trial that is to be run again, in the order of the first attempts."""
+        with self._lock:
+            return self._ledger.due
+
+    @property
+    def num_roots(self) -> int:
+        """Trials, those that repeat another left out."""
+        return self._ledger.num_roots
+
+    @property
+    def num_sampled(self) -> int:
+        """Trials that count towards those asked for; one that waits to be run again has its place kept."""
+        with self._lock:
+            return self._ledger.num_sampled
 
     def record(self) -> StudyRecord:
         """The study as it stands."""
@@ -103,19 +127,24 @@ class StudyStore:
             return names.study_record(self._writer.name, str(self.directory), self._attrs, self.trials)
 
     def __contains__(self, number: int) -> bool:
-        return number in self._records
+        return number in self._ledger
 
     def trial(self, number: int) -> TrialRecord:
         """One trial as it stands."""
-        return self._records[number]
+        return self._ledger[number]
+
+    def attempts(self, number: int) -> tuple[TrialRecord, ...]:
+        """Every attempt of a trial up to this one, in their order."""
+        with self._lock:
+            attempts = self._ledger.attempts(root_of(self._ledger[number]))
+        return tuple(trial for trial in attempts if trial.number <= number)
 
     def start(self, proposal: Proposal) -> TrialRecord:
         """Makes a proposal a trial, with all that is known of it, in one transaction."""
         with self._lock:
             attrs = names.trial_attrs(proposal, generation=1 + len(self._generations))
             trial = self._writer.start_trial(proposal.params, self._distributions(proposal), attrs)
-            record = self._records[trial.number] = names.trial_record(trial)
-            return record
+            return self._ledger.put(names.trial_record(trial))
 
     def report_epoch(
         self,
@@ -132,11 +161,11 @@ class StudyStore:
         `form` is how the model ran, `seconds` how long the epoch took: kept in memory until the trial ends, since it
         decides nothing and a transaction for each epoch is dear.
         """
-        if form is not self._records[number].form:
+        if form is not self._ledger[number].form:
             self._set(number, names.FORM, form.value, form=form)
-        known = self._records[number].curve
+        known = self._ledger[number].curve
         curve = (*known, *[top1] * (epoch - len(known)))
-        epoch_s = _extended(self._records[number].epoch_s, seconds, len(curve))
+        epoch_s = _extended(self._ledger[number].epoch_s, seconds, len(curve))
         return self._set(number, names.CURVE, list(curve), curve=curve, epoch_s=epoch_s)
 
     def note_priced(self, number: int, priced: Sequence[PricedSchedule]) -> TrialRecord:
@@ -221,7 +250,7 @@ class StudyStore:
         reason: str = "",
         failure: Failure | None = None,
     ) -> TrialRecord:
-        record = self._records[number]
+        record = self._ledger[number]
         values = () if top1 is None else (top1, record.latency.mean_ms)
         attrs: dict[str, Any] = {names.REASON: reason} if reason else {}
         if failure is not None:
@@ -235,8 +264,7 @@ class StudyStore:
             )
 
     def _changed(self, number: int, **changes: Any) -> TrialRecord:
-        self._records[number] = replace(self._records[number], **changes)
-        return self._records[number]
+        return self._ledger.put(replace(self._ledger[number], **changes))
 
 
 def _extended(epoch_s: tuple[float, ...], seconds: float, num_epochs: int) -> tuple[float, ...]:
