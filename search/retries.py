@@ -69,12 +69,6 @@ def attempts_by_root(trials: Iterable[TrialRecord]) -> Mapping[int, tuple[TrialR
     return attempts
 
 
-def attempts_with(trials: Iterable[TrialRecord], last: TrialRecord) -> tuple[TrialRecord, ...]:
-    """Every attempt of a trial among others, the last one as given."""
-    earlier = attempts_by_root(trials).get(root_of(last), ())
-    return (*(trial for trial in earlier if trial.number < last.number), last)
-
-
 def is_due(attempts: Sequence[TrialRecord]) -> bool:
     """Whether a trial is to be run again, by all of its attempts."""
     return all(trial.state is TrialState.FAIL for trial in attempts) and has_retry_left(attempts)
