@@ -83,6 +83,8 @@ class SearchDriver:
         self._store.set_rejections(proposer.rejections)  # none so far is a count too
         self._pruner.restore(trials)
         self._watchdog.learn(max((max(trial.epoch_s, default=0.0) for trial in trials), default=0.0))
+        if self.is_finished:
+            self._ending.count_nothing()
         self._listeners.tell(lambda listener: listener.on_study_start(self._store.record()))
 
     def finish(self) -> None:
