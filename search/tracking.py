@@ -14,6 +14,7 @@ from search.records import StudyRecord, TrialRecord
 from search.report_files import FOLDER
 from search.run_update import RunUpdate, merge_by_run
 from search.search_progress import SearchProgress
+from search.secrets import redacted, without_password
 from search.spool import Spool
 from search.study_report import study_note, write_study_files
 from search.table_files import given_files
@@ -22,10 +23,8 @@ from search.tracking_message import Message
 from search.tracking_place import (
     SPOOL_FILE,
     default_tracking_uri,
-    hide_password,
     is_server,
     open_writer,
-    without_password,
 )
 from search.tracking_view import where_to_look
 
@@ -168,10 +167,11 @@ class MlflowTracker(StudyListener):
                 self._announce_experiment(message.experiment_id)
             self._announce_runs(message.run_ids)
             if message.warning:
-                LOGGER.warning("%s", hide_password(message.warning, self._uri))
+                LOGGER.warning("%s", redacted(message.warning))
             if message.failure:
-                why = hide_password(message.failure, self._uri)
-                self._note_failure(f"MLflow at {without_password(self._uri)} cannot be written: {why}")
+                self._note_failure(
+                    f"MLflow at {without_password(self._uri)} cannot be written: {redacted(message.failure)}"
+                )
 
     def _announce_experiment(self, experiment_id: str) -> None:
         is_news = self.experiment_id is None
