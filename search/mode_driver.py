@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from search.contenders import ContenderProposer
 from search.driver import Decision, SearchDriver
+from search.elastic_front import best_elastic
 from search.elastic_phase import ElasticPhase
 from search.elastic_search_config import ElasticSearchConfig, SearchMode
 from search.limits import Limits
@@ -113,7 +114,7 @@ class ModeDriver(SearchDriver):
         self._has_parts = True
         if self._mode is SearchMode.ELASTIC:
             return
-        best = self._phase.best(self._store.trials)
+        best = best_elastic(self._store.trials)
         if best is None:
             logger.warning("no elastic trial was trained to its end, so each schedule is trained from the backbone")
         parts = self._make_parts(best)

@@ -19,13 +19,15 @@ from search.trial_identity import trial_identity
 from search.warm_starts import Rates
 from spvit.options import SelectorKind
 from spvit.schedule import PackageMode, PruningSchedule, TokenGeometry, TokenPlan
-from trainers.config import LatencyTarget, StartWeights, TrialConfig
+from trainers.config import ElasticConfig, LatencyTarget, StartWeights, TrialConfig
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import BaseTrial
 
 SECTIONS = ("pruning", "losses", "training")
+ELASTIC = "elastic"
+"""A further section, of elastic trials."""
 
 Params = Mapping[str, Any]
 
@@ -41,6 +43,7 @@ class SearchSpace:
         geometry: of its backbone.
         latency: what the latency term of a trial's loss aims at.
         start: the weights that every trial goes on from, where it is not the backbone's.
+        elastic: makes every trial elastic; without it what the space names of `elastic` is left alone.
 
     Raises:
         ConfigError: the space has trials that cannot be, or parameters that no trial asks for.
@@ -53,9 +56,12 @@ class SearchSpace:
         latency: LatencyTarget | None = None,
         *,
         start: StartWeights | None = None,
+        elastic: ElasticConfig | None = None,
     ) -> None:
         self.geometry = geometry
-        self._default = config.fixed_trial(geometry.depth, latency).model_copy(update={"start": start})
+        self._sections = SECTIONS if elastic is None else (*SECTIONS, ELASTIC)
+        further = {"start": start, "elastic": elastic}
+        self._default = config.fixed_trial(geometry.depth, latency).model_copy(update=further)
         self._values = self._default.to_dict()
         given = config.search.space
         self._space = default_space(config, geometry) if given.explores_nothing else given
@@ -208,11 +214,11 @@ class SearchSpace:
 
     def _by_section(self) -> dict[str, tuple[str, ...]]:
         """Names of the explored keys of each table of a trial."""
-        return {section: tuple(p.name for p in self._parameters if p.section == section) for section in SECTIONS}
+        return {section: tuple(p.name for p in self._parameters if p.section == section) for section in self._sections}
 
     def _find_settings(self) -> Iterator[Parameter]:
         """Keys of the trial's tables, each behind those that it depends on."""
-        domains = {(section, key): d for section in SECTIONS for key, d in getattr(self._space, section).items()}
+        domains = {(section, key): d for section in self._sections for key, d in getattr(self._space, section).items()}
         for section, key in sorted(in_asking_order(domains), key=lambda key: domains[key].when is not None):
             yield Parameter(name=key, domain=domains[section, key], section=section)
 
@@ -223,7 +229,7 @@ class SearchSpace:
             The parameters, and the tables of the trial with them.
         """
         params: dict[str, Any] = {}
-        values = self._values | {section: dict(self._values[section]) for section in SECTIONS}
+        values = self._values | {section: dict(self._values[section]) for section in self._sections}
         for parameter in self._parameters:
             if not self._is_asked(parameter, params, values):
                 continue
