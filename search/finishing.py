@@ -11,6 +11,7 @@ from typing_extensions import override
 from search.continuations import continuation, continued_config
 from search.driver import SearchDriver
 from search.limits import Limits
+from search.priced_candidates import is_candidate, specialisation, specialisations
 from search.proposal import Proposal
 from search.records import EndCause, Origin, SearchEnd, StudyRecord, TrialRecord, TrialState
 from search.retries import root_of
@@ -68,7 +69,10 @@ class FinishDriver(SearchDriver):
     """
 
     def __init__(self, *, chosen: Sequence[TrialRecord], epochs: int, limits: Limits, **options: Any) -> None:
-        """As `SearchDriver`; `chosen` are complete trials that were trained for fewer than `epochs`."""
+        """As `SearchDriver`; `chosen` are complete trials that were trained for fewer than `epochs`.
+
+        Candidates of `search.priced_candidates` are trained from elastic weights.
+        """
         super().__init__(limits=replace(limits, rules=()), **options)
         self._chosen, self._epochs = tuple(chosen), epochs
         self._search_end = self._store.record().end
@@ -87,6 +91,8 @@ class FinishDriver(SearchDriver):
         if record is None:
             return None
         plan = self._agenda.proposer.retry(record, root_of(record)).plan
+        if is_candidate(record):
+            return specialisation(record, plan)
         return replace(continuation(record, continued_config(record, self._epochs), plan), origin=Origin.FINISHED)
 
     @override
@@ -118,5 +124,7 @@ def _best(study: StudyRecord, max_latency_ms: float | None, top: int) -> list[Tr
 
 def _attempts(trials: Sequence[TrialRecord], chosen: TrialRecord, epochs: int) -> list[TrialRecord]:
     """Every attempt to train a trial to so many epochs."""
+    if is_candidate(chosen):
+        return specialisations(trials, chosen)
     known = (trial for trial in trials if trial.origin is Origin.FINISHED and trial.continues == root_of(chosen))
     return [trial for trial in known if trial.config["training"]["epochs"] == epochs]
