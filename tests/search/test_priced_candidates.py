@@ -5,11 +5,15 @@ from dataclasses import replace
 import elastic_study
 import pytest
 import tabulated
+from exported_study import as_elastic, trained_study
+from finished_study import table
 
+from search.budget import price_from
 from search.elastic_front import best_elastic
+from search.experiment import validate
 from search.finishing import FinishDriver, finished_trials, trials_to_finish
 from search.limits import Limits
-from search.priced_candidates import PricedStudy, is_candidate, lift_points
+from search.priced_candidates import PricedStudy, is_candidate, lift_points, with_priced
 from search.pruner import PeerPruner
 from search.rank_agreement import RankAgreement
 from search.records import Origin, TrialState
@@ -161,3 +165,26 @@ def test_elastic_weights_that_are_gone_are_said_to_be(config):
     nowhere = replace(priced, directory=config.study.directory / "elsewhere")
     with pytest.raises(CheckpointError, match=r"holds no whole checkpoint; .* name trials with `finish --trial`"):
         nowhere.with_candidates(epochs=EPOCHS)
+
+
+def test_candidates_are_priced_by_the_studys_own_table(tmp_path):
+    study = as_elastic(trained_study(tmp_path), 0)
+    config = validate(study.experiment, source="test")
+    table().save(config.study.directory / "small" / "latency_table.json")
+    found = candidates(with_priced(study, config, epochs=2))
+    best = best_elastic(study.trials)
+    price = price_from(table())
+    admitted = {
+        plan.block_tokens: price(plan)
+        for plan in (each.schedule.plan(table().geometry) for each in best.priced)
+        if price(plan).high_ms <= study.max_latency_ms
+    }
+    assert len(found) == len(admitted) > 0
+    for trial in found:
+        plan = TrialConfig.model_validate(trial.config).pruning.schedule.plan(table().geometry)
+        assert trial.latency == admitted[plan.block_tokens]
+
+
+def test_a_study_without_elastic_weights_needs_no_table(tmp_path):
+    study = trained_study(tmp_path)
+    assert with_priced(study, validate(study.experiment, source="test"), epochs=2) is study
