@@ -21,7 +21,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "search"), str(HERE.parent / "integ
 
 import plans  # noqa: E402
 from command_line import give_mlflow_database  # noqa: E402
-from harness import Session, found  # noqa: E402
+from harness import Session, found, wait_until  # noqa: E402
 
 from search.records import TrialState  # noqa: E402
 
@@ -39,7 +39,7 @@ class Plan:
     Attributes:
         number: which signal.
         epoch_s: how long an epoch takes.
-        epoch: after so many epochs have begun; 0: as soon as it runs.
+        epoch: after so many epochs have begun; 0: as soon as there is a study, while Ray starts.
         delay_s: and so long after that.
     """
 
@@ -54,7 +54,7 @@ def plan(seed: int) -> Plan:
     chance, number = random.Random(seed), SIGNALS[seed % 2]
     match seed // 2 % 5:
         case 0:
-            return Plan(number=number, epoch_s=0.3, epoch=0, delay_s=chance.uniform(1.0, 12.0))
+            return Plan(number=number, epoch_s=0.3, epoch=0, delay_s=chance.uniform(0.0, 8.0))
         case 1 | 2:
             return Plan(number=number, epoch_s=LONG_S, epoch=2, delay_s=chance.uniform(0.0, 3.0))
         case _:
@@ -68,6 +68,7 @@ def stopped(folder: Path, seed: int) -> dict[str, object]:
     order = replace(known, num_trials=NUM_TRIALS, num_concurrent=2, epoch_s=chosen.epoch_s, is_tracked=True)
     give_mlflow_database(Path(order.folder) / order.directory)
     session = Session(order, with_ray=True)
+    wait_until(lambda: session.code is not None or found(order) is not None)
     session.wait_for_epoch(chosen.epoch)
     time.sleep(chosen.delay_s)
     num_begun, told_s = session.num_begun, time.monotonic()

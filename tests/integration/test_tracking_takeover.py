@@ -93,4 +93,4 @@ def _runs(study, directory):
 
 
 def _points(directory, run):
-    return [(point.step, point.value) for point in _client(directory).get_metric_history(run.info.run_id, "top1")]
+    return sorted((p.step, p.value) for p in _client(directory).get_metric_history(run.info.run_id, "top1"))
