@@ -24,7 +24,7 @@ from search import launcher  # noqa: E402
 from search.listener import StudyListener  # noqa: E402
 from search.records import TrialRecord  # noqa: E402
 from search.study_opening import OpeningTerms  # noqa: E402
-from spvit.errors import SpvitError  # noqa: E402
+from spvit.errors import ExitCode, SpvitError  # noqa: E402
 from trainers.build import identity_of  # noqa: E402
 from trainers.checkpoint import latest_checkpoint, save_checkpoint  # noqa: E402
 from trainers.config import TrialConfig  # noqa: E402
@@ -184,6 +184,8 @@ def run_session(order: Order) -> int:
     except SpvitError as error:
         (folder / f"stderr-{os.getpid()}.log").write_text(f"error: {error}\n")
         return int(error.exit_code)
+    except KeyboardInterrupt:  # as the command does
+        return int(ExitCode.STOPPED)
     return 0
 
 
