@@ -23,6 +23,7 @@ import torch  # noqa: E402
 from search import launcher  # noqa: E402
 from search.listener import StudyListener  # noqa: E402
 from search.records import TrialRecord  # noqa: E402
+from search.signals import end_process  # noqa: E402
 from search.study_opening import OpeningTerms  # noqa: E402
 from spvit.errors import ExitCode, SpvitError  # noqa: E402
 from trainers.build import identity_of  # noqa: E402
@@ -198,7 +199,7 @@ def forked(order: Order) -> None:
 if __name__ == "__main__":
     import faulty_search  # so that Ray's workers find the trial by this name
 
-    sys.exit(faulty_search.run_session(faulty_search.Order(**json.loads(sys.argv[1]))))
+    end_process(faulty_search.run_session(faulty_search.Order(**json.loads(sys.argv[1]))))
 
 
 def command(order: Order) -> list[str]:
