@@ -14,12 +14,12 @@ import networks
 import pytest
 from command_line import ROOT, write_experiment
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 CHANGES = (
     ("num_trials = 8", "num_trials = 1"),
     ("num_concurrent = 2", "num_concurrent = 1"),
     ("num_startup_trials = 4", "num_startup_trials = 1"),
-    ("epochs = 3", "epochs = 2"),
+    ("epochs = 3", "epochs = 1"),
     ("time_limit_s = 8", "time_limit_s = 2"),
 )
 LISTENER = """
