@@ -101,7 +101,7 @@ def backend_for(device: torch.device) -> Backend:
 
 def with_number(device: torch.device, current: int) -> torch.device:
     """The GPU that `cuda` means: a worker that was given one sees it alone, as number 0."""
-    return device if device.index is not None else torch.device(device.type, current)
+    return torch.device(device.type, current) if device == torch.device(device.type) else device
 
 
 def check_own_gpus(gpus: Sequence[str]) -> None:
