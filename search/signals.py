@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 from spvit.errors import ExitCode
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
-IN_ORDER_WITHIN_S = 8.0
+IN_ORDER_WITHIN_S = 7.5
 """Whoever sends SIGTERM sends SIGKILL soon after; this leaves time to say so and go, within 10 s together. That took up
-to a second where eight processes wanted each core."""
+to 1.5 s where eight processes wanted each core."""
 
 
 def end_tune() -> None:
