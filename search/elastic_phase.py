@@ -56,9 +56,9 @@ class ElasticPhase:
 
     def is_over(self, trials: Sequence[TrialRecord]) -> bool:
         """Whether every elastic trial was begun and has ended for good."""
-        due = any(trial.origin is Origin.ELASTIC for trial in trials_to_retry(trials))
-        running = any(not trial.state.is_finished for trial in _elastic(trials))
-        return not due and not running and self.next(trials) is None
+        elastic = _elastic(trials)
+        running = any(not trial.state.is_finished for trial in elastic)
+        return not running and not trials_to_retry(elastic) and self.next(trials) is None
 
     def best(self, trials: Sequence[TrialRecord]) -> TrialRecord | None:
         """The complete elastic trial of the best front, the earliest of equals; None where none is complete."""

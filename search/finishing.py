@@ -13,7 +13,7 @@ from search.driver import SearchDriver
 from search.limits import Limits
 from search.proposal import Proposal
 from search.records import EndCause, Origin, SearchEnd, StudyRecord, TrialRecord, TrialState
-from search.retries import root_of, trials_to_retry
+from search.retries import root_of
 from search.selection import choose_trial
 from spvit.errors import NothingFeasibleError, UsageError
 
@@ -77,16 +77,16 @@ class FinishDriver(SearchDriver):
     @override
     def is_finished(self) -> bool:
         """Whether every chosen trial was trained to its end, or cannot be."""
-        return not self._running() and not self._due() and not self._next_chosen()
+        return not self._store.running and not self._due() and not self._next_chosen()
 
     @override
     def _next_proposal(self) -> Proposal | None:
         if due := self._due():
-            return self._proposer.retry(due[0], root_of(due[0]))
+            return self._agenda.proposer.retry(due[0], root_of(due[0]))
         record = self._next_chosen()
         if record is None:
             return None
-        plan = self._proposer.retry(record, root_of(record)).plan
+        plan = self._agenda.proposer.retry(record, root_of(record)).plan
         return replace(continuation(record, continued_config(record, self._epochs), plan), origin=Origin.FINISHED)
 
     @override
@@ -97,7 +97,7 @@ class FinishDriver(SearchDriver):
 
     def _due(self) -> tuple[TrialRecord, ...]:
         """Interrupted continuations. Interrupted trials of the search are the business of `resume`."""
-        return tuple(t for t in trials_to_retry(self._store.trials) if t.origin is Origin.FINISHED)
+        return tuple(t for t in self._store.due if t.origin is Origin.FINISHED)
 
     def _next_chosen(self) -> TrialRecord | None:
         return next((t for t in self._chosen if not _attempts(self._store.trials, t, self._epochs)), None)

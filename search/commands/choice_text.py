@@ -5,6 +5,7 @@ from __future__ import annotations
 from search.choosing import Choice, Equal
 from search.noise import Difference
 from search.records import StudyRecord, TrialRecord
+from spvit.wording import first_of
 
 MAX_EQUALS_SHOWN = 6
 
@@ -49,9 +50,8 @@ def _equal_lines(choice: Choice, study: StudyRecord) -> list[str]:
     if not others:
         return [] if choice.equals or _is_known(study) else [_unknown(study)]
     hint = [] if all(e.difference.is_paired for e in choice.equals) else [_hint(choice.equals[0].difference)]
-    shown = [_equal_text(equal) for equal in others[:MAX_EQUALS_SHOWN]]
-    more = [f"and {len(others) - MAX_EQUALS_SHOWN} more"] if len(others) > MAX_EQUALS_SHOWN else []
-    return [f"also equal to trial {choice.best.number} within the noise: {', '.join([*shown, *more])}", *hint]
+    shown = first_of([_equal_text(equal) for equal in others], MAX_EQUALS_SHOWN)
+    return [f"also equal to trial {choice.best.number} within the noise: {', '.join(shown)}", *hint]
 
 
 def _equal_text(equal: Equal) -> str:
