@@ -16,7 +16,7 @@ import click
 from typing_extensions import override
 
 from search.secrets import redacted
-from search.signals import as_interrupt
+from search.signals import as_interrupt, end_process
 from spvit.errors import ExitCode, SpvitError
 from spvit.wording import first_line
 
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     with as_interrupt(signal.SIGTERM):
         code = run(arguments)
-    sys.exit(code)
+    end_process(code)
 
 
 def run(arguments: Sequence[str]) -> int:

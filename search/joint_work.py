@@ -70,8 +70,10 @@ class JointWork:
 
         if is_loss_of_contact(error):
             self._watch.join(NEWS_TIMEOUT_S)
+        errors = {0: error} | self._errors
         self._end_all()
-        return self._true_cause({0: error} | self._errors)
+        self._watch.join(NEWS_TIMEOUT_S)  # by then it has aborted the group, which nobody could leave in order
+        return self._true_cause(errors)
 
     def _true_cause(self, errors: Mapping[int, BaseException]) -> BaseException:
         from trainers.process_group import is_loss_of_contact

@@ -59,15 +59,26 @@ def _start(address: str | None, arguments: Mapping[str, Any]) -> None:
 
     for num_left in reversed(range(NUM_STARTS)):
         try:
-            with nullcontext() if address else _bare():
+            with _own_signals(), nullcontext() if address else _bare():
                 ray.init(address=address or "local", **arguments)
             return
-        except SystemExit:  # by Ray's own handler of SIGTERM, which is in place before ours are again
-            raise KeyboardInterrupt from None
         except Exception as error:
             ray.shutdown()  # what was started of it would live as long as we do
             if address is not None or not num_left or TOO_SLOW not in str(error):
                 raise ClusterError(_refusal(address, error)) from error
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray's own handler of SIGTERM drains the node first, which takes longer than whoever sends the signal may wait."""
+    from ray._private import utils
+
+    theirs = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda _: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = theirs
 
 
 @contextmanager

@@ -35,7 +35,8 @@ class MetricPoint(NamedTuple):
 class RunUpdate:
     """Changes to the run of one trial, or of the whole search where `number` is None.
 
-    `artifacts` are paths of local files; `experiment_tags` are those of the experiment that the run is in.
+    `artifacts` are paths of local files; `experiment_tags` are those of the experiment that the run is in. An update
+    that `fills` leaves out points of which the run has one of the same name and step.
     """
 
     number: int | None
@@ -48,6 +49,7 @@ class RunUpdate:
     end_ms: int | None = None
     artifacts: tuple[str, ...] = ()
     experiment_tags: Mapping[str, str] = field(default_factory=dict)
+    fills: bool = False
 
     def merge(self, later: RunUpdate) -> RunUpdate:
         """Both updates in one; where they disagree the later one counts."""
@@ -62,12 +64,14 @@ class RunUpdate:
             end_ms=later.end_ms if later.status else self.end_ms,
             artifacts=tuple(dict.fromkeys(self.artifacts + later.artifacts)),
             experiment_tags={**self.experiment_tags, **later.experiment_tags},
+            fills=self.fills or later.fills,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         values = ((each.name, getattr(self, each.name)) for each in fields(self))
-        return {key: value for key, value in values if value not in (None, "", {}, ())} | {"number": self.number}
+        told = {key: value for key, value in values if value not in (None, "", {}, ()) and value is not False}
+        return told | {"number": self.number}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -94,6 +94,11 @@ def trial_ended(trial: TrialRecord, *, now_ms: int) -> RunUpdate:
     )
 
 
+def last_epoch(trial: TrialRecord) -> RunUpdate:
+    """The top-1 of a trial's last epoch, where nobody has told it: its driver may have died just before."""
+    return RunUpdate(number=trial.number, metrics=tuple(_curve(trial, 0))[-1:], fills=True)
+
+
 def search_progress(progress: SearchProgress, *, now_ms: int) -> RunUpdate:
     """Hypervolume and the best trial within each budget; the number of trials trained to the end as step."""
     points, _ = finite_metrics(progress.metrics(), step=progress.num_finished, timestamp_ms=now_ms)

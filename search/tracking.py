@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from search import study_updates
+from search.failures import Failure
 from search.listener import StudyListener
 from search.records import StudyRecord, TrialRecord
 from search.report_files import FOLDER
@@ -27,6 +29,7 @@ from search.tracking_place import (
     open_writer,
 )
 from search.tracking_view import where_to_look
+from spvit.errors import StudyLockedError
 
 __all__ = ["MlflowTracker", "default_tracking_uri", "sync"]
 
@@ -85,6 +88,9 @@ class MlflowTracker(StudyListener):
     def on_study_start(self, study: StudyRecord) -> None:
         """The search begins or goes on."""
         self._study, self._progress = study, SearchProgress.of(study)
+        if study.driver is not None:
+            self._spool = Spool(self._directory / SPOOL_FILE, driver=study.driver.token)
+            self._link.is_for(study.driver.token)
         self._announced = {t.number: t.mlflow_run_id for t in study.trials if t.mlflow_run_id}
         if study.mlflow_run_id:
             self._announced[None] = study.mlflow_run_id
@@ -125,7 +131,7 @@ class MlflowTracker(StudyListener):
         self._attend()
         self._hear(self._link.close(self._close_timeout_s))
         self._say_address()
-        if not self._spool.is_drained:
+        if not self._spool.is_drained and not self._link.is_taken_over:
             LOGGER.warning(
                 "MLflow at %s has not got everything yet; the rest is kept in %s and written when the study is next "
                 "resumed",
@@ -137,6 +143,8 @@ class MlflowTracker(StudyListener):
         """A driver that dies ends trials unseen, and a study may have begun without a tracker; twice does no harm."""
         if trial.mlflow_run_id is None:
             self._append(study_updates.trial_started(trial, study, now_ms=now_ms))
+        if trial.failure is Failure.INTERRUPTED and trial.curve:
+            self._append(study_updates.last_epoch(trial))
         self._append(study_updates.trial_ended(trial, now_ms=now_ms))
 
     def _append(self, update: RunUpdate) -> None:
@@ -179,13 +187,15 @@ class MlflowTracker(StudyListener):
         if is_news and is_server(self._uri):
             self._say_address()
         if self._note_experiment is not None and experiment_id != self._announced_experiment:
-            self._note_experiment(experiment_id)
+            with suppress(StudyLockedError):  # it was taken over; whoever did hears it from a process of its own
+                self._note_experiment(experiment_id)
         self._announced_experiment = experiment_id
 
     def _announce_runs(self, run_ids: Mapping[int | None, str]) -> None:
         for number, run_id in run_ids.items():
             if self._on_run_id is not None and self._announced.get(number) != run_id:
-                self._on_run_id(number, run_id)
+                with suppress(StudyLockedError):
+                    self._on_run_id(number, run_id)
             self._announced[number] = run_id
 
     def _say_address(self) -> None:

@@ -8,10 +8,12 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from search.tracking_message import Assignment, Message
+from spvit.errors import ExitCode
 
 LOG_FILE = "tracking.log"
 MIN_PAUSE_S, MAX_PAUSE_S = 1.0, 60.0
@@ -40,6 +42,12 @@ class TrackingLink:
         self._heard = b""
         self._pause_s = MIN_PAUSE_S
         self._not_before_s = clock()
+        self.is_taken_over = False
+        """Whether the process found that another driver has taken over, whose own process goes on."""
+
+    def is_for(self, driver: int) -> None:
+        """The process is to write for the driver with this token, and for none after it."""
+        self._assignment = replace(self._assignment, driver=driver)
 
     @property
     def pid(self) -> int | None:
@@ -56,8 +64,9 @@ class TrackingLink:
             OSError: it cannot be started now.
         """
         ended = None if self._process is None else self._process.poll()
+        self.is_taken_over |= ended == ExitCode.STUDY_LOCKED
         now_s = self._clock()
-        if (self._process is not None and ended is None) or now_s < self._not_before_s:
+        if (self._process is not None and ended is None) or self.is_taken_over or now_s < self._not_before_s:
             return None
         self._not_before_s, self._pause_s = now_s + self._pause_s, min(2 * self._pause_s, MAX_PAUSE_S)
         self._start()
@@ -83,6 +92,7 @@ class TrackingLink:
         process, deadline_s = self._process, self._clock() + timeout_s
         _close(process.stdin)
         messages = self._until_end(process, deadline_s)
+        self.is_taken_over |= process.poll() == ExitCode.STUDY_LOCKED
         self._process = None
         _end(process)
         return messages

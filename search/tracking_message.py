@@ -9,12 +9,16 @@ from dataclasses import asdict, dataclass, field
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assignment:
-    """Which study to write, where to, for which driver, and how long to go on once that has ended."""
+    """Which study to write, where to, for which driver, and how long to go on once that has ended.
+
+    `driver` is its token: what a later driver wrote is left to that one's own process; 0: there is no other.
+    """
 
     directory: str
     uri: str
     driver_pid: int
     linger_s: float
+    driver: int = 0
 
     def to_line(self) -> bytes:
         """One line, its end included."""

@@ -21,6 +21,7 @@ from search.spool import Spool
 from search.tracking_message import Assignment, Message
 from search.tracking_place import SPOOL_FILE, open_writer
 from search.tracking_writer import MlflowWriter
+from spvit.errors import ExitCode
 from spvit.wording import first_line
 
 LOCK_FILE = "tracking.lock"
@@ -35,13 +36,13 @@ class Writing:
 
     def __init__(self, assignment: Assignment) -> None:
         self._directory, self._uri = Path(assignment.directory), assignment.uri
-        self._spool = Spool(self._directory / SPOOL_FILE)
+        self._spool = Spool(self._directory / SPOOL_FILE, driver=assignment.driver)
         self._writer: MlflowWriter | None = None
         self._told: dict[int | None, str] = {}
         self._has_failed = False
 
-    def run(self, closing: threading.Event) -> bool:
-        """Returns whether everything is in MLflow."""
+    def run(self, closing: threading.Event) -> ExitCode:
+        """Writes until nothing more will come. Where another driver has taken over, its process goes on."""
         delay_s = POLL_S
         while True:
             is_last = closing.wait(delay_s)
@@ -52,19 +53,26 @@ class Writing:
                 self._writer = None  # the next one asks MLflow which runs there are: an answer may have got lost
                 self._say_failure(error)
                 delay_s = min(max(2 * delay_s, MIN_DELAY_S), MAX_DELAY_S)
+            if self._spool.is_taken_over:
+                return ExitCode.STUDY_LOCKED
             if is_last:
-                return self._spool.is_drained
+                return ExitCode.OK if self._spool.is_drained else ExitCode.STOPPED
 
     def _write_pending(self) -> None:
         if self._writer is None:
             self._writer = open_writer(self._directory, uri=self._uri)
             say(Message(experiment_id=self._writer.experiment_id))
+            self._say_runs(self._writer)  # also those that were made for a driver which is gone
+        before = -1
         while not self._spool.is_drained:
             events, offset = self._spool.read()
+            if offset == before:  # the rest is half a line, or another driver's
+                return
             for update in merge_by_run(_updates(events)):
                 self._writer.apply(update)
             self._spool.acknowledge(offset)
             self._say_runs(self._writer)
+            before = offset
 
     def _say_runs(self, writer: MlflowWriter) -> None:
         new = {number: run_id for number, run_id in writer.run_ids.items() if self._told.get(number) != run_id}
@@ -98,7 +106,7 @@ class _ToDriver(logging.Handler):
 
 
 def main() -> int:
-    """Write one study; 0 if everything is in MLflow at the end."""
+    """Write one study. Ends as `Writing.run` says."""
     # A repeated request could make a second run of a trial whose first answer got lost: we repeat ourselves.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.nice(NICENESS)
@@ -108,9 +116,9 @@ def main() -> int:
     closing = threading.Event()
     threading.Thread(target=_await_end, args=(assignment, closing), daemon=True).start()
     with _alone(Path(assignment.directory) / LOCK_FILE):
-        is_done = Writing(assignment).run(closing)
+        code = Writing(assignment).run(closing)
     # At once: MLflow leaves threads behind, and what they wait for may be a server that is away.
-    os._exit(0 if is_done else 75)
+    os._exit(code)
 
 
 def _await_end(assignment: Assignment, closing: threading.Event) -> None:
@@ -120,7 +128,7 @@ def _await_end(assignment: Assignment, closing: threading.Event) -> None:
     while not ended.wait(1.0) and os.getppid() == assignment.driver_pid:
         pass
     closing.set()
-    threading.Timer(assignment.linger_s, os._exit, args=(75,)).start()
+    threading.Timer(assignment.linger_s, os._exit, args=(ExitCode.STOPPED,)).start()
 
 
 def _await_input_end(ended: threading.Event) -> None:

@@ -49,9 +49,10 @@ class MlflowWriter:
         Raises:
             Exception: whatever MLflow raises while it cannot be reached; the same update may be applied again.
         """
-        may_have_points = skip_existing_points and update.number in self.run_ids
+        known_run_id = self.run_ids.get(update.number)
         run_id = self._run_id(update)
-        metrics = self._new_points(run_id, update.metrics) if may_have_points else update.metrics
+        fills = skip_existing_points or update.fills
+        metrics = self._new_points(known_run_id, update.metrics) if fills else update.metrics
         if update.params or metrics or update.tags:
             self._log(update, run_id, metrics)
         for path in update.artifacts:
@@ -106,13 +107,12 @@ class MlflowWriter:
         )
         return str(run.info.run_id)
 
-    def _new_points(self, run_id: str, points: Collection[MetricPoint]) -> tuple[MetricPoint, ...]:
-        known = {
-            (key, metric.step)
-            for key in {point.key for point in points}
-            for metric in self._client.get_metric_history(run_id, key)
-        }
-        return tuple(point for point in points if (point.key, point.step) not in known)
+    def _new_points(self, run_id: str | None, points: Collection[MetricPoint]) -> tuple[MetricPoint, ...]:
+        """One for each name and step of which the run, if there is one, has none."""
+        keys = {point.key for point in points} if run_id is not None else set()
+        known = {(key, metric.step) for key in keys for metric in self._client.get_metric_history(run_id, key)}
+        first = {(point.key, point.step): point for point in reversed(tuple(points))}
+        return tuple(point for place, point in reversed(first.items()) if place not in known)
 
     def _log(self, update: RunUpdate, run_id: str, metrics: Collection[MetricPoint]) -> None:
         """In one request if MLflow takes it, else part by part, so that a refused one does not keep out the other."""

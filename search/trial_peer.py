@@ -39,6 +39,10 @@ class TrialPeer:
         self._trainee: Trainee | None = None
         self._warnings = WarningCollector.installed()
 
+    def is_there(self) -> list[str]:
+        """Say so."""
+        return self._warnings.take()
+
     def rest(self) -> list[str]:
         """Forget the trial and leave its group. torch is there afterwards: nobody should wait for it in a meeting."""
         from trainers.process_group import leave

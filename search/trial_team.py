@@ -72,11 +72,12 @@ class TrialTeam:
         """Have all workers there, none in a trial."""
         from trainers.process_group import leave
 
-        leave()
         try:
-            self.together("rest", own=_nothing)
+            self.together("is_there", own=_nothing)  # with NCCL nobody leaves a group as long as one does not
+            self.together("rest", own=leave)
         except Exception:  # one died while it had nothing to do
             self.end()
+            leave()
         if not self._peers:
             self._peers = self._started()
             self.together("rest", own=_nothing)

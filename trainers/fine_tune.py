@@ -166,6 +166,7 @@ class FineTuner:
             images_per_second=self._num_steps * self._images_per_step / (trained - started),
             priced=self.priced,
         )
+        self._workers.barrier()  # fails where the group was aborted, after which the last sums may be worth nothing
         self._history.append(metrics)
         self._save()
         return metrics

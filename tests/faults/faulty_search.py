@@ -25,8 +25,9 @@ from kept_trial import KeptTrial  # noqa: E402
 from search import launcher  # noqa: E402
 from search.listener import StudyListener  # noqa: E402
 from search.records import TrialRecord  # noqa: E402
+from search.signals import end_process  # noqa: E402
 from search.study_opening import OpeningTerms  # noqa: E402
-from spvit.errors import SpvitError  # noqa: E402
+from spvit.errors import ExitCode, SpvitError  # noqa: E402
 from trainers.build import identity_of  # noqa: E402
 from trainers.checkpoint import latest_checkpoint, save_checkpoint  # noqa: E402
 from trainers.config import TrialConfig  # noqa: E402
@@ -176,6 +177,8 @@ def run_session(order: Order) -> int:
     except SpvitError as error:
         (folder / f"stderr-{os.getpid()}.log").write_text(f"error: {error}\n")
         return int(error.exit_code)
+    except KeyboardInterrupt:  # as the command does
+        return int(ExitCode.STOPPED)
     return 0
 
 
@@ -188,7 +191,7 @@ def forked(order: Order) -> None:
 if __name__ == "__main__":
     import faulty_search  # so that Ray's workers find the trial by this name
 
-    sys.exit(faulty_search.run_session(faulty_search.Order(**json.loads(sys.argv[1]))))
+    end_process(faulty_search.run_session(faulty_search.Order(**json.loads(sys.argv[1]))))
 
 
 def command(order: Order) -> list[str]:

@@ -26,6 +26,8 @@ from spvit.errors import SpvitError
 
 SHARED = [Path(__file__).parent, Path(__file__).parents[1] / "search", Path(__file__).parents[2]]
 KILLED = -int(signal.SIGKILL)
+LIMIT_S, RAY_LIMIT_S = 280.0, 1200.0
+"""For anything to happen in a session; Ray's workers run at the lowest priority, and wait for everybody else."""
 WRITES = "openat,write,pwrite64,fsync,fdatasync,ftruncate,rename,renameat2,unlink,unlinkat,rmdir,mkdir"
 """Steps of the system between which a process may die, and after which a disk is not what it was."""
 CALL = re.compile(r"(\d+) +(\w+)\(")
@@ -63,6 +65,7 @@ class Session:
 
     def __init__(self, order: Order, *, with_ray: bool = False) -> None:
         self.order, self.folder, self.begun_at = order, Path(order.folder), time.time()
+        self._limit_s = RAY_LIMIT_S if with_ray else LIMIT_S
         self._num_begun = len(notes(self.folder, WORK))
         if with_ray:
             self._popen: subprocess.Popen[bytes] | None = subprocess.Popen(
@@ -87,9 +90,9 @@ class Session:
         """Its exit code, negative the signal that ended it; None while it runs."""
         return self._process.exitcode if self._popen is None else self._popen.poll()
 
-    def end(self, within_s: float = 280) -> int:
+    def end(self) -> int:
         """Waits for its exit code."""
-        wait_until(lambda: self.code is not None, within_s)
+        wait_until(lambda: self.code is not None, self._limit_s)
         code = self.code
         assert code is not None
         return code
@@ -101,10 +104,10 @@ class Session:
 
     def wait_for_epoch(self, number: int) -> None:
         """Until it has begun so many epochs, or has ended."""
-        wait_until(lambda: self.code is not None or self.num_begun >= number)
+        wait_until(lambda: self.code is not None or self.num_begun >= number, self._limit_s)
 
 
-def wait_until(condition: Callable[[], bool], within_s: float = 280) -> None:
+def wait_until(condition: Callable[[], bool], within_s: float = LIMIT_S) -> None:
     """Looks often; a machine that is busy may take long."""
     deadline_s = time.monotonic() + within_s
     while not condition():

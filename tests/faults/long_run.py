@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -31,18 +32,18 @@ KILLS_PER_SEARCH = 5
 Job = Callable[[Path], Tally]
 
 
-def jobs(undisturbed: StudyRecord) -> Iterator[tuple[str, int, Job]]:
-    """Kind and seed of each search, and what to do with its folder."""
+def jobs(undisturbed: Callable[[], StudyRecord]) -> Iterator[tuple[str, int, Job]]:
+    """Kind and seed of each search, and what to do with its folder. The undisturbed search is asked for if needed."""
 
     def hit(blows: Callable[[int], list[Blow]]) -> Callable[[Path, int], Tally]:
-        return lambda folder, seed: disturbed(plans.order(folder, seed), blows(seed), undisturbed)
+        return lambda folder, seed: disturbed(plans.order(folder, seed), blows(seed), undisturbed())
 
     kinds = {
         "killed": hit(lambda seed: plans.kills(seed, KILLS_PER_SEARCH)),
         "stopped": hit(lambda seed: [plans.stops(seed)]),
         "full_disk": hit(lambda seed: [plans.full_disk(seed)]),
         "broken_disk": hit(lambda seed: [plans.broken_disk(seed)]),
-        "taken_over": lambda folder, seed: contest(plans.order(folder, seed), seed, undisturbed),
+        "taken_over": lambda folder, seed: contest(plans.order(folder, seed), seed, undisturbed()),
         "ray": with_ray,
     }
     yield (
@@ -81,7 +82,7 @@ def main() -> None:
     lines = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     done = {(line["kind"], line["seed"]) for line in lines}
     shutil.rmtree(directory / "undisturbed", ignore_errors=True)
-    for kind, seed, run in jobs(undisturbed_search(directory / "undisturbed" / "search")):
+    for kind, seed, run in jobs(cache(lambda: undisturbed_search(directory / "undisturbed" / "search"))):
         if (kind, seed) in done or (wanted and kind not in wanted):
             continue
         if time.monotonic() > until_s:

@@ -1,4 +1,4 @@
-"""Makes the report card of what `long_run.py` and `peer.py` wrote: DIRECTORY. JSON, and the table in the docs."""
+"""Makes the report card of what `long_run.py`, `peer.py` and `stop_times.py` wrote: DIRECTORY. JSON and tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from typing import Any
 
 DOCS = Path(__file__).parents[2] / "docs"
 CARD, PAGE = DOCS / "reliability.json", DOCS / "reliability.md"
-BEGIN, END = "<!-- report card -->", "<!-- end of the report card -->"
+MARKS = {
+    "kinds": ("<!-- report card -->", "<!-- end of the report card -->"),
+    "stops": ("<!-- stops -->", "<!-- end of stops -->"),
+}
+STOPPED_CODE = 75
 ROWS = {
     "killed": "driver killed, without Ray",
     "stopped": "driver told to stop (SIGTERM, SIGINT, twice)",
@@ -22,7 +26,6 @@ ROWS = {
     "exporting": "killed at every step of replacing an export",
     "peer": "Ray Tune + OptunaSearch + MLflowLoggerCallback: driver killed",
 }
-DRIVER_KILLS = {"killed", "ray"}
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -70,6 +73,29 @@ def peer_summary(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def stops_summary(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How long searches with Ray took to end when they were told to."""
+    seconds = [line["seconds"] for line in lines]
+    return {
+        "searches": len(lines),
+        "p50_s": quantile(seconds, 0.5),
+        "p95_s": quantile(seconds, 0.95),
+        "max_s": quantile(seconds, 1.0),
+        "in_order": sum(not line["at_once"] for line in lines),
+        "with_another_code": sum(line["code"] != STOPPED_CODE for line in lines),
+    }
+
+
+def stops_table(stops: dict[str, Any]) -> str:
+    """The same as Markdown."""
+    rows = ["| signal | searches | p50 | p95 | longest | ended in order | exit code was not 75 |", "|---" * 7 + "|"]
+    for number, one in stops.items():
+        times = " | ".join(f"{one[key]:g} s" for key in ("p50_s", "p95_s", "max_s"))
+        counts = f"{one['in_order']} of {one['searches']} | {one['with_another_code']}"
+        rows.append(f"| {number} | {one['searches']} | {times} | {counts} |")
+    return "\n".join(rows)
+
+
 def table(card: dict[str, Any]) -> str:
     """The card as Markdown."""
     head = (
@@ -99,6 +125,19 @@ def _row(what: str, kind: dict[str, Any]) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
+def _num_driver_kills(name: str, kind: dict[str, Any]) -> int:
+    """With Ray the last fault of each search hits a worker."""
+    return {"killed": kind["faults"], "ray": kind["faults"] - kind["searches"]}.get(name, 0)
+
+
+def _put(what: str, text: str) -> None:
+    """Between its marks in the docs, and on the terminal."""
+    begin, end = MARKS[what]
+    before, _, rest = PAGE.read_text().partition(begin)
+    PAGE.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}")
+    print(text)
+
+
 def main() -> None:
     directory = Path(sys.argv[1])
     lines, peer = lines_of(directory / "results.jsonl"), lines_of(directory / "peer.jsonl")
@@ -108,14 +147,18 @@ def main() -> None:
     ours = [kind for name, kind in kinds.items() if name != "peer"]
     card = {
         "faults": sum(kind["faults"] for kind in ours),
-        "driver_kills": sum(kind["faults"] for name, kind in kinds.items() if name in DRIVER_KILLS),
+        "driver_kills": sum(_num_driver_kills(name, kind) for name, kind in kinds.items()),
         "violations": sum(len(kind["violations"]) for kind in ours),
         "kinds": kinds,
     }
+    stops = lines_of(directory / "stops.jsonl")
+    if stops:
+        numbers = sorted({line["number"] for line in stops})
+        card["stops"] = {name: stops_summary([line for line in stops if line["number"] == name]) for name in numbers}
     CARD.write_text(json.dumps(card, indent=1) + "\n")
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{table(card)}\n\n{END}{rest.partition(END)[2]}")
-    print(table(card))
+    _put("kinds", table(card))
+    if stops:
+        _put("stops", stops_table(card["stops"]))
     sys.exit(int(card["violations"] > 0))
 
 

@@ -16,6 +16,7 @@ from search.tracking_place import default_tracking_uri
 from search.tracking_process import Writing
 from search.tracking_view import study_view
 from search.tracking_writer import MlflowWriter
+from spvit.errors import ExitCode
 
 pytestmark = pytest.mark.integration
 
@@ -162,7 +163,7 @@ def test_a_writer_that_dies_anywhere_loses_and_repeats_nothing(study, directory,
     )
     closing = threading.Event()
     closing.set()
-    assert [Writing(assignment).run(closing) for _ in range(4)] == [False, False, False, True]
+    assert [Writing(assignment).run(closing) for _ in range(4)] == [*[ExitCode.STOPPED] * 3, ExitCode.OK]
     assert len(calls) > 9
     assert Spool(directory / "tracking.jsonl").is_drained
     assert points(client, study) == expected

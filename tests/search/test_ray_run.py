@@ -1,11 +1,12 @@
 """What is decided around Ray, without starting it; `tests/integration` starts it."""
 
+import signal
 from contextlib import contextmanager
 
 import pytest
 import tabulated
 
-from search import ray_run
+from search import ray_run, ray_session
 from search.trial_factory import fine_tune_trial
 
 
@@ -44,3 +45,16 @@ def test_a_search_that_is_stopped_while_ray_starts_starts_no_tune(tmp_path, star
     monkeypatch.setattr(ray_run, "_ray", starting)
     ray_run.run_on_ray(driver, config, fine_tune_trial)
     assert started == ([] if is_stopped else ["check", "fit"])
+
+
+def test_ray_puts_no_handler_of_sigterm_in_place_of_the_search_s_while_it_starts(monkeypatch):
+    from ray._private import utils
+
+    asked = []
+    monkeypatch.setattr(utils, "set_sigterm_handler", asked.append)
+    before = signal.getsignal(signal.SIGTERM)
+    with ray_session._own_signals():
+        utils.set_sigterm_handler(signal.default_int_handler)
+        assert signal.getsignal(signal.SIGTERM) is before
+    utils.set_sigterm_handler("theirs")
+    assert asked == ["theirs"]

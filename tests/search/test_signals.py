@@ -79,6 +79,21 @@ say("end")
     assert out == ["asked", "end"]
 
 
+@pytest.mark.parametrize(("code", "last"), [(0, ["end", "python-s-own-end"]), (75, ["end"])])
+def test_a_process_that_was_told_to_stop_says_all_and_skips_what_python_does_at_its_end(code, last):
+    out, err = _run(
+        f"""
+import atexit
+atexit.register(say, "python-s-own-end")
+sys.stdout.write("end\\n")
+sys.stderr.write("why")
+signals.end_process({code})
+""",
+        code=code,
+    )
+    assert (out, err) == (last, "why")
+
+
 def test_a_request_before_there_is_anything_to_stop_is_passed_on():
     from search.signals import StopRequest
 

@@ -1,3 +1,6 @@
+import resource
+from contextlib import contextmanager
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,3 +78,62 @@ def test_nothing_is_written_before_the_first_event(tmp_path):
     assert list(tmp_path.iterdir()) == []
     spool.append({"n": 1})
     assert not spool.is_drained
+
+
+@given(st.lists(st.integers(0, 3), max_size=12), st.integers(1, 5), st.data())
+def test_what_a_driver_appends_behind_a_later_one_is_left_out_over_any_number_of_restarts(
+    tmp_path_factory, drivers, limit, data
+):
+    path = tmp_path_factory.mktemp("spool") / "tracking.jsonl"
+    for number, driver in enumerate(drivers):
+        Spool(path, driver=driver).append({"n": number})
+    spool, seen = Spool(path), []
+    while not spool.is_drained:
+        batch, offset = spool.read(limit)
+        assert spool.read(limit) == (batch, offset)  # reading again before it is acknowledged changes nothing
+        seen += batch
+        spool.acknowledge(offset)
+        if data.draw(st.booleans()):
+            spool = Spool(path)
+    in_time = [n for n, driver in enumerate(drivers) if not driver or driver >= max(drivers[:n], default=0)]
+    assert seen == [{"n": number} for number in in_time]
+
+
+def test_a_queue_ends_where_a_later_driver_goes_on(tmp_path, caplog):
+    path = tmp_path / "s.jsonl"
+    first, second = Spool(path, driver=1), Spool(path, driver=2)
+    first.append({"n": 1})
+    assert not first.is_taken_over
+    second.append({"n": 2})
+    first.append({"n": 3})
+    assert first.read()[0] == [{"n": 1}]
+    assert first.is_taken_over
+    assert second.read()[0] == [{"n": 1}, {"n": 2}]
+    assert not second.is_taken_over
+    assert [record.message for record in caplog.records] == [
+        f"{path}: what a driver wrote after it had been taken over from was left out"
+    ]
+
+
+def test_an_event_after_one_that_did_not_fit_stands_by_itself(tmp_path):
+    path = tmp_path / "s.jsonl"
+    spool = Spool(path)
+    spool.append({"n": 1})
+    with (
+        file_size_limit(path.stat().st_size + 4),
+        pytest.raises(OSError, match=r"s\.jsonl: an event was written in part"),
+    ):
+        spool.append({"n": 2})
+    spool.append({"n": 3})
+    assert spool.read()[0] == [{"n": 1}, {"n": 3}]
+
+
+@contextmanager
+def file_size_limit(num_bytes):
+    """What is written beyond it is cut off, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -11,7 +11,18 @@ import torch.distributed as dist
 from processes import run_together
 
 from spvit.errors import ConfigError, DivergedError
-from trainers.process_group import Host, Meeting, abort, is_loss_of_contact, join, leave
+from trainers.process_group import (
+    Backend,
+    Host,
+    Meeting,
+    abort,
+    backend_for,
+    check_own_gpus,
+    is_loss_of_contact,
+    join,
+    leave,
+    with_number,
+)
 from trainers.workers import WorkerGroup
 
 CPU = torch.device("cpu")
@@ -75,6 +86,42 @@ def test_workers_meet_share_and_part(tmp_path: Path) -> None:
 )
 def test_what_a_worker_does_wrong_is_no_loss_of_contact(error: Exception) -> None:
     assert not is_loss_of_contact(error)
+
+
+@pytest.mark.parametrize(
+    ("device", "backend"), [("cpu", Backend.GLOO), ("cuda", Backend.NCCL), ("cuda:1", Backend.NCCL)]
+)
+def test_the_device_decides_how_workers_talk(device: str, backend: Backend) -> None:
+    assert backend_for(torch.device(device)) is backend
+
+
+def test_a_gpu_has_a_number() -> None:
+    assert with_number(torch.device("cuda"), 2) == torch.device("cuda:2")
+    assert with_number(torch.device("cuda:1"), 2) == torch.device("cuda:1")
+
+
+def test_workers_on_one_gpu_are_refused() -> None:
+    check_own_gpus(["GPU-a", "GPU-b"])
+    with pytest.raises(ConfigError, match=r"workers 1 and 2 .* same GPU.*trial\.resources_per_worker\.gpus = 1"):
+        check_own_gpus(["GPU-a", "GPU-b", "GPU-b"])
+
+
+def test_whoever_goes_on_in_a_group_that_was_ended_lost_contact() -> None:
+    with pytest.raises(ValueError, match="has not been initialized") as failure:
+        dist.barrier()
+    assert is_loss_of_contact(failure.value)
+    assert not is_loss_of_contact(ValueError("A rate must lie in [0, 1]"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.filterwarnings("error")
+def test_a_group_on_a_gpu_is_bound_to_it_and_can_be_aborted() -> None:
+    host = Host("127.0.0.1", 1)
+    join(host.meeting, 0, address="127.0.0.1", device=torch.device("cuda"), host=host)
+    assert dist.get_backend() == Backend.NCCL
+    dist.barrier()
+    abort()
+    assert not dist.is_initialized()
 
 
 def test_alone_there_is_nobody_to_leave() -> None:
