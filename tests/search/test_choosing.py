@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.choosing import binomial, choose_accurate, choose_knee, choose_within
+from search.choosing import binomial, choose_accurate, choose_knee, choose_to_take, choose_within, only_faster
 from search.noise import unpaired_difference
 from search.records import Latency
-from spvit.errors import NothingFeasibleError
+from spvit.errors import NothingFeasibleError, UsageError
 
 
 @pytest.fixture
@@ -38,6 +38,29 @@ def test_of_those_about_as_fast_the_simpler_one_is_preferred(study, make_trial):
     found = with_trials(study, complex_one, simple, make_trial(2, 85.1, 5.5), num_val_images=1000)
     assert choose_within(found, 6.0, binomial(found)).trial.number == 1
     assert choose_accurate(found, 80.0, binomial(found)).trial.number == 1
+
+
+def test_what_is_taken_is_the_choice_within_the_budget_and_a_named_trial_always(study):
+    few = replace(study, num_val_images=300)
+    compare = binomial(few)
+    taken = choose_to_take(few, compare)
+    assert taken == choose_within(few, few.max_latency_ms, compare)
+    assert choose_to_take(few, compare, max_latency_ms=6.1) == choose_within(few, 6.1, compare)
+    assert choose_to_take(few, compare, max_latency_ms=6.1).reason == (
+        "equal to it within the noise, -3.00 points (-7.61 to +1.61 on 300 images), and 1.19 times as fast"
+    )
+    named = choose_to_take(few, compare, number=2)
+    assert (named.trial.number, named.best.number, named.reason) == (2, 2, "")
+    with pytest.raises(UsageError, match=r"trial 4 .* was not trained to the end"):
+        choose_to_take(few, compare, number=4)
+    with pytest.raises(NothingFeasibleError, match=r"within 0\.10 ms"):
+        choose_to_take(few, compare, max_latency_ms=0.1)
+
+
+def test_a_simpler_one_says_so(study, make_trial):
+    simple = make_trial(1, 84.9, 5.0, blocks=(2,), keep_counts=(24,))
+    found = with_trials(study, make_trial(0, 85.0, 5.02), simple, num_val_images=1000)
+    assert choose_to_take(found, binomial(found)).reason.endswith("and simpler, with 1 selector")
 
 
 def test_without_the_number_of_images_nothing_is_called_equal(study):
@@ -88,6 +111,14 @@ def test_a_choice_keeps_the_latency_and_is_equal_to_the_best(points, num_images,
     # Nothing that is equal to the best is noticeably faster than what was chosen.
     fastest = min(t.latency.mean_ms for t in within if t.number in naive)
     assert choice.trial.latency.mean_ms <= 1.01 * fastest
+
+
+@given(POINTS, st.integers(50, 5000), st.integers(10, 60))
+def test_looking_at_faster_ones_alone_changes_no_choice(points, num_images, limit):
+    study, trials = study_of(points, num_images)
+    if any(t.latency.high_ms <= limit for t in trials):
+        everything = choose_within(study, limit, binomial(study))
+        assert choose_within(study, limit, only_faster(binomial(study))).trial == everything.trial
 
 
 def study_of(points, num_images):
