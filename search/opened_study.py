@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,6 +135,7 @@ class Study:
         trial: int | None = None,
         max_latency_ms: float | None = None,
         evaluate: bool = False,
+        formats: Sequence[str] | None = None,
         force: bool = False,
     ) -> ExportReport:
         """Writes one trial's model to a folder, evaluated and timed from there; `choose` within the budget by default.
@@ -143,6 +145,7 @@ class Study:
             trial: this one, by its number.
             max_latency_ms: or what `choose` takes within this; why, where it is not the best, is logged.
             evaluate: as of `choose`.
+            formats: what is written beside the weights, `onnx` and `torch_export`; all that can be written where absent.
             force: replace an export that is there.
 
         Raises:
@@ -152,6 +155,7 @@ class Study:
         from search.answers import by_answers
         from search.choosing import choose_to_take
         from search.exporting import export_trial
+        from search.formats import ExportFormat, available_formats
 
         compare = by_answers(self.record, log_progress if evaluate else None)
         choice = choose_to_take(self.record, compare, number=trial, max_latency_ms=max_latency_ms)
@@ -164,6 +168,7 @@ class Study:
             max_latency_ms=max_latency_ms,
             output=None if output is None else Path(output),
             force=force,
+            formats=available_formats() if formats is None else [ExportFormat(name) for name in formats],
             progress=log_progress,
         )
 
