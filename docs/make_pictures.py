@@ -13,6 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
+PATIENCE_MS = 240_000
+"""For charts to be drawn, on a machine that does other things."""
 
 
 def main() -> None:
@@ -22,6 +24,7 @@ def main() -> None:
     options.add_argument("--runs-dir", type=Path, default=Path("runs"))
     given = options.parse_args()
     sys.path.insert(0, str(ROOT / "tests" / "integration"))
+    import mlflow_page
     from mlflow_page import MlflowPage, browser_page
 
     from search.commands.dashboard import mlflow_server
@@ -30,6 +33,7 @@ def main() -> None:
     from search.tracking_place import default_tracking_uri
     from search.tracking_view import experiment_fragment
 
+    mlflow_page.TIMEOUT_MS = PATIENCE_MS
     experiment = read_study(given.runs_dir / given.study).mlflow_experiment_id
     if experiment is None:
         sys.exit(f"{given.study} was not tracked in {given.runs_dir}")

@@ -145,7 +145,7 @@ class Study:
             trial: this one, by its number.
             max_latency_ms: or what `choose` takes within this; why, where it is not the best, is logged.
             evaluate: as of `choose`.
-            formats: what is written beside the weights, `onnx` and `torch_export`; all that can be written where absent.
+            formats: what is written beside the weights, of `onnx` and `torch_export`; all that can be if absent.
             force: replace an export that is there.
 
         Raises:

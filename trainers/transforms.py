@@ -54,8 +54,8 @@ def _augment_ops(transform: Any) -> Iterator[Any]:
 def posterize(image: Image.Image, num_bits: int, **options: Any) -> Image.Image:
     """As timm's, but also to no bits at all, which is black.
 
-    RandAugment gets there at magnitude 10, with DeiT's settings for 1.5 of 1,000 images. Pillow did so up to version 12,
-    and refuses since.
+    RandAugment gets there at magnitude 10, with DeiT's settings for 1.5 of 1,000 images. Pillow did so up to version
+    12, and refuses since.
     """
     if num_bits < 1:
         return Image.new(image.mode, image.size)
