@@ -17,6 +17,8 @@ from spvit.errors import NothingFeasibleError, UsageError
 SAME_LATENCY = 0.01
 """Share by which latencies of two trials may differ and still count as one: half of what a table's check allows."""
 
+MAX_BLUR = 3.0
+"""Points of top-1 that the images may hide. Where they hide more nobody would take one trial for another unseen."""
 NOTICEABLE = 1.005
 """Ratio of two latencies from which on it is worth a word: what two decimals show."""
 
@@ -130,6 +132,8 @@ def choose(
 def choose_within(study: StudyRecord, max_latency_ms: float, compare: Compare) -> Choice:
     """The most accurate trial within a latency; a faster one where the images cannot tell it from that.
 
+    Too few images tell nothing apart: where they may hide more than `MAX_BLUR` points, none is preferred.
+
     Raises:
         NothingFeasibleError: no finished trial is; names the nearest and by how much it misses.
     """
@@ -167,7 +171,8 @@ def choose_knee(study: StudyRecord, compare: Compare) -> Choice:
 
 def _prefer_faster(best: TrialRecord, allowed: list[TrialRecord], compare: Compare, *, wish: str) -> Choice:
     equals = _equals(best, allowed, compare)
-    candidates = [equal.trial for equal in equals if equal.trial.latency.mean_ms <= best.latency.mean_ms]
+    clear = [equal.trial for equal in equals if equal.difference.blur <= MAX_BLUR]
+    candidates = [trial for trial in clear if trial.latency.mean_ms <= best.latency.mean_ms]
     return Choice(trial=_fastest([best, *candidates]), best=best, equals=equals, wish=wish)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.choosing import Choice, Equal
+from search.choosing import MAX_BLUR, Choice, Equal
 from search.noise import Difference
 from search.records import StudyRecord, TrialRecord
 
@@ -67,11 +67,25 @@ def _equal_lines(choice: Choice, study: StudyRecord) -> list[str]:
     hint = [] if all(e.difference.is_paired for e in choice.equals) else [_hint(choice.equals[0].difference)]
     shown = [_equal_text(equal) for equal in others[:MAX_EQUALS_SHOWN]]
     more = [f"and {len(others) - MAX_EQUALS_SHOWN} more"] if len(others) > MAX_EQUALS_SHOWN else []
-    return [f"also equal to trial {choice.best.number} within the noise: {', '.join([*shown, *more])}", *hint]
+    blurred = [_blurred(choice.equals)] if choice.difference is None and _is_blurred(choice) else []
+    said = f"also equal to trial {choice.best.number} within the noise: {', '.join([*shown, *more])}"
+    return [said, *blurred, *hint]
 
 
 def _equal_text(equal: Equal) -> str:
     return f"{equal.trial.number} ({equal.trial.top1:.2f} %, {equal.trial.latency.mean_ms:.2f} ms)"
+
+
+def _is_blurred(choice: Choice) -> bool:
+    return any(equal.difference.blur > MAX_BLUR for equal in choice.equals)
+
+
+def _blurred(equals: tuple[Equal, ...]) -> str:
+    worst = max((equal.difference for equal in equals), key=lambda difference: difference.blur)
+    return (
+        f"{worst.num_images} images may hide {worst.blur:.1f} points, more than {MAX_BLUR:g}, so no other is preferred "
+        f"for being faster or simpler"
+    )
 
 
 def _hint(difference: Difference) -> str:

@@ -68,7 +68,8 @@ def test_the_best_within_the_budget_are_chosen_in_their_order(study):
 
 
 def test_equal_within_the_noise_it_is_what_pareto_takes_and_then_of_the_rest(study):
-    few = replace(study, num_val_images=40)
+    trials = tuple(t if t.top1 is None else replace(t, top1=80 + t.latency.mean_ms / 10) for t in study.trials)
+    few = replace(study, trials=trials, num_val_images=2000)  # which hide 2 points
     choices = choices_to_finish(few, binomial(few), epochs=EPOCHS, top=3)
     left = few
     for choice in choices:
