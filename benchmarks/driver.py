@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import cProfile
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.bars import Bar, finish, parser
+from benchmarks.child import last_line
 from benchmarks.noop import NAME, NUM_CONCURRENT, NoTraining, Watch, device, experiment, listener, without_ray
 
 EPOCHS = 3
@@ -179,11 +179,7 @@ def measure(contestant: str, num_trials: int, profile: Path | None) -> Row:
 
 def measure_alone(contestant: str, num_trials: int) -> Row:
     """One contestant in a process of its own."""
-    command = [sys.executable, __file__, "--only", contestant, "--num-trials", str(num_trials)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{contestant}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
-    return Row(**json.loads(done.stdout.splitlines()[-1]))
+    return Row(**json.loads(last_line(__file__, "--only", contestant, "--num-trials", num_trials)))
 
 
 def main() -> int:

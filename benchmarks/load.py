@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.bars import Bar, finish, parser  # noqa: E402
+from benchmarks.child import last_line  # noqa: E402
 from benchmarks.noop import GEOMETRY, NAME, NoTraining, device, experiment, without_ray  # noqa: E402
 from search.driver import SearchDriver  # noqa: E402
 from search.tracking import MlflowTracker, default_tracking_uri  # noqa: E402
@@ -236,11 +237,7 @@ def bars_of(rows: Sequence[Row], looks: Sequence[Look]) -> list[Bar]:
 
 def run_alone(way: str, num_trials: int) -> tuple[list[Row], list[Look]]:
     """One search, and the looks at it, in a process of its own: memory is then its alone."""
-    command = [sys.executable, __file__, "--only", way, "--num-trials", str(num_trials)]
-    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit(f"{way}: exit code {done.returncode}\n{done.stdout}")
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(last_line(__file__, "--only", way, "--num-trials", num_trials, shows_progress=True))
     return [Row(**row) for row in found["rows"]], [Look(**row) for row in found["looks"]]
 
 

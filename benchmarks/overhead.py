@@ -12,9 +12,7 @@ sum of the trainings alone, without imports. Each round measures all three; the 
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.bars import Bar, finish, parser  # noqa: E402
+from benchmarks.child import last_line  # noqa: E402
 from benchmarks.noop import NUM_CONCURRENT, Watch, listener, price  # noqa: E402
 
 NUM_TRIALS = 12
@@ -187,12 +186,7 @@ WAYS = {OURS: ours, BARE: bare, PEER: peer}
 
 def measure(way: str, directory: Path) -> float:
     """One way in a process of its own; seconds."""
-    command = [sys.executable, __file__, "--only", way, "--directory", str(directory)]
-    environment = os.environ | ENVIRONMENT
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        sys.exit(f"{way}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
-    return float(done.stdout.splitlines()[-1])
+    return float(last_line(__file__, "--only", way, "--directory", directory, environment=ENVIRONMENT))
 
 
 def play(number: int, num_images: int) -> list[Row]:
@@ -212,7 +206,7 @@ def main() -> int:
     if options.only:
         print(WAYS[options.only](options.directory))
         return 0
-    num_images = 128 if options.quick else 1536
+    num_images = 128 if options.quick else 512
     print(f"{'round':5}  {'':44}{'seconds':>9}{'bare':>9}{'share':>8}")
     rows = []
     for number in range(1, 1 + (options.rounds or (1 if options.quick else 3))):

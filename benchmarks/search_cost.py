@@ -55,7 +55,7 @@ class Size:
 
 
 FULL = Size(
-    num_seeds=5, num_trials=24, num_contenders=8, epochs=3, elastic_epochs=12, images_per_epoch=4000, warmup_steps=200,
+    num_seeds=5, num_trials=50, num_contenders=10, epochs=3, elastic_epochs=16, images_per_epoch=2000, warmup_steps=100,
     num_priced=200, priced_images=1000,
 )  # fmt: skip
 QUICK = Size(

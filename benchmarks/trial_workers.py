@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.bars import Bar, finish, parser  # noqa: E402
+from benchmarks.child import last_line  # noqa: E402
 
 NUM_WORKERS, EPOCHS = 2, 3
 MODEL = {"img_size": 14, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 6, "num_heads": 3, "num_classes": 4}
@@ -269,12 +269,9 @@ def measure(contestant: str, num_trials: int) -> Row:
 
 def measure_alone(contestant: str, num_trials: int) -> Row:
     """One contestant in a process of its own."""
-    command = [sys.executable, __file__, "--only", contestant, "--num-trials", str(num_trials)]
-    environment = os.environ | {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        sys.exit(f"{contestant}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
-    return Row(**json.loads(done.stdout.splitlines()[-1]))
+    environment = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    found = last_line(__file__, "--only", contestant, "--num-trials", num_trials, environment=environment)
+    return Row(**json.loads(found))
 
 
 def main() -> int:

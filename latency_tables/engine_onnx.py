@@ -15,6 +15,7 @@ from latency_tables.clock import Work
 from latency_tables.engine import Engine, Inputs, Model, in_turn
 from spvit.errors import ConfigError
 from spvit.onnx_packages import require_onnx
+from spvit.wording import first_line
 
 _MAX_TOKENS = 1 << 16
 
@@ -99,7 +100,7 @@ def _exported(module: nn.Module, inputs: Inputs, *, free_axis: bool = False) -> 
         except torch.onnx.OnnxExporterError as error:
             raise ConfigError(
                 f'latency.runtime = "onnxruntime" was set, but {type(module).__name__} cannot be exported to ONNX: '
-                f'{str(error.__cause__ or error).strip().splitlines()[0]}. Set latency.runtime = "eager".'
+                f'{first_line(error.__cause__ or error)}. Set latency.runtime = "eager".'
             ) from error
     content: bytes = program.model_proto.SerializeToString()  # type: ignore[union-attr]
     return content

@@ -48,7 +48,7 @@ class Effort:
     """
 
     precision: float = 0.02
-    time_limit_s: float = 50.0
+    time_limit_s: float = 45.0
     num_part_rounds: int = 400
     num_model_rounds: int = 100
     num_models: int = 14

@@ -116,14 +116,16 @@ def finish(
     from search.finish_run import run_finish
     from search.finishing import choices_to_finish
     from search.inputs import check_search_inputs
+    from search.priced_candidates import with_priced
     from search.searching import stored_experiment
 
     study = load_study(name, runs_dir=runs_dir)
     compare = by_answers(study.record, log_progress if evaluate else None)
-    choices = choices_to_finish(
-        study.record, compare, epochs=epochs, numbers=trials, max_latency_ms=max_latency_ms, top=top
-    )
     config = stored_experiment(study.record, study.directory)
+    known = study.record
+    if not trials:
+        known = with_priced(known, config, epochs=epochs, max_latency_ms=max_latency_ms)
+    choices = choices_to_finish(known, compare, epochs=epochs, numbers=trials, max_latency_ms=max_latency_ms, top=top)
     check_search_inputs(config)
     table = _checked_table(config, may_measure=False)
     chosen = tuple(choice.trial for choice in choices)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from search.check_report import CheckLine, CheckState, passed_if
 from search.export_files import EXPERIMENT, LABELS
 from search.formats import ExportFormat
-from search.stored_certificate import StoredCertificate
 from trainers.safe_folder import DamagedFolderError, file_hash, verify_folder
 
 DESCRIPTION = "config.json"
@@ -27,11 +26,16 @@ class CheckedFiles:
     may_be_run: bool
 
 
-def check_files(folder: Path, stored: StoredCertificate) -> CheckedFiles:
-    """Compare every file with its hash, and the labels with the description."""
-    whole = {name: _is_whole(folder / name, expected) for name, expected in stored.file_sha256.items()}
+def check_files(folder: Path, file_sha256: Mapping[str, str], certified: Collection[ExportFormat] = ()) -> CheckedFiles:
+    """Compare every file with its hash, and the labels with the description.
+
+    Args:
+        folder: the export.
+        file_sha256: what its certificate says of each file.
+        certified: formats that it says something of.
+    """
+    whole = {name: _is_whole(folder / name, expected) for name, expected in file_sha256.items()}
     lines = [_manifest_line(folder), *_hash_lines(whole), _labels_line(folder)]
-    certified = {certificate.format for certificate in stored.formats}
     return CheckedFiles(
         lines=tuple(lines),
         formats=tuple(f for f in ExportFormat if f in certified and whole.get(f.file, False)),

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from search.secrets import redacted
 from spvit.errors import ConfigError, StorageError
+from spvit.wording import first_line
 from trainers.checkpoint_names import NUM_KEPT, checkpoint_name, checkpoint_step, checkpoints_in
 from trainers.safe_folder import MANIFEST, DamagedFolderError, manifest_files, set_aside, verify_folder
 
@@ -176,10 +177,9 @@ class CheckpointStore:
                 time.sleep(wait_s)
 
     def _refusal(self, verb: str, error: Exception) -> StorageError:
-        line = str(error).splitlines()[0] if str(error) else "no text"
         return StorageError(
-            f"study.checkpoints = {redacted(self._url)} could not {verb}: {type(error).__name__}: {redacted(line)}. "
-            f"Check that every machine may read and write there, then resume"
+            f"study.checkpoints = {redacted(self._url)} could not {verb}: {type(error).__name__}: "
+            f"{redacted(first_line(error))}. Check that every machine may read and write there, then resume"
         )
 
 
@@ -209,6 +209,6 @@ def _opened(url: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as error:
         raise ConfigError(
             f"study.checkpoints: a folder or a URL that fsspec can open was required, but got {redacted(url)!r}: "
-            f"{str(error).splitlines()[0]}"
+            f"{first_line(error)}"
         ) from None
     return files, str(root).rstrip("/")

@@ -18,6 +18,7 @@ from typing_extensions import override
 from search.secrets import redacted
 from search.signals import as_interrupt
 from spvit.errors import ExitCode, SpvitError
+from spvit.wording import first_line
 
 MAX_MESSAGE_LINES = 10
 COMMANDS = {
@@ -145,8 +146,7 @@ def _usage_text(error: click.ClickException) -> str:
 
 
 def _bug_text(error: Exception) -> str:
-    summary = (str(error).splitlines() or [""])[0]
-    return f"unexpected {type(error).__name__}: {summary}. This is a defect; {_kept_details(error)}"
+    return f"unexpected {type(error).__name__}: {first_line(error)}. This is a defect; {_kept_details(error)}"
 
 
 def _kept_details(error: Exception) -> str:

@@ -15,7 +15,7 @@ MAX_VALUE_CHARS = 60
 # Where a value may have one of several forms, pydantic adds the form's name to the place of the error.
 RANGE_FORMS = ("IntRange", "FloatRange", "Choice")
 SCALAR_FORMS = ("bool", "int", "float", "str")
-RANGE_TABLES = ("search.space.losses.", "search.space.training.")
+RANGE_TABLES = ("search.space.losses.", "search.space.training.", "search.space.elastic.")
 RANGE_REQUIRED = "a range `{ low = .., high = .. }` or `{ choices = [..] }` was required"
 
 REQUIRED = {

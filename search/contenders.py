@@ -47,8 +47,7 @@ class ContenderProposer(Proposer):
         return replace(verdict, estimated_top1=self._estimate(verdict.plan), space=self._space)
 
     def _find_starts(self) -> list[Start]:
-        own = [start for start in self._enqueued if self._is_within_budget(start)]
-        return [*own, *self._contenders()]
+        return [*self._own_starts(), *self._contenders()]
 
     def _contenders(self) -> Iterator[Start]:
         """The schedule estimated best in each part of the latencies, the slowest part first."""

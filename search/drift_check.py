@@ -13,8 +13,8 @@ from latency_tables.key import Runtime
 from latency_tables.table import LatencyTable
 from search.config import ExperimentConfig
 from search.latency_options import OnDrift, TargetDevice
-from search.profiling import study_table
-from search.shipped_tables import place_shipped_table
+from search.profiling import check_experiment_table, study_table
+from search.shipped_tables import needed_shipped_table, place_shipped_table
 from search.table_files import is_priced, required_table
 from spvit.errors import LatencyTableError
 
@@ -43,14 +43,24 @@ def checked_table(experiment: ExperimentConfig, folder: Path, *, may_measure: bo
     Raises:
         LatencyTableError: see `study_table`; or the device drifted and `latency.on_drift` is `refuse`.
     """
-    shipped = place_shipped_table(experiment, folder)
+    if (shipped := needed_shipped_table(experiment, folder)) is not None:
+        return _checked_shipped(shipped, experiment, folder, progress)
     is_new = required_table(experiment.latency.table, folder, may_measure=may_measure) is None
     table = study_table(experiment, folder, may_measure=may_measure, progress=progress)
     if is_new:
         return CheckedTable(table=table, notes=table_warnings(table))
     checked = _checked(table, experiment, progress, may_rescale=not is_priced(folder))
-    notes = (shipped,) if shipped else ()
-    return CheckedTable(table=checked.table, notes=(*notes, *table_warnings(table), *checked.notes))
+    return CheckedTable(table=checked.table, notes=(*table_warnings(table), *checked.notes))
+
+
+def _checked_shipped(
+    table: LatencyTable, experiment: ExperimentConfig, folder: Path, progress: Progress
+) -> CheckedTable:
+    """A shipped table becomes the study's own once nothing is to be said against it."""
+    check_experiment_table(table, experiment)
+    checked = _checked(table, experiment, progress, may_rescale=True)
+    note = place_shipped_table(table, folder)
+    return CheckedTable(table=checked.table, notes=(note, *table_warnings(table), *checked.notes))
 
 
 def _checked(

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from search.continuations import trials_to_continue
+from search.agenda import Agenda
 from search.decision import Decision, Idle
-from search.effective import beside_metrics
 from search.ending import Ending, otherwise
 from search.failure_log import FailureLog
 from search.failures import Failure, ReportKey
 from search.limits import Limits
 from search.listener import StudyListener
+from search.listeners import Listeners
 from search.proposal import Proposal
 from search.proposer import Proposer
 from search.pruner import PeerPruner
-from search.records import Origin, SearchEnd, TrialRecord, TrialState
-from search.retries import INTERRUPTED, attempts_with, delay_s, is_given_up, reason_of, root_of, trials_to_retry
+from search.records import Origin, Rejection, SearchEnd, TrialRecord
+from search.retries import INTERRUPTED, delay_s, is_given_up, reason_of
 from search.study import StudyStore
 from search.watchdog import Stuck, Watchdog
+from search.worker_report import EpochReport, Fault, read_report
 from spvit.errors import SpvitError, StorageError
 from trainers.metrics import EpochMetrics
 
@@ -36,10 +36,9 @@ Answer = TypeVar("Answer")
 
 
 class SearchDriver:
-    """One search over one study. Every method is called from one thread.
+    """One search over one study, until its agenda is empty or a stopping rule ends it.
 
-    First those that were interrupted, then those to be prolonged, then the baseline, then what the sampler proposes,
-    until `num_trials` of the sampler's trials are complete, pruned or running, or a stopping rule ends it.
+    Every method is called from one thread.
     """
 
     def __init__(
@@ -53,17 +52,16 @@ class SearchDriver:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._proposer = proposer
+        self._agenda = Agenda(
+            store, proposer, num_trials=limits.num_trials, clock=clock, on_rejections=self._note_rejections
+        )
         self._pruner = pruner
         self._limits = limits
-        self._listeners = tuple(listeners)
+        self._listeners = Listeners(listeners)
         self._ending = Ending(store, rules=limits.rules, gpus_per_trial=limits.gpus_per_trial, clock=clock)
         self._is_stopping = False
-        self._is_exhausted = False
-        self._clock = clock
         self._watchdog = Watchdog(factor=limits.stuck_factor, floor_s=limits.stuck_floor_s, clock=clock)
         self._failures = FailureLog(limits.max_failed_share)
-        self._rested_s: dict[int, float] = {}  # when a trial that lost its node may be run again
         self._warnings: set[str] = set()
         self.error: SpvitError | None = None
 
@@ -80,18 +78,20 @@ class SearchDriver:
         """Takes over what the study holds: ends the trials of a driver that died, rebuilds sampler and pruner."""
         self._store.reconcile()
         self._ending.begin()
-        trials = self._store.trials
-        self._proposer.restore(trials, self._store.record().rejections)
-        self._store.set_rejections(self._proposer.rejections)  # none so far is a count too
+        trials, proposer = self._store.trials, self._agenda.proposer
+        proposer.restore(trials, self._store.record().rejections)
+        self._store.set_rejections(proposer.rejections)  # none so far is a count too
         self._pruner.restore(trials)
         self._watchdog.learn(max((max(trial.epoch_s, default=0.0) for trial in trials), default=0.0))
-        self._tell(lambda listener: listener.on_study_start(self._store.record()))
+        if self.is_finished:
+            self._ending.count_nothing()
+        self._listeners.tell(lambda listener: listener.on_study_start(self._store.record()))
 
     def finish(self) -> None:
         """Ends what is still running as interrupted, so that it can be resumed, and keeps why the search ended."""
         self._interrupt()
         self._ending.keep(self._otherwise())
-        self._tell(lambda listener: listener.on_study_end(self._store.record()))
+        self._listeners.tell(lambda listener: listener.on_study_end(self._store.record()))
 
     def interrupt(self) -> None:
         """Ends what is running as interrupted. To be called when a stop was asked for, before Ray takes its time."""
@@ -109,13 +109,9 @@ class SearchDriver:
     @property
     def is_finished(self) -> bool:
         """Whether everything that the study is to hold has ended, or a stopping rule ended it."""
-        if self._running():
+        if self._store.running:
             return False
-        if self._ending.end is not None:
-            return True
-        if trials_to_retry(self._store.trials) or trials_to_continue(self._store.trials, self._store.generations):
-            return False
-        return self._is_exhausted or self._num_sampled() >= self._limits.num_trials
+        return self._ending.end is not None or self._agenda.is_empty
 
     def suggest(self) -> TrialRecord | Idle:
         """Starts the next trial, if one is due and there is room for it."""
@@ -146,7 +142,7 @@ class SearchDriver:
         return self._watchdog.stuck()
 
     def _interrupt(self) -> None:
-        for trial in self._running():
+        for trial in self._store.running:
             self._end(self._store.fail(trial.number, INTERRUPTED, Failure.INTERRUPTED))
 
     def _guarded(self, action: Callable[[], Answer], *, otherwise: Answer) -> Answer:
@@ -158,37 +154,39 @@ class SearchDriver:
             return otherwise
 
     def _suggest(self) -> TrialRecord | Idle:
-        self._ending.look(len(self._running()))
+        num_running = len(self._store.running)
+        self._ending.look(num_running)
         if self.is_stopping:
             return Idle.FINISHED
         if self._ending.end is not None:
-            return Idle.WAIT if self._running() else Idle.FINISHED
-        if len(self._running()) >= self._limits.num_concurrent:
+            return Idle.WAIT if num_running else Idle.FINISHED
+        if num_running >= self._limits.num_concurrent:
             return Idle.WAIT
         proposal = self._next_proposal()
         if proposal is None:
             # A running trial may still be lost and have to be run again, and one that was lost waits for its time.
-            return Idle.WAIT if self._running() or trials_to_retry(self._store.trials) else Idle.FINISHED
+            return Idle.WAIT if num_running or self._store.due else Idle.FINISHED
         return self._start(proposal)
 
+    def _next_proposal(self) -> Proposal | None:
+        return self._agenda.next()
+
+    def _note_rejections(self, rejections: Mapping[Rejection, int]) -> None:
+        self._store.set_rejections(rejections)
+        self._listeners.tell(lambda listener: listener.on_rejections(dict(rejections)))
+
     def _on_result(self, number: int, report: Mapping[str, Any]) -> Decision:
-        self._ending.look(len(self._running()))
+        self._ending.look(len(self._store.running))
         self._pass_on(report.get(ReportKey.WARNINGS, ()))
-        if self._store.trial(number).state.is_finished:
+        trial = self._store.trial(number)
+        if trial.state.is_finished:
             return Decision.STOP
-        if ReportKey.FAILURE in report:
-            self._on_failure(number, Failure(report[ReportKey.FAILURE]), str(report[ReportKey.REASON]))
-            return Decision.STOP
-        metrics = EpochMetrics.from_dict(report)
-        further, reason = beside_metrics(self._store.trial(number), report)
-        if not math.isfinite(metrics.evaluation.top1):
-            reason = f"diverged: top-1 is {metrics.evaluation.top1} after epoch {metrics.epoch}"
-            self._on_failure(number, Failure.DIVERGENCE, reason)
-            return Decision.STOP
-        if reason:
-            self._on_failure(number, Failure.CONFIGURATION, reason)
-            return Decision.STOP
-        return self._on_epoch(number, metrics, further)
+        match read_report(trial, report):
+            case Fault(failure=failure, text=text):
+                self._on_failure(number, failure, text)
+                return Decision.STOP
+            case EpochReport(metrics=metrics, further=further):
+                return self._on_epoch(number, metrics, further)
 
     def _pass_on(self, warnings: Iterable[str]) -> None:
         """Tells each warning once: every trial reads the same data."""
@@ -196,38 +194,13 @@ class SearchDriver:
             self._warnings.add(text)
             logger.warning("%s", text)
 
-    def _next_proposal(self) -> Proposal | None:
-        trials = self._store.trials
-        if due := next((trial for trial in trials_to_retry(trials) if self._has_rested(trial)), None):
-            return self._proposer.retry(due, root_of(due))
-        if prolonged := trials_to_continue(trials, self._store.generations):
-            return self._proposer.prolong(prolonged[0])
-        if (baseline := self._due_baseline()) is not None:
-            return baseline
-        if self._is_exhausted or self._num_sampled() >= self._limits.num_trials:
-            return None
-        before = self._proposer.rejections.total()
-        try:
-            proposal = self._proposer.propose(len(trials), turn=sum(trial.retry_of is None for trial in trials))
-        finally:
-            if self._proposer.rejections.total() != before:
-                self._store.set_rejections(self._proposer.rejections)
-                self._tell(lambda listener: listener.on_rejections(dict(self._proposer.rejections)))
-        self._is_exhausted = proposal is None
-        return proposal
-
-    def _due_baseline(self) -> Proposal | None:
-        if any(trial.origin is Origin.BASELINE for trial in self._store.trials):
-            return None
-        return self._proposer.baseline()
-
     def _start(self, proposal: Proposal) -> TrialRecord:
-        self._ending.advance(len(self._running()))
+        self._ending.advance(len(self._store.running))
         trial = self._store.start(proposal)
         if proposal.origin in {Origin.RETRY, Origin.CONTINUED}:
-            self._proposer.add(trial)
+            self._agenda.proposer.add(trial)
         self._pruner.update(trial)
-        self._tell(lambda listener: listener.on_trial_start(trial))
+        self._listeners.tell(lambda listener: listener.on_trial_start(trial))
         return trial
 
     def _on_epoch(self, number: int, metrics: EpochMetrics, further: Mapping[str, Any]) -> Decision:
@@ -239,7 +212,7 @@ class SearchDriver:
                 number, metrics.epoch, metrics.evaluation.top1, metrics.evaluation.form, seconds=metrics.seconds
             )
             self._pruner.update(trial)
-            self._tell(lambda listener: listener.on_epoch(trial, {**metrics.to_dict(), **further}))
+            self._listeners.tell(lambda listener: listener.on_epoch(trial, {**metrics.to_dict(), **further}))
         if metrics.epoch >= trial.config["training"]["epochs"]:
             self._end(self._store.complete(number, metrics.evaluation.top1))
             return Decision.STOP
@@ -252,11 +225,12 @@ class SearchDriver:
     def _on_failure(self, number: int, failure: Failure, text: str) -> None:
         """Ends a trial as its failure asks for. One whose own fault it is stays, so that samplers learn from it."""
         reason = reason_of(failure, text)
-        attempts = attempts_with(self._store.trials, replace(self._store.trial(number), failure=failure))
+        *earlier, last = self._store.attempts(number)
+        attempts = (*earlier, replace(last, failure=failure))
         if is_given_up(attempts):
             self._end(self._store.prune(number, reason, failure))
         else:
-            self._rested_s[number] = self._clock() + delay_s(attempts)
+            self._agenda.rest(number, delay_s(attempts))
             self._end(self._store.fail(number, reason, failure))
         if failure is Failure.STORAGE:
             raise StorageError(
@@ -265,36 +239,15 @@ class SearchDriver:
             )
         self.error = self.error or self._failures.error()
 
-    def _has_rested(self, trial: TrialRecord) -> bool:
-        return self._clock() >= self._rested_s.get(trial.number, -math.inf)
-
     def _end(self, trial: TrialRecord) -> None:
         self._failures.add(trial.failure, number=trial.number, reason=trial.reason)
         self._watchdog.end(trial.number)
-        self._proposer.end(trial)
+        self._agenda.proposer.end(trial)
         self._pruner.update(trial)
-        self._ending.trial_ended(len(self._running()))
-        self._tell(lambda listener: listener.on_trial_end(trial))
+        self._ending.trial_ended(len(self._store.running))
+        self._listeners.tell(lambda listener: listener.on_trial_end(trial))
 
     def _otherwise(self) -> SearchEnd:
         """Why the session ends where no rule ended it."""
-        num_trials = self._limits.num_trials
-        is_full = self._num_sampled() >= num_trials
+        is_full, num_trials = self._agenda.is_full, self._limits.num_trials
         return otherwise(self.error, is_finished=self.is_finished, is_full=is_full, num_trials=num_trials)
-
-    def _running(self) -> list[TrialRecord]:
-        return [trial for trial in self._store.trials if trial.state is TrialState.RUNNING]
-
-    def _num_sampled(self) -> int:
-        """Trials that count towards those asked for; one that waits to be run again has its place kept."""
-        counted = {TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED}
-        trials = self._store.trials
-        waiting = {trial.number for trial in trials_to_retry(trials)}
-        return sum((t.state in counted or t.number in waiting) and t.origin.is_counted for t in trials)
-
-    def _tell(self, hook: Callable[[StudyListener], None]) -> None:
-        for listener in self._listeners:
-            try:
-                hook(listener)
-            except Exception:
-                logger.exception("A listener (%s) failed; the search goes on.", type(listener).__name__)

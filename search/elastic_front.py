@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from search.budget import LatencyBudget
 from search.pareto import ParetoPoint, best_under, hypervolume
-from search.records import Latency
+from search.records import Latency, Origin, TrialRecord, TrialState
 from spvit.schedule import PruningSchedule
 from trainers.metrics import PricedSchedule
 
@@ -76,3 +76,13 @@ def front_of(
         lowest_ms=lowest_ms,
         budget=budget,
     )
+
+
+def complete_elastic(trials: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """The elastic trials that were trained to the end and priced schedules."""
+    return tuple(t for t in trials if t.origin is Origin.ELASTIC and t.state is TrialState.COMPLETE and t.priced)
+
+
+def best_elastic(trials: Iterable[TrialRecord]) -> TrialRecord | None:
+    """The complete elastic trial of the best front, the earliest of equals; None where there is none."""
+    return max(complete_elastic(trials), key=lambda trial: (trial.top1 or 0.0, -trial.number), default=None)

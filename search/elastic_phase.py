@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from search.budget import LatencyBudget, Price
 from search.config import ExperimentConfig
@@ -14,13 +13,11 @@ from search.elastic_front import ElasticFront, front_of
 from search.elastic_proposals import next_settings
 from search.elastic_trial import elastic_trial, settings_space
 from search.proposal import Proposal
-from search.records import Latency, Origin, TrialRecord, TrialState
+from search.records import Latency, Origin, TrialRecord
 from search.retries import trials_to_retry
 from search.space import SearchSpace
-from search.study_files import trial_directory
-from spvit.errors import CheckpointError
 from spvit.schedule import PruningSchedule, TokenPlan
-from trainers.config import LatencyTarget, StartWeights, TrialConfig
+from trainers.config import LatencyTarget, TrialConfig
 from trainers.metrics import PricedSchedule
 
 
@@ -56,14 +53,9 @@ class ElasticPhase:
 
     def is_over(self, trials: Sequence[TrialRecord]) -> bool:
         """Whether every elastic trial was begun and has ended for good."""
-        due = any(trial.origin is Origin.ELASTIC for trial in trials_to_retry(trials))
-        running = any(not trial.state.is_finished for trial in _elastic(trials))
-        return not due and not running and self.next(trials) is None
-
-    def best(self, trials: Sequence[TrialRecord]) -> TrialRecord | None:
-        """The complete elastic trial of the best front, the earliest of equals; None where none is complete."""
-        complete = [trial for trial in _elastic(trials) if trial.state is TrialState.COMPLETE and trial.priced]
-        return max(complete, key=lambda trial: (trial.top1 or 0.0, -trial.number), default=None)
+        elastic = _elastic(trials)
+        running = any(not trial.state.is_finished for trial in elastic)
+        return not running and not trials_to_retry(elastic) and self.next(trials) is None
 
     def front(self, trial: TrialRecord, priced: Sequence[PricedSchedule]) -> ElasticFront:
         """What an elastic trial's epoch found, within the budget."""
@@ -80,24 +72,6 @@ class ElasticPhase:
         config = TrialConfig.model_validate(trial.config)
         return ElasticEstimate.of(trial.priced, lambda schedule: self._plan(schedule, config))
 
-    def trained(self, trial: TrialRecord, study_directory: Path) -> TrialConfig:
-        """An elastic trial's configuration, with its weights as the start of those that go on from it.
-
-        Raises:
-            CheckpointError: there are none.
-        """
-        from trainers.checkpoint import WEIGHTS, latest_checkpoint
-
-        folder = trial_directory(study_directory, trial)
-        saved = latest_checkpoint(folder, is_owner=False)
-        if saved is None:
-            raise CheckpointError(
-                f"schedules were to be trained from the weights of elastic trial {trial.number}, but {folder} holds no "
-                f"whole checkpoint; search under another study.name, or set search.mode = 'schedule'"
-            )
-        start = StartWeights.of((saved.directory / WEIGHTS).absolute())
-        return TrialConfig.model_validate(trial.config).model_copy(update={"start": start})
-
     @cached_property
     def _config(self) -> TrialConfig:
         return elastic_trial(
@@ -106,7 +80,7 @@ class ElasticPhase:
 
     @cached_property
     def _settings(self) -> SearchSpace | None:
-        return settings_space(self.experiment, self.space.geometry)
+        return settings_space(self.experiment, self.space.geometry, self._config)
 
     @cached_property
     def _lowest_ms(self) -> float:
@@ -124,6 +98,7 @@ class ElasticPhase:
                 "pruning": drawn.pruning.model_copy(update=schedule),
                 "losses": drawn.losses,
                 "training": drawn.training.model_copy(update=epochs),
+                "elastic": drawn.elastic,
             }
         )
 

@@ -56,11 +56,9 @@ def _shadow(space: SearchSpace, trials: Sequence[TrialRecord], *, seed: int) -> 
 
 def _ended(space: SearchSpace, record: TrialRecord) -> optuna.trial.FrozenTrial:
     """A pruned trial counts as what its front was worth when it was stopped."""
-    fixed = optuna.trial.FixedTrial(dict(record.params))
-    space.suggest(fixed)
     return create_trial(
         state=OptunaState.COMPLETE,
         value=record.curve[-1],
         params=dict(record.params),
-        distributions=fixed.distributions,
+        distributions=space.distributions(record.params),
     )

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from search.elastic_front import best_elastic
 from search.elastic_search_config import ElasticSearchConfig
 from search.rank_agreement import RankAgreement
-from search.records import StudyRecord, TrialState
+from search.records import StudyRecord
 
 
 def elastic_sentences(study: StudyRecord) -> Iterator[str]:
     """What elastic weights were worth and how well they ranked; nothing where there are no elastic trials."""
-    complete = [trial for trial in study.elastic if trial.state is TrialState.COMPLETE]
     if not study.elastic:
         return
-    if not complete:
+    best = best_elastic(study.trials)
+    if best is None:
         yield "no elastic trial was trained to its end"
         return
-    best = max(complete, key=lambda trial: (trial.top1 or 0.0, -trial.number))
     yield (
         f"elastic trial {best.number} priced {len(best.priced)} schedules within the budget, {best.top1:.2f} % top-1 "
         "on average over all budgets"

@@ -18,7 +18,6 @@ from trainers.config import ElasticConfig, LatencyTarget, TrialConfig
 
 OF_ONE_SCHEDULE = frozenset({"ratio", "latency"})
 """Terms of a loss that mean the counts of one schedule, so that an elastic training has no use for them."""
-SETTINGS = ("pruning", "losses", "training")
 
 
 def explored(experiment: ExperimentConfig, geometry: TokenGeometry) -> SpaceConfig:
@@ -27,15 +26,27 @@ def explored(experiment: ExperimentConfig, geometry: TokenGeometry) -> SpaceConf
     return default_space(experiment, geometry) if given.explores_nothing else given
 
 
-def settings_space(experiment: ExperimentConfig, geometry: TokenGeometry) -> SearchSpace | None:
-    """What elastic trials explore: all but schedules, which one set of weights shares; None where nothing is left."""
+def settings_space(experiment: ExperimentConfig, geometry: TokenGeometry, elastic: TrialConfig) -> SearchSpace | None:
+    """What elastic trials explore: all but schedules, which one set of weights shares; None where nothing is left.
+
+    Args:
+        experiment: the whole search.
+        geometry: of its backbone.
+        elastic: the trial with the file's own settings.
+    """
     space = explored(experiment, geometry)
     own = SpaceConfig(
         pruning=space.pruning,
         losses=_those(space.losses, lambda key: key not in OF_ONE_SCHEDULE),
         training=space.training,
+        elastic=space.elastic,
     )
-    return None if own.explores_nothing else SearchSpace(_with_space(experiment, own), geometry)
+    if own.explores_nothing:
+        return None
+    schedule = elastic.pruning.schedule
+    rates = {"blocks": schedule.blocks, "stage_keep_rates": schedule.keep_rates, "base_keep_rate": None}
+    settled = _with_space(experiment, own).model_copy(update={"pruning": experiment.pruning.model_copy(update=rates)})
+    return SearchSpace(settled, geometry, elastic=elastic.elastic)
 
 
 def schedule_space(
@@ -55,6 +66,7 @@ def schedule_space(
         update={
             "pruning": {},
             "training": {},
+            "elastic": {},
             "losses": _those(space.losses, lambda key: key in OF_ONE_SCHEDULE),
         }
     )
@@ -121,8 +133,12 @@ def elastic_trial(
 
 
 def _filled(given: ElasticConfig, derived: dict[str, Any]) -> ElasticConfig:
-    """What the file says, and for the rest what follows from the search."""
-    own = {key: getattr(given, key) for key in given.model_fields_set}
+    """What the file says, and for the rest what follows from the search.
+
+    A key that is as usual says nothing: a study keeps every key of its file, those that were left out among them.
+    """
+    fields = type(given).model_fields
+    own = {key: getattr(given, key) for key in fields if getattr(given, key) != fields[key].default}
     return ElasticConfig.model_validate(derived | own)
 
 

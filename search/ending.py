@@ -45,8 +45,12 @@ class Ending:
         if study.end is not None:
             self._store.set_end(None)
         self._ask(self._rules)
-        if self.end is not None:  # nothing will be started, which takes none of the search's time
-            self._meter = None
+        if self.end is not None:
+            self.count_nothing()
+
+    def count_nothing(self) -> None:
+        """Nothing is left to be started: the session takes none of the search's time."""
+        self._meter = None
 
     def advance(self, num_running: int) -> None:
         """Counts the time since the last call, in which so many trials were running."""

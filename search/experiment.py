@@ -13,6 +13,7 @@ from search.config import ExperimentConfig
 from search.config_errors import Problem, explain
 from search.overrides import apply_overrides
 from spvit.errors import ConfigError
+from spvit.wording import first_line, first_of
 
 MAX_FILE_BYTES = 1 << 20
 MAX_SHOWN_PROBLEMS = 8
@@ -77,7 +78,7 @@ def parse_toml(text: str, path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}.") from None
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits; arrays nested thousands deep
-        raise ConfigError(f"{path}: not usable TOML: {str(error).splitlines()[0]}.") from None
+        raise ConfigError(f"{path}: not usable TOML: {first_line(error)}.") from None
 
 
 def validate(values: Mapping[str, Any], source: str) -> ExperimentConfig:
@@ -95,9 +96,7 @@ def validate(values: Mapping[str, Any], source: str) -> ExperimentConfig:
 
 
 def _report(source: str, problems: Sequence[Problem]) -> str:
-    shown = [f"  {problem}" for problem in problems[:MAX_SHOWN_PROBLEMS]]
-    if len(problems) > MAX_SHOWN_PROBLEMS:
-        shown.append(f"  and {len(problems) - MAX_SHOWN_PROBLEMS} more.")
+    shown = [f"  {line}" for line in first_of(problems, MAX_SHOWN_PROBLEMS)]
     noun = "problem" if len(problems) == 1 else "problems"
     return "\n".join([f"{source}: {len(problems)} {noun}:", *shown])
 

@@ -12,23 +12,29 @@ import numpy as np
 
 from latency_tables.device import DeviceFingerprint
 from latency_tables.table import LatencyTable
-from search.certificate import DENSE, Certificate, Progress, certify, check_runtime
+from search.certificate import Progress, check_runtime
+from search.elastic_front import best_elastic, complete_elastic
 from search.experiment import validate
 from search.export import check_free, publish, staging_folder
-from search.export_files import write_weights
-from search.export_report import CERTIFICATE
+from search.export_files import elastic_experiment, write_experiment, write_weights
+from search.export_hashes import code_sha256, environment, file_hashes
+from search.export_report import CERTIFICATE, FORMAT
 from search.latency_config import LatencyConfig
-from search.records import StudyRecord, TrialRecord, TrialState
+from search.records import StudyRecord, TrialRecord
+from search.schedule_certificate import ScheduleCertificate, SeveralSchedules, measure_schedules
 from search.selection import find_trial
 from search.trial_model import load_dense_model, trial_config
 from spvit.errors import StorageError, UsageError
-from spvit.exported_schedules import ExportedSchedule
+from spvit.exported_schedules import SCHEDULES, ExportedSchedule
 from trainers.metrics import PricedSchedule
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ElasticExport:
-    """What was written, and what each schedule was certified with, the fastest first."""
+    """What was written, and what each schedule was certified with, the fastest first.
+
+    `dense_ms` is the dense model's time by the latency table, on whose scale schedules are as fast as they promise.
+    """
 
     study: str
     trial: int
@@ -36,11 +42,26 @@ class ElasticExport:
     device: str
     batch_size: int
     table_sha256: str
-    schedules: tuple[ExportedSchedule, ...]
+    dense_ms: float
+    certificates: tuple[ScheduleCertificate, ...]
+    file_sha256: Mapping[str, str]
+    data_sha256: str
+    code_sha256: str
+    environment: Mapping[str, str]
+
+    @property
+    def schedules(self) -> tuple[ExportedSchedule, ...]:
+        """As they are written beside the weights."""
+        return tuple(each.exported(self.dense_ms) for each in self.certificates)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
+        """Plain JSON values; each schedule also has the upper end of its time, by which it is loaded."""
+        values = asdict(self)
+        certificates = values.pop("certificates")
+        schedules = [
+            each | {"high_ms": exported.high_ms} for each, exported in zip(certificates, self.schedules, strict=True)
+        ]
+        return values | {"format": FORMAT, SCHEDULES: schedules}
 
     def to_text(self) -> str:
         """A line for each schedule."""
@@ -57,6 +78,24 @@ class ElasticExport:
                 f"load it    spvit.load({self.directory!r}, max_latency_ms={self.schedules[-1].high_ms:.3g})",
             ]
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ElasticJob:
+    """What is exported, where to, and what may be spent on measuring it."""
+
+    study: StudyRecord
+    trial: TrialRecord
+    destination: Path
+    table: LatencyTable
+    num_schedules: int
+    time_limit_s: float
+    progress: Progress
+
+    @property
+    def latency(self) -> LatencyConfig:
+        """How the study's models are run and timed."""
+        return validate(dict(self.study.experiment), source=f"study {self.study.name}").latency
 
 
 def export_elastic(
@@ -87,22 +126,21 @@ def export_elastic(
         CheckpointError, DataError, ConfigError: what their names say.
         StorageError: the folder cannot be written.
     """
-    trial = elastic_trial_of(study, number)
+    job = ElasticJob(
+        study=study,
+        trial=elastic_trial_of(study, number),
+        destination=destination,
+        table=table,
+        num_schedules=num_schedules,
+        time_limit_s=time_limit_s,
+        progress=progress,
+    )
     check_free(destination, force=force)
-    latency = _latency(study)
-    check_runtime(latency)
+    check_runtime(job.latency)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         with staging_folder(destination) as staging:
-            report = ElasticExport(
-                study=study.name,
-                trial=trial.number,
-                directory=str(destination),
-                device=DeviceFingerprint.detect(latency.device, runtime=latency.runtime).id,
-                batch_size=latency.batch_size,
-                table_sha256=table.sha256,
-                schedules=_written(study, trial, staging, num_schedules, time_limit_s=time_limit_s, progress=progress),
-            )
+            report = _written(job, staging)
             (staging / CERTIFICATE).write_text(json.dumps(report.to_dict(), indent=2), encoding="utf-8")
             (staging / "README.md").write_text(f"# {study.name}\n\n{report.to_text()}\n", encoding="utf-8")
             publish(staging, destination)
@@ -119,14 +157,14 @@ def elastic_trial_of(study: StudyRecord, number: int | None = None) -> TrialReco
     Raises:
         UsageError: there is none that was trained to the end.
     """
-    complete = [trial for trial in study.elastic if trial.state is TrialState.COMPLETE and trial.priced]
-    if not complete:
+    complete, best = complete_elastic(study.trials), best_elastic(study.trials)
+    if best is None:
         raise UsageError(
             f"study {study.name!r} has no elastic trial that was trained to the end: search with --set "
             "search.mode=auto, or export a single schedule without --schedules"
         )
     if number is None:
-        return max(complete, key=lambda trial: (trial.top1 or 0.0, -trial.number))
+        return best
     if find_trial(study, number) not in complete:
         known = ", ".join(str(trial.number) for trial in complete)
         raise UsageError(
@@ -146,54 +184,39 @@ def spread_over(priced: Sequence[PricedSchedule], num: int) -> tuple[PricedSched
     return tuple(dict.fromkeys(best))
 
 
-def _written(
-    study: StudyRecord, trial: TrialRecord, staging: Path, num: int, *, time_limit_s: float, progress: Progress
-) -> tuple[ExportedSchedule, ...]:
-    """The schedules as they were measured with the weights that were written, and are written with them."""
-    chosen = spread_over(trial.priced, num)
+def _written(job: ElasticJob, staging: Path) -> ElasticExport:
+    """Write weights, their experiment, and the schedules as they were measured with the weights that were written."""
+    study, trial, latency = job.study, job.trial, job.latency
+    dense_ms = study.dense_latency.mean_ms
     write_weights(study, trial, staging)
-    measured = _measure(study, trial, staging, chosen, time_limit_s=time_limit_s, progress=progress)
-    certified = tuple(_certified(each, measured[str(n)], study) for n, each in enumerate(chosen))
-    write_weights(study, trial, staging, schedules=certified)
-    return certified
+    write_experiment(elastic_experiment(study, trial), staging)
+    certificates, data_sha256 = _measured(job, staging)
+    write_weights(study, trial, staging, schedules=[each.exported(dense_ms) for each in certificates])
+    return ElasticExport(
+        study=study.name,
+        trial=trial.number,
+        directory=str(job.destination),
+        device=DeviceFingerprint.detect(latency.device, runtime=latency.runtime).id,
+        batch_size=latency.batch_size,
+        table_sha256=job.table.sha256,
+        dense_ms=dense_ms,
+        certificates=certificates,
+        file_sha256=file_hashes(staging),
+        data_sha256=data_sha256,
+        code_sha256=code_sha256(),
+        environment=environment(),
+    )
 
 
-def _measure(
-    study: StudyRecord,
-    trial: TrialRecord,
-    staging: Path,
-    chosen: Sequence[PricedSchedule],
-    *,
-    time_limit_s: float,
-    progress: Progress,
-) -> Mapping[str, Certificate]:
+def _measured(job: ElasticJob, staging: Path) -> tuple[tuple[ScheduleCertificate, ...], str]:
     from spvit.exported import load_exported
-    from trainers.preprocessing import preprocessing_of
 
-    model = load_exported(staging)
-    dense, _ = load_dense_model(study)
-    models = {str(number): model.at(each.schedule) for number, each in enumerate(chosen)}
-    return certify(
-        {DENSE: dense, **models},
-        trained=frozenset(models),
-        data=trial_config(trial).data,
-        preprocessing=preprocessing_of(model.backbone),
-        latency=_latency(study),
-        time_limit_s=time_limit_s,
-        progress=progress,
+    subject = SeveralSchedules(
+        model=load_exported(staging),
+        schedules=[each.schedule for each in spread_over(job.trial.priced, job.num_schedules)],
+        dense=load_dense_model(job.study)[0],
+        data=trial_config(job.trial).data,
+        latency=job.latency,
+        time_limit_s=job.time_limit_s,
     )
-
-
-def _certified(priced: PricedSchedule, measured: Certificate, study: StudyRecord) -> ExportedSchedule:
-    """Of both measurements the worse counts: beside the dense model on the table's scale, and on the wall."""
-    by_ratio_ms = measured.ratio_high * study.dense_latency.mean_ms
-    return ExportedSchedule(
-        blocks=priced.schedule.blocks,
-        keep_rates=priced.schedule.keep_rates,
-        val_top1=measured.val_top1 or 0.0,
-        high_ms=by_ratio_ms if measured.elapsed is None else max(by_ratio_ms, measured.elapsed.high_ms),
-    )
-
-
-def _latency(study: StudyRecord) -> LatencyConfig:
-    return validate(dict(study.experiment), source=f"study {study.name}").latency
+    return measure_schedules(subject, job.progress)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from search.config import ExperimentConfig
+from search.elastic_search_config import SearchMode
 from search.experiment import load_experiment, validate
 from search.records import StudyRecord, TrialRecord
 from search.study_report import experiment_toml, without_passwords
 from search.trial_model import load_trial_model, trial_config
 from spvit.exported_schedules import SCHEDULES, ExportedSchedule
-from trainers.config import DataConfig
+from trainers.config import DataConfig, PruningConfig
 from trainers.data import Loading, Split, open_split
 from trainers.preprocessing import Preprocessing, preprocessing_of
 
@@ -23,9 +24,13 @@ EXPERIMENT, LABELS = "config.toml", "labels.txt"
 def write_model(study: StudyRecord, trial: TrialRecord, staging: Path) -> None:
     """Write the trial's model, its description and its experiment into an existing folder."""
     write_weights(study, trial, staging)
+    write_experiment(fixed_experiment(study, trial), staging)
+
+
+def write_experiment(experiment: ExperimentConfig, staging: Path) -> None:
+    """Write an experiment into an existing folder, without passwords, and see that it can be read again."""
     path = staging / EXPERIMENT
-    values = without_passwords(fixed_experiment(study, trial).model_dump(mode="json"))
-    path.write_text(experiment_toml(values), encoding="utf-8")
+    path.write_text(experiment_toml(without_passwords(experiment.model_dump(mode="json"))), encoding="utf-8")
     load_experiment(path)
 
 
@@ -66,19 +71,47 @@ def fixed_experiment(study: StudyRecord, trial: TrialRecord) -> ExperimentConfig
     values = {key: value for key, value in study.experiment.items() if key != "search"}
     schedule = config.pruning.schedule
     values |= {
-        "study": {**study.experiment["study"], "name": f"{study.name[:80]}-trial-{trial.number}"},
+        "study": _own_study(study, trial),
         "pruning": {
             "blocks": list(schedule.blocks) or None,
             "stage_keep_rates": list(schedule.keep_rates) or None,
-            "selector": str(config.pruning.selector),
-            "head_weighting": str(config.pruning.head_weighting),
-            "package": str(config.pruning.package),
+            **_form(config.pruning),
         },
         "losses": config.losses.model_dump(mode="json"),
         # Run again it begins anew: the checkpoint of a shorter training that this trial went on from is not with it.
         "training": config.training.model_copy(update={"continues_epochs": None}).model_dump(mode="json"),
     }
     return validate(values, source=f"trial {trial.number} of study {study.name}")
+
+
+def elastic_experiment(study: StudyRecord, trial: TrialRecord) -> ExperimentConfig:
+    """The study's experiment as a search for this elastic trial alone, with its settings."""
+    config, given = trial_config(trial), study.experiment
+    own = (
+        {} if config.elastic is None else config.elastic.model_dump(mode="json", include={"sandwich_share", "teacher"})
+    )
+    of_one_schedule = {"ratio": given["losses"]["ratio"], "latency": given["losses"]["latency"]}
+    of_the_file = {key: given["training"][key] for key in ("epochs", "warmup_epochs", "freeze_epochs")}
+    elastic = {**given["search"].get("elastic", {}), "num_trials": 1, "epochs": config.training.epochs}
+    space = {**given["search"].get("space", {}), "elastic": {}}
+    values = {
+        **given,
+        "study": _own_study(study, trial),
+        "pruning": {**given["pruning"], **_form(config.pruning)},
+        "losses": config.losses.model_dump(mode="json") | of_one_schedule,
+        "training": config.training.model_dump(mode="json") | of_the_file,
+        "elastic": {**given.get("elastic", {}), **own},
+        "search": {**given["search"], "mode": str(SearchMode.ELASTIC), "elastic": elastic, "space": space},
+    }
+    return validate(values, source=f"trial {trial.number} of study {study.name}")
+
+
+def _own_study(study: StudyRecord, trial: TrialRecord) -> dict[str, Any]:
+    return {**study.experiment["study"], "name": f"{study.name[:80]}-trial-{trial.number}"}
+
+
+def _form(pruning: PruningConfig) -> dict[str, str]:
+    return {key: str(getattr(pruning, key)) for key in ("selector", "head_weighting", "package")}
 
 
 def _for_timm(preprocessing: Preprocessing) -> dict[str, Any]:

@@ -12,9 +12,11 @@ from search.choosing import Choice, Compare, choose_to_take
 from search.continuations import continuation, continued_config
 from search.driver import SearchDriver
 from search.limits import Limits
+from search.noise import Difference
+from search.priced_candidates import is_candidate, specialisation, specialisations
 from search.proposal import Proposal
 from search.records import EndCause, Origin, SearchEnd, StudyRecord, TrialRecord, TrialState
-from search.retries import root_of, trials_to_retry
+from search.retries import root_of
 from spvit.errors import NothingFeasibleError, UsageError
 
 
@@ -47,7 +49,7 @@ def choices_to_finish(
     if numbers:
         chosen = [choose_to_take(searched, compare, number=number) for number in dict.fromkeys(numbers)]
     else:
-        chosen = _best(searched, compare, max_latency_ms, top)
+        chosen = _best(searched, _of_measured(compare), max_latency_ms, top)
     for trial in (choice.trial for choice in chosen):
         if trial.num_epochs >= epochs:
             raise UsageError(
@@ -70,7 +72,10 @@ class FinishDriver(SearchDriver):
     """
 
     def __init__(self, *, chosen: Sequence[TrialRecord], epochs: int, limits: Limits, **options: Any) -> None:
-        """As `SearchDriver`; `chosen` are complete trials that were trained for fewer than `epochs`."""
+        """As `SearchDriver`; `chosen` are complete trials that were trained for fewer than `epochs`.
+
+        Candidates of `search.priced_candidates` are trained from elastic weights.
+        """
         super().__init__(limits=replace(limits, rules=()), **options)
         self._chosen, self._epochs = tuple(chosen), epochs
         self._search_end = self._store.record().end
@@ -79,16 +84,18 @@ class FinishDriver(SearchDriver):
     @override
     def is_finished(self) -> bool:
         """Whether every chosen trial was trained to its end, or cannot be."""
-        return not self._running() and not self._due() and not self._next_chosen()
+        return not self._store.running and not self._due() and not self._next_chosen()
 
     @override
     def _next_proposal(self) -> Proposal | None:
         if due := self._due():
-            return self._proposer.retry(due[0], root_of(due[0]))
+            return self._agenda.proposer.retry(due[0], root_of(due[0]))
         record = self._next_chosen()
         if record is None:
             return None
-        plan = self._proposer.retry(record, root_of(record)).plan
+        plan = self._agenda.proposer.retry(record, root_of(record)).plan
+        if is_candidate(record):
+            return specialisation(record, plan)
         return replace(continuation(record, continued_config(record, self._epochs), plan), origin=Origin.FINISHED)
 
     @override
@@ -99,7 +106,7 @@ class FinishDriver(SearchDriver):
 
     def _due(self) -> tuple[TrialRecord, ...]:
         """Interrupted continuations. Interrupted trials of the search are the business of `resume`."""
-        return tuple(t for t in trials_to_retry(self._store.trials) if t.origin is Origin.FINISHED)
+        return tuple(t for t in self._store.due if t.origin is Origin.FINISHED)
 
     def _next_chosen(self) -> TrialRecord | None:
         return next((t for t in self._chosen if not _attempts(self._store.trials, t, self._epochs)), None)
@@ -119,7 +126,18 @@ def _best(study: StudyRecord, compare: Compare, max_latency_ms: float | None, to
     return chosen
 
 
+def _of_measured(compare: Compare) -> Compare:
+    """An estimate is no top-1 of so many images: what was only priced is equal to nothing."""
+
+    def compare_measured(first: TrialRecord, second: TrialRecord) -> Difference | None:
+        return None if is_candidate(first) or is_candidate(second) else compare(first, second)
+
+    return compare_measured
+
+
 def _attempts(trials: Sequence[TrialRecord], chosen: TrialRecord, epochs: int) -> list[TrialRecord]:
     """Every attempt to train a trial to so many epochs."""
+    if is_candidate(chosen):
+        return specialisations(trials, chosen)
     known = (trial for trial in trials if trial.origin is Origin.FINISHED and trial.continues == root_of(chosen))
     return [trial for trial in known if trial.config["training"]["epochs"] == epochs]

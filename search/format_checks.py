@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from search.certificate import Verdict, elapsed_verdict, ratio_verdict, worse
 from search.check_report import CheckLine, note, passed_if
-from search.format_certificate import MAX_DIFFERENCE, FormatCertificate
+from search.format_certificate import MAX_DIFFERENCE, FormatCertificate, FormatTiming
 from search.formats import ExportFormat
 
 OTHER_SHARE = 0.001
@@ -20,8 +21,8 @@ def format_lines(measured: FormatCertificate, promised: FormatCertificate, *, is
     name = measured.format.file
     differs = f"logits within {measured.max_difference:.1e} of the model, in batches of 1, 5 and more"
     yield passed_if(f"{name} answers", holds=measured.agrees, text=f"{differs} ({MAX_DIFFERENCE:.0e} is allowed)")
-    yield _top1_line(measured, promised)
-    yield _speed_line(measured, promised, is_here=is_here)
+    yield top1_line(name, measured, promised)
+    yield speed_line(name, measured, promised, is_here=is_here)
 
 
 def budget_line(
@@ -42,18 +43,36 @@ def budget_line(
     return passed_if(what, holds=verdict is Verdict.MET, text=text)
 
 
-def _top1_line(measured: FormatCertificate, promised: FormatCertificate) -> CheckLine:
+class Measured(Protocol):
+    """Something that was run on the validation split and timed beside the dense model."""
+
+    @property
+    def val_top1(self) -> float:
+        """In percent."""
+
+    @property
+    def num_images(self) -> int:
+        """Of the split."""
+
+    @property
+    def timing(self) -> FormatTiming:
+        """Of a batch."""
+
+
+def top1_line(name: str, measured: Measured, promised: Measured) -> CheckLine:
+    """Whether it is as accurate as it was certified to be."""
     allowed = 100.0 * max(1, OTHER_SHARE * measured.num_images) / measured.num_images
     is_same = measured.num_images == promised.num_images and abs(measured.val_top1 - promised.val_top1) <= allowed
     text = (
         f"{measured.val_top1:.2f} % of {measured.num_images} images, certified {promised.val_top1:.2f} % of "
         f"{promised.num_images}"
     )
-    return passed_if(f"{measured.format.file} top-1", holds=is_same, text=text)
+    return passed_if(f"{name} top-1", holds=is_same, text=text)
 
 
-def _speed_line(measured: FormatCertificate, promised: FormatCertificate, *, is_here: bool) -> CheckLine:
-    what, now, then = f"{measured.format.file} speed-up", measured.timing, promised.timing
+def speed_line(name: str, measured: Measured, promised: Measured, *, is_here: bool) -> CheckLine:
+    """Whether it is as much faster than the dense model as it was certified to be."""
+    what, now, then = f"{name} speed-up", measured.timing, promised.timing
     text = f"{now.speed_up_text}, certified {then.speed_up_text}"
     if then.speed_up is None:
         return note(what, f"none was claimed; {now.speed_up_text}")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.pareto import ParetoPoint, hypervolume, pareto_front
+from search.pareto import GrowingFront, ParetoPoint
 from search.records import StudyRecord, TrialRecord, TrialState
 from search.retries import root_of
-
-Front = tuple[ParetoPoint, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,12 +36,14 @@ def history(study: StudyRecord) -> tuple[Moment, ...]:
     ended = [t for t in study.trials if t.state in {TrialState.COMPLETE, TrialState.PRUNED}]
     ended.sort(key=lambda t: (t.finished_at is None, t.finished_at or 0.0, t.number))
     begun = min((t.started_at for t in study.trials if t.started_at is not None), default=None)
-    front: Front = ()
+    front = GrowingFront(min_top1=0.0, max_latency_ms=study.dense_latency.mean_ms)
     longest: dict[int, int] = {}
     best_top1: float | None = None
     moments = []
     for count, trial in enumerate(ended, start=1):
-        front, best_top1 = _with(front, trial), _best(trial, best_top1, study.max_latency_ms)
+        best_top1 = _best(trial, best_top1, study.max_latency_ms)
+        if trial.is_model and trial.top1 is not None:
+            front.add(ParetoPoint(number=trial.number, top1=trial.top1, latency_ms=trial.latency.mean_ms))
         _note_epochs(trial, longest)
         moments.append(
             Moment(
@@ -51,18 +51,11 @@ def history(study: StudyRecord) -> tuple[Moment, ...]:
                 num_trials=count,
                 num_epochs=sum(longest.values()),
                 elapsed_s=None if begun is None or trial.finished_at is None else trial.finished_at - begun,
-                hypervolume=hypervolume(front, min_top1=0.0, max_latency_ms=study.dense_latency.mean_ms),
+                hypervolume=front.hypervolume,
                 best_top1=best_top1,
             )
         )
     return tuple(moments)
-
-
-def _with(front: Front, trial: TrialRecord) -> Front:
-    if not trial.is_model or trial.top1 is None:
-        return front
-    point = ParetoPoint(number=trial.number, top1=trial.top1, latency_ms=trial.latency.mean_ms)
-    return pareto_front([*front, point])
 
 
 def num_epochs_trained(trials: Sequence[TrialRecord]) -> int:

@@ -40,7 +40,7 @@ class LatencyConfig(FrozenConfig):
         default="eager", description="What executes the model: when profiling, exporting and evaluating."
     )
     time_limit_s: Positive = Field(
-        default=50.0,
+        default=45.0,
         description="Wall time of profiling. Compiling and exporting comes on top; everything is sampled three times "
         "at least, which takes longer on a very busy machine.",
     )

@@ -23,6 +23,7 @@ from search.proposer import Proposer
 from search.pruner import PeerPruner
 from search.ray_run import run_on_ray
 from search.records import StudyRecord
+from search.retries import IN_ORDER
 from search.signals import StopRequest, stop_on_signals
 from search.space import SearchSpace
 from search.staircase import Staircase
@@ -183,7 +184,7 @@ def _run(
     if driver.error is not None:
         raise driver.error
     if not driver.is_finished:
-        num_ended = sum(trial.state.is_finished for trial in store.trials)
+        num_ended = sum(trial.state.is_finished and trial.failure not in IN_ORDER for trial in store.trials)
         raise StoppedError(
             f"the search was stopped after {num_ended} trials; everything finished is kept and interrupted trials go "
             f"on from their checkpoints: `spvit-search resume {experiment.study.name}`"

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from search.contenders import ContenderProposer
 from search.driver import Decision, SearchDriver
+from search.elastic_front import best_elastic
 from search.elastic_phase import ElasticPhase
 from search.elastic_search_config import ElasticSearchConfig, SearchMode
 from search.limits import Limits
@@ -19,7 +20,6 @@ from search.proposer import Proposer
 from search.pruner import PeerPruner
 from search.rank_agreement import RankAgreement
 from search.records import EndCause, Origin, SearchEnd, TrialRecord
-from search.retries import trials_to_retry
 from trainers.metrics import EpochMetrics
 
 logger = logging.getLogger(__name__)
@@ -104,31 +104,32 @@ class ModeDriver(SearchDriver):
 
     def _during_elastic(self, trials: tuple[TrialRecord, ...]) -> Proposal | None:
         """What may run before the first schedule is chosen."""
-        if any(self._has_rested(trial) for trial in trials_to_retry(trials)):
+        if self._agenda.rested():
             return super()._next_proposal()
         if (elastic := self._phase.next(trials)) is not None:
             return elastic
-        return self._due_baseline()
+        return self._agenda.baseline()
 
     def _begin_schedules(self) -> None:
         self._has_parts = True
         if self._mode is SearchMode.ELASTIC:
             return
-        best = self._phase.best(self._store.trials)
+        best = best_elastic(self._store.trials)
         if best is None:
             logger.warning("no elastic trial was trained to its end, so each schedule is trained from the backbone")
         parts = self._make_parts(best)
-        self._proposer, self._pruner = parts.proposer, parts.pruner
-        self._proposer.restore(self._store.trials, self._store.record().rejections)
+        self._agenda.proposer, self._pruner = parts.proposer, parts.pruner
+        self._agenda.proposer.restore(self._store.trials, self._store.record().rejections)
         self._pruner.restore(self._store.trials)
 
     def _weigh_estimates(self) -> None:
         """Leaves estimates out where results contradict them."""
-        if not isinstance(self._proposer, ContenderProposer):
+        proposer = self._agenda.proposer
+        if not isinstance(proposer, ContenderProposer):
             return
         agreement, limits = RankAgreement.of(self._store.trials), self._settings
         is_trusted = agreement.is_trusted(min_tau=limits.min_rank_correlation, min_compared=limits.min_compared)
-        self._proposer.is_trusted = is_trusted
+        proposer.is_trusted = is_trusted
         if not is_trusted and not self._is_doubted:
             logger.warning(
                 "elastic estimates rank the %d schedules trained so far with a Kendall correlation of %.2f only, below "

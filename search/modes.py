@@ -14,6 +14,7 @@ from search.contenders import ContenderProposer
 from search.driver import SearchDriver
 from search.elastic_phase import ElasticPhase
 from search.elastic_search_config import SearchMode
+from search.elastic_start import elastic_start
 from search.elastic_trial import schedule_space
 from search.latency_target import target_from
 from search.mode_driver import ModeDriver, ScheduleParts
@@ -24,7 +25,6 @@ from search.records import TrialRecord
 from search.shortened_training import shortened
 from search.space import SearchSpace
 from search.staircase import Staircase
-from spvit.errors import ConfigError
 from spvit.schedule import PruningSchedule
 from trainers.config import LatencyTarget
 
@@ -51,14 +51,6 @@ class ModeParts:
     space: SearchSpace
     budget: LatencyBudget
     directory: Path
-
-    def __post_init__(self) -> None:
-        if self.experiment.study.checkpoints is not None:
-            raise ConfigError(
-                f"search.mode = {self.experiment.search.mode} starts trials from the weights of another one in the "
-                "study's folder, which every machine must see, but study.checkpoints says that they do not: put "
-                "study.directory on a shared disk and leave study.checkpoints out, or set search.mode = 'schedule'."
-            )
 
     def driver_type(self) -> DriverType:
         """What makes the driver, from what every driver is made of."""
@@ -95,7 +87,7 @@ class ModeParts:
             return ScheduleParts(proposer=self._proposer(Proposer, self.space), pruner=self.pruner())
         experiment, device = self.experiment, self.device
         target = None if device.table is None else target_from(experiment, device.table)
-        space = schedule_space(experiment, device.geometry, target, phase.trained(best, self.directory))
+        space = schedule_space(experiment, device.geometry, target, elastic_start(experiment, best, self.directory))
         make = partial(ContenderProposer, estimate=estimate, num_bands=experiment.search.elastic.num_bands)
         schedules = PeerPruner(experiment.search, space.default.training, experiment.study.name)
         pruner = self._pruner(schedules, is_alike=partial(_is_trained_further, epochs=space.default.training.epochs))

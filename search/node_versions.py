@@ -11,6 +11,7 @@ from tempfile import NamedTemporaryFile
 
 from search.code_identity import PRODUCT, versions_here
 from spvit.errors import ClusterError, StorageError
+from spvit.wording import first_of
 
 ASK_S = 120.0
 """A new process has to be started on each machine."""
@@ -55,8 +56,8 @@ def complain_of_disks(address: str, folder: Path, nodes: Sequence[NodeVersions])
     if blind:
         raise ClusterError(
             f"trials keep their checkpoints in {folder}, but of the Ray cluster at {address} "
-            f"{', '.join(blind[:MAX_SHOWN])} cannot see that folder: keep studies on a file system that all machines "
-            f"share (--runs-dir), or let trials publish their checkpoints (study.checkpoints)"
+            f"{', '.join(first_of(blind, MAX_SHOWN))} cannot see that folder: keep studies on a file system that all "
+            f"machines share (--runs-dir), or let trials publish their checkpoints (study.checkpoints)"
         )
 
 
@@ -69,14 +70,11 @@ def complain_of_skew(address: str, ours: Mapping[str, str], nodes: Sequence[Node
     problems = [line for node in nodes for line in _problems(ours, node)]
     if not problems:
         return
-    shown = problems[:MAX_SHOWN]
-    if len(problems) > MAX_SHOWN:
-        shown.append(f"  and {len(problems) - MAX_SHOWN} more")
     raise ClusterError(
         "\n".join(
             [
                 f"the Ray cluster at {address} would run trials with other versions than this driver has:",
-                *shown,
+                *(f"  {line}" for line in first_of(problems, MAX_SHOWN)),
                 "Install the same on every machine, or let `spvit-search submit` bring the code with it.",
             ]
         )
@@ -85,9 +83,9 @@ def complain_of_skew(address: str, ours: Mapping[str, str], nodes: Sequence[Node
 
 def _problems(ours: Mapping[str, str], node: NodeVersions) -> list[str]:
     if node.problem is not None:
-        return [f"  node {node.node}: cannot say what it has: {node.problem}"]
+        return [f"node {node.node}: cannot say what it has: {node.problem}"]
     return [
-        f"  node {node.node}: {name} {node.versions.get(name, 'not installed')} there, {version} here"
+        f"node {node.node}: {name} {node.versions.get(name, 'not installed')} there, {version} here"
         for name, version in ours.items()
         if node.versions.get(name) != version
     ]

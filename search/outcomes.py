@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
+DIRECTIONS = ("maximize", "minimize")
+"""Quality, then latency: the order of a trial's values."""
 CURVE = "curve"
 """User attribute that holds a trial's quality after every epoch."""
 FIXED_PARAMS = "fixed_params"

@@ -59,6 +59,28 @@ def hypervolume(points: Iterable[ParetoPoint], *, min_top1: float, max_latency_m
     return area
 
 
+class GrowingFront:
+    """A front whose points come one after the other: each costs what the front is long, not what came before.
+
+    Args:
+        min_top1: the reference's top-1 for the hypervolume, percent.
+        max_latency_ms: the reference's latency.
+    """
+
+    def __init__(self, *, min_top1: float, max_latency_ms: float) -> None:
+        self._min_top1, self._max_latency_ms = min_top1, max_latency_ms
+        self.points: tuple[ParetoPoint, ...] = ()
+        self.hypervolume = 0.0
+
+    def add(self, point: ParetoPoint) -> None:
+        """One more point; `points` and `hypervolume` are as of all points so far."""
+        front = pareto_front([*self.points, point])
+        if front == self.points:
+            return
+        self.points = front
+        self.hypervolume = hypervolume(front, min_top1=self._min_top1, max_latency_ms=self._max_latency_ms)
+
+
 def best_under(points: Iterable[ParetoPoint], max_latency_ms: float) -> ParetoPoint | None:
     """The most accurate point within a latency; among equals the fastest, then the lowest number."""
     within = (p for p in points if p.latency_ms <= max_latency_ms)

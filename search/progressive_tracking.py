@@ -13,6 +13,7 @@ from search.run_update import RunStatus, RunUpdate, finite_metrics
 from search.tracking_database import ARTIFACTS_FOLDER
 from search.tracking_place import default_tracking_uri
 from search.tracking_writer import MlflowWriter
+from spvit.wording import first_line
 
 LOGGER = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def track(report: ProgressiveReport, folder: Path, *, uri: str | None = None) ->
         )
         writer.apply(run_update(report), skip_existing_points=True)
     except Exception as error:  # MLflow's failures are of every kind, and the result is in the folder anyway
-        text = (str(error).splitlines() or [type(error).__name__])[0]
+        text = first_line(error)
         LOGGER.warning("MLflow at %s cannot be written: %s; the result is not shown there", target, text)
 
 

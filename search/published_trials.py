@@ -6,7 +6,8 @@ import fcntl
 import hashlib
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -53,12 +54,17 @@ def published(experiment: ExperimentConfig, factory: TrialFactory) -> TrialFacto
 
 
 def bring_checkpoint(study: StudyRecord, directory: Path) -> None:
+    """As `bring_published`, by the experiment that a study was made from."""
+    bring_published(validate(dict(study.experiment), source=f"study {study.name}"), directory)
+
+
+def bring_published(experiment: ExperimentConfig, directory: Path) -> None:
     """Copies a trial's newest published checkpoint into its folder, for whoever reads the trial; nothing if none is.
 
     Raises:
         StorageError: the storage refuses.
     """
-    url = study_url(validate(dict(study.experiment), source=f"study {study.name}"))
+    url = study_url(experiment)
     if url is not None:
         CheckpointStore(url).fetch(directory.name, directory)
 
@@ -76,14 +82,19 @@ class PublishedTrials:
     def __call__(self, config: TrialConfig, directory: Path) -> Trainee:
         """The trial, with the newest checkpoint that was published. Folders that nobody uses any more are removed.
 
+        Weights of another trial that it starts from are fetched as well: their path in `config` is that of the study's
+        folder, `trials/NUMBER/checkpoint-N/FILE`, which this machine need not see.
+
         Raises:
             StorageError: the storage refuses.
+            CheckpointError: the weights that it starts from are not the published ones.
         """
         lock = _locked(directory)
         _remove_unused(directory.parent)
         store = CheckpointStore(self.url)
         store.fetch(directory.name, directory)
-        return PublishedTrial(self.factory(config, directory), store, directory, lock)
+        with _start_here(config, store, directory.parent) as own:
+            return PublishedTrial(self.factory(own, directory), store, directory, lock)
 
 
 class PublishedTrial:
@@ -117,6 +128,20 @@ class PublishedTrial:
         if _is_main():
             self._store.publish(self._directory.name, self._directory)
         return metrics
+
+
+@contextmanager
+def _start_here(config: TrialConfig, store: CheckpointStore, trials: Path) -> Iterator[TrialConfig]:
+    """The configuration with the weights that it starts from in a folder of this machine, which stays meanwhile."""
+    if config.start is None:
+        yield config
+        return
+    checkpoint, name = config.start.path.parent, config.start.path.name
+    folder = trials / checkpoint.parent.name
+    with _locked(folder):
+        store.fetch(folder.name, folder)
+        start = config.start.model_copy(update={"path": folder / checkpoint.name / name})
+        yield config.model_copy(update={"start": start})
 
 
 def _is_main() -> bool:

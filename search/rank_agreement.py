@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import sqrt
 
-from search.records import TrialRecord
+from search.records import Origin, TrialRecord
 
 
 def kendall_tau(left: Sequence[float], right: Sequence[float]) -> float | None:
@@ -41,11 +41,15 @@ class RankAgreement:
 
     @classmethod
     def of(cls, trials: Iterable[TrialRecord]) -> RankAgreement:
-        """That of the trials that were estimated and then trained to the end, whatever else there is among them."""
+        """That of the trials that were estimated and then trained to the end, whatever else there is among them.
+
+        What was finished afterwards is left out: it was chosen for its estimate, and trained for longer.
+        """
         pairs = [
             (trial.estimated_top1, trial.top1)
             for trial in trials
-            if trial.is_model and trial.top1 is not None and trial.estimated_top1 is not None
+            if trial.is_model and trial.origin is not Origin.FINISHED
+            if trial.top1 is not None and trial.estimated_top1 is not None
         ]
         return cls(num_compared=len(pairs), tau=kendall_tau([pair[0] for pair in pairs], [pair[1] for pair in pairs]))
 

@@ -23,9 +23,10 @@ def cluster_nodes(address: str) -> Sequence[Node]:
         import ray
 
         resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [_node(has) for has in resources]
+    return [node_of(has) for has in resources]
 
 
-def _node(has: Mapping[str, float]) -> Node:
+def node_of(has: Mapping[str, float]) -> Node:
+    """A machine by Ray's names of what it has; Ray leaves out what there is none of."""
     memory = has.get("memory", 0.0) / MIB
     return Node(num_cpus=has.get("CPU", 0.0), num_gpus=has.get("GPU", 0.0), memory_mib=memory or None)

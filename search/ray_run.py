@@ -20,8 +20,8 @@ from search.ray_token import use_own_token
 from search.secrets import is_driver_only
 from search.signals import stop_on_signals
 from search.trial_bundles import placement_problem
-from search.worker_errors import first_line
 from spvit.errors import ClusterError, StorageError
+from spvit.wording import first_line
 
 if TYPE_CHECKING:
     from search.driver import SearchDriver

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
-from optuna.trial import FixedTrial, FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from search.parameters import Branch, ParameterSpace, Params
 from search.recorded_space import RecordedSpace, params_key
@@ -36,9 +36,8 @@ class RecordedParameters(ParameterSpace):
         """Every configuration of a recorded study, a branch for each set of names."""
         branches: dict[frozenset[str], Branch] = {}
         for trial in space.trials:
-            fixed = FixedTrial(dict(trial.params))
-            space.suggest(fixed)
-            branches.setdefault(frozenset(trial.params), Branch(distributions=fixed.distributions, excluded={}))
+            drawn_from = space.distributions(trial.params)
+            branches.setdefault(frozenset(trial.params), Branch(distributions=drawn_from, excluded={}))
         return cls([dict(trial.params) for trial in space.trials], list(branches.values()))
 
     def draw(self, rng: np.random.Generator, num: int) -> list[Params]:

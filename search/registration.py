@@ -21,6 +21,7 @@ from search.formats import ExportFormat
 from search.records import StudyRecord
 from search.tracking_place import open_writer
 from search.tracking_writer import MlflowWriter
+from spvit.wording import first_line
 
 LOGGER = logging.getLogger(__name__)
 NEEDED = ("mlflow", "onnx", "onnxruntime", "numpy")
@@ -79,8 +80,7 @@ def register_export(study: StudyRecord, report: ExportReport, *, uri: str | None
         writer = open_writer(Path(study.directory), uri=uri)
         return _register(writer, study, report, uri or _uri_of(study))
     except Exception as error:  # MLflow's failures are of every kind, and the export is whole without it
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
-        return Registration(problem=f"MLflow cannot be written: {reason}")
+        return Registration(problem=f"MLflow cannot be written: {first_line(error, most=300)}")
 
 
 def _uri_of(study: StudyRecord) -> str:

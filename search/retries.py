@@ -69,15 +69,14 @@ def attempts_by_root(trials: Iterable[TrialRecord]) -> Mapping[int, tuple[TrialR
     return attempts
 
 
-def attempts_with(trials: Iterable[TrialRecord], last: TrialRecord) -> tuple[TrialRecord, ...]:
-    """Every attempt of a trial among others, the last one as given."""
-    earlier = attempts_by_root(trials).get(root_of(last), ())
-    return (*(trial for trial in earlier if trial.number < last.number), last)
+def is_due(attempts: Sequence[TrialRecord]) -> bool:
+    """Whether a trial is to be run again, by all of its attempts."""
+    return all(trial.state is TrialState.FAIL for trial in attempts) and has_retry_left(attempts)
 
 
 def trials_to_retry(trials: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
     """The last attempt of each trial that is to be run again, in the order of the first attempts."""
-    return tuple(tries[-1] for tries in attempts_by_root(trials).values() if _is_due(tries))
+    return tuple(tries[-1] for tries in attempts_by_root(trials).values() if is_due(tries))
 
 
 def has_retry_left(attempts: Sequence[TrialRecord]) -> bool:
@@ -128,7 +127,3 @@ def config_of_retry(trial: TrialRecord, num_workers: int = 1) -> Mapping[str, An
 def count_failures(trials: Iterable[TrialRecord]) -> Counter[Failure]:
     """Attempts by why they could not go on."""
     return Counter(trial.failure for trial in trials if trial.failure is not None)
-
-
-def _is_due(attempts: Sequence[TrialRecord]) -> bool:
-    return all(trial.state is TrialState.FAIL for trial in attempts) and has_retry_left(attempts)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from search.elastic_search_config import ElasticSearchConfig, SearchMode
 from search.space_config import SpaceConfig
@@ -126,6 +126,23 @@ class SearchConfig(FrozenConfig):
     def grace(self, freeze_epochs: int) -> int:
         """Epochs after which a trial whose backbone is frozen for so many is never stopped."""
         return freeze_epochs + 1 if self.grace_epochs is None else self.grace_epochs
+
+    @model_validator(mode="after")
+    def _elastic_settings_are_explored(self) -> Self:
+        if not self.space.elastic:
+            return self
+        keys = ", ".join(f"space.elastic.{key}" for key in self.space.elastic)
+        if self.mode is SearchMode.SCHEDULE:
+            raise ValueError(
+                f"{keys}: settings of elastic trials, which search.mode = 'schedule' has none of: set search.mode to "
+                "'elastic' or 'auto', or leave search.space.elastic out"
+            )
+        if self.elastic.num_trials < 2:
+            raise ValueError(
+                f"{keys}: explored by the elastic trials after the first, but search.elastic.num_trials = 1: raise it, "
+                "or set the keys of [elastic] themselves"
+            )
+        return self
 
     @field_validator("warm_starts", mode="before")
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 HIDDEN = "***"
 _WORDS = r"secret|passw(?:or)?d|passphrase|credentials?|api_?key|access_?key(?:_id)?|private_?key"
@@ -12,6 +13,8 @@ _TOKEN = r"(?:[a-z0-9]+_)*(?:auth|access|api|bearer|refresh|session|tracking|hf|
 """`token` alone and `num_tokens` are what this product prunes."""
 SECRET_NAME = re.compile(rf"(?:\b|_)(?:{_WORDS})(?:\b|_)|\b{_TOKEN}\b|^token$", re.IGNORECASE)
 """Names of keys and variables whose values are never shown."""
+SECRET_VARIABLE = re.compile(r"token|secret|passw|credential|api_?key|access_?key", re.IGNORECASE)
+"""Names of environment variables whose values are looked for: any token's, as no variable counts tokens."""
 
 _USER_INFO = re.compile(r"(?<=://)[^/\s@'\"]+@")
 _NAMED = re.compile(
@@ -47,6 +50,14 @@ def redacted_values(values: Any) -> Any:
 def has_user_info(url: str) -> bool:
     """Whether a URL names a user, and maybe a password, before its host."""
     return _USER_INFO.search(url) is not None
+
+
+def without_password(uri: str) -> str:
+    """A URI as it may be shown: without user and password, and without options, which may hold them too."""
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc and not parts.query:
+        return uri
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
 
 def is_driver_only(variable: str) -> bool:

@@ -15,20 +15,26 @@ from search.table_files import required_table
 from spvit.errors import LatencyTableError
 
 
-def place_shipped_table(experiment: ExperimentConfig, folder: Path) -> str | None:
-    """Puts the table that comes with the package into a study's folder that needs one; a sentence if it did.
+def needed_shipped_table(experiment: ExperimentConfig, folder: Path) -> LatencyTable | None:
+    """The shipped table that is to price a study, where its folder needs one and there is one.
 
-    Nothing happens where the experiment names a table, the study has one or had one, or no shipped table was measured
+    There is none where the experiment names a table, the study has one or had one, or no shipped table was measured
     for just this device, model and way of running with the experiment's selectors.
+
+    Raises:
+        LatencyTableError: the study's own is gone.
+    """
+    if required_table(experiment.latency.table, folder, may_measure=True) is not None:
+        return None
+    return shipped_table(experiment)
+
+
+def place_shipped_table(table: LatencyTable, folder: Path) -> str:
+    """Puts a shipped table into the folder of a study, from now on its own; a sentence that says so.
 
     Raises:
         StorageError: the folder cannot be written.
     """
-    if required_table(experiment.latency.table, folder, may_measure=True) is not None:
-        return None
-    table = shipped_table(experiment)
-    if table is None:
-        return None
     save_with_pictures(table, folder)
     return (
         f"The latency table is the one that comes with spvit-search for {table.key.backbone} on {table.key.device_id}; "

@@ -1,33 +1,33 @@
-"""What a search explores: Optuna's parameters on one side, `TrialConfig`s on the other. Imports no Optuna itself."""
+"""What a search explores: Optuna's parameters on one side, `TrialConfig`s on the other. Loads no Optuna by itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise, product
-from math import isclose
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from search.conditions import Values, has_effect, in_asking_order
 from search.config import ExperimentConfig
 from search.corners import check_corners
 from search.default_space import default_space
-from search.domains import Domain, FloatRange, extremes, nearest
+from search.domains import Domain, extremes, nearest
 from search.plain_values import PlainValues
+from search.rate_space import RateSpace
 from search.space_parameter import Parameter
 from search.structure import Structure
 from search.trial_identity import trial_identity
 from search.warm_starts import Rates
-from spvit.errors import ConfigError
 from spvit.options import SelectorKind
 from spvit.schedule import PackageMode, PruningSchedule, TokenGeometry, TokenPlan
-from trainers.config import LatencyTarget, StartWeights, TrialConfig
+from trainers.config import ElasticConfig, LatencyTarget, StartWeights, TrialConfig
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
     from optuna.trial import BaseTrial
 
 SECTIONS = ("pruning", "losses", "training")
-FIRST_RATE = "keep1"
-BASE_RATE = "base_keep_rate"
+ELASTIC = "elastic"
+"""A further section, of elastic trials."""
 
 Params = Mapping[str, Any]
 
@@ -35,17 +35,15 @@ Params = Mapping[str, Any]
 class SearchSpace:
     """The search space of one experiment on one backbone.
 
-    Parameters have short names. Stage keep rates are explored as `keep1`, the cumulative rate of the first stage in
-    [low, high], and `keep2_share`, `keep3_share`, ...: how much of the span from `low` to the rate before is kept,
-    in [0, 1]. So rates never rise, none falls below `low`, and every parameter has fixed bounds, without which
-    multivariate TPE and Gaussian processes cannot relate parameters to each other. Positions are explored likewise
-    (`search.positions`). A parameter that would have no effect is not asked for.
+    Parameters have short names, and fixed bounds: see `search.rate_space` for keep rates and `search.positions` for
+    where selectors stand. A parameter that would have no effect is not asked for.
 
     Args:
         config: the experiment; where its space names nothing, the backbone's default is explored.
         geometry: of its backbone.
         latency: what the latency term of a trial's loss aims at.
         start: the weights that every trial goes on from, where it is not the backbone's.
+        elastic: makes every trial elastic; without it what the space names of `elastic` is left alone.
 
     Raises:
         ConfigError: the space has trials that cannot be, or parameters that no trial asks for.
@@ -58,18 +56,25 @@ class SearchSpace:
         latency: LatencyTarget | None = None,
         *,
         start: StartWeights | None = None,
+        elastic: ElasticConfig | None = None,
     ) -> None:
         self.geometry = geometry
-        self._default = config.fixed_trial(geometry.depth, latency).model_copy(update={"start": start})
+        self._sections = SECTIONS if elastic is None else (*SECTIONS, ELASTIC)
+        further = {"start": start, "elastic": elastic}
+        self._default = config.fixed_trial(geometry.depth, latency).model_copy(update=further)
         self._values = self._default.to_dict()
         given = config.search.space
         self._space = default_space(config, geometry) if given.explores_nothing else given
         own_blocks = config.pruning.resolved_blocks(geometry.depth)
         self.structure = Structure.of(self._space, own_blocks, geometry.depth)
-        self._fixed_base = config.pruning.base_keep_rate
+        self._rates = RateSpace(
+            space=self._space,
+            structure=self.structure,
+            default=self._default.pruning.schedule,
+            fixed_base=config.pruning.base_keep_rate,
+        )
         self._parameters = self._find_parameters()
         self._plain_values = PlainValues(self._default, self._by_section())
-        self._check_rates()
         check_corners(self)
 
     @property
@@ -90,6 +95,18 @@ class SearchSpace:
     def suggest(self, trial: BaseTrial) -> TrialConfig:
         """Draws every parameter from a trial of any study and says what it means."""
         return self._config(*self._walk(lambda parameter: parameter.suggested(trial)))
+
+    def distributions(self, params: Params) -> dict[str, BaseDistribution]:
+        """What Optuna is to know that parameters were drawn from.
+
+        Raises:
+            ValueError: one is missing that the others ask for, or lies outside of its domain.
+        """
+        from optuna.trial import FixedTrial
+
+        trial = FixedTrial(dict(params))
+        self.suggest(trial)
+        return dict(trial.distributions)
 
     def trial_config(self, params: Params) -> TrialConfig:
         """The trial that parameters mean; the inverse of `suggest`, used when a study is resumed.
@@ -133,14 +150,12 @@ class SearchSpace:
     @property
     def stage_rates(self) -> Rates | None:
         """What stage keep rates may be, at their usual blocks; None where the search does not explore them."""
-        rates = self._space.stage_keep_rates
-        return None if rates is None else Rates(blocks=self._usual_blocks, low=rates.low, high=rates.high)
+        return self._rates.stage_rates
 
     @property
     def base_rates(self) -> Rates | None:
         """What the base keep rate may be, at the usual blocks; None where the search does not explore it."""
-        rates = self._space.base_keep_rate
-        return None if rates is None else Rates(blocks=self._usual_blocks, low=rates.low, high=rates.high)
+        return self._rates.base_rates
 
     def params_of(self, schedule: PruningSchedule) -> dict[str, Any]:
         """Parameters that mean this schedule, with everything else as the file says.
@@ -156,22 +171,7 @@ class SearchSpace:
         Raises:
             ValueError: the rates lie outside of the space.
         """
-        bounds = self._space.stage_keep_rates or self._space.base_keep_rate
-        if bounds is None or not rates:
-            raise ValueError(f"keep rates {list(rates)} are not explored")
-        if self._space.base_keep_rate is not None:
-            is_geometric = all(isclose(rate, rates[0] ** n, rel_tol=1e-3) for n, rate in enumerate(rates, start=1))
-            if not is_geometric or not bounds.low <= rates[0] <= bounds.high:
-                raise ValueError(
-                    f"keep rates must be r, r^2, ... with r from {bounds.low} to {bounds.high}, but got {list(rates)}"
-                )
-            return {BASE_RATE: rates[0]}
-        if not bounds.low <= min(rates) <= max(rates) <= bounds.high:
-            raise ValueError(f"keep rates must lie in {bounds.low} to {bounds.high}, but got {list(rates)}")
-        params: dict[str, Any] = {FIRST_RATE: rates[0]}
-        for stage, (before, rate) in enumerate(pairwise(rates), start=2):
-            params[f"keep{stage}_share"] = (rate - bounds.low) / (before - bounds.low) if before > bounds.low else 1.0
-        return params
+        return self._rates.params_of(rates)
 
     def network_of(self, config: TrialConfig) -> TokenPlan:
         """The network of a trial, in integer token counts."""
@@ -195,7 +195,7 @@ class SearchSpace:
         asked, pruning = self._asked(params), self._default.pruning
         package = PackageMode(asked.get("package", pruning.package))
         selector = SelectorKind(asked.get("selector", pruning.selector))
-        return self._schedule(asked).plan(self.geometry, package, selector)
+        return self._rates.schedule(asked).plan(self.geometry, package, selector)
 
     def identity_of_params(self, params: Params, network: TokenPlan) -> str:
         """What `identity` says of the trial that parameters mean, whose network is known, without making it.
@@ -208,30 +208,17 @@ class SearchSpace:
     def _asked(self, params: Params) -> Params:
         return self._walk(lambda parameter: params[parameter.name])[0]
 
-    @property
-    def _usual_blocks(self) -> tuple[int, ...]:
-        """Those of the file where the space has them, else as many as there may be nearest to that."""
-        num_own = len(self.structure.own)
-        return self.structure.usual(min(self.structure.numbers, key=lambda num: (abs(num - num_own), num)))
-
     def _find_parameters(self) -> tuple[Parameter, ...]:
-        space, stages = self._space, range(2, max(self.structure.numbers) + 1)
-        found = [Parameter.of_structure(name, domain) for name, domain in self.structure.domains.items()]
-        if space.base_keep_rate is not None:
-            found.append(Parameter(name=BASE_RATE, domain=space.base_keep_rate))
-        if space.stage_keep_rates is not None:
-            share = FloatRange(low=0.0, high=1.0)
-            found.append(Parameter(name=FIRST_RATE, domain=space.stage_keep_rates))
-            found += [Parameter(name=f"keep{stage}_share", domain=share, stage=stage) for stage in stages]
-        return (*found, *self._find_settings())
+        placed = (Parameter.of_structure(name, domain) for name, domain in self.structure.domains.items())
+        return (*placed, *self._rates.parameters(), *self._find_settings())
 
     def _by_section(self) -> dict[str, tuple[str, ...]]:
         """Names of the explored keys of each table of a trial."""
-        return {section: tuple(p.name for p in self._parameters if p.section == section) for section in SECTIONS}
+        return {section: tuple(p.name for p in self._parameters if p.section == section) for section in self._sections}
 
     def _find_settings(self) -> Iterator[Parameter]:
         """Keys of the trial's tables, each behind those that it depends on."""
-        domains = {(section, key): d for section in SECTIONS for key, d in getattr(self._space, section).items()}
+        domains = {(section, key): d for section in self._sections for key, d in getattr(self._space, section).items()}
         for section, key in sorted(in_asking_order(domains), key=lambda key: domains[key].when is not None):
             yield Parameter(name=key, domain=domains[section, key], section=section)
 
@@ -242,7 +229,7 @@ class SearchSpace:
             The parameters, and the tables of the trial with them.
         """
         params: dict[str, Any] = {}
-        values = self._values | {section: dict(self._values[section]) for section in SECTIONS}
+        values = self._values | {section: dict(self._values[section]) for section in self._sections}
         for parameter in self._parameters:
             if not self._is_asked(parameter, params, values):
                 continue
@@ -258,35 +245,5 @@ class SearchSpace:
 
     def _config(self, params: Params, values: Values) -> TrialConfig:
         config = TrialConfig.model_validate(values)
-        pruning = config.pruning.model_copy(update={"schedule": self._schedule(params)})
+        pruning = config.pruning.model_copy(update={"schedule": self._rates.schedule(params)})
         return config.model_copy(update={"pruning": pruning})
-
-    def _schedule(self, params: Params) -> PruningSchedule:
-        if BASE_RATE in params:
-            return PruningSchedule.from_base_rate(params[BASE_RATE], self.structure.blocks(params))
-        if FIRST_RATE in params and self._space.stage_keep_rates is not None:
-            blocks, low = self.structure.blocks(params), self._space.stage_keep_rates.low
-            rates = [float(params[FIRST_RATE])]
-            for stage in range(2, len(blocks) + 1):
-                rates.append(min(rates[-1], low + params[f"keep{stage}_share"] * (rates[-1] - low)))
-            return PruningSchedule.from_keep_rates(rates, blocks)
-        if self._fixed_base is not None and self._has_open_structure:
-            return PruningSchedule.from_base_rate(self._fixed_base, self.structure.blocks(params))
-        return self._default.pruning.schedule
-
-    @property
-    def _has_open_structure(self) -> bool:
-        return self._space.num_selectors is not None or self._space.blocks is not None
-
-    def _check_rates(self) -> None:
-        """Refuses selectors that nothing gives keep rates to.
-
-        Raises:
-            ConfigError: the number or the blocks are explored, but rates are fixed ones at fixed blocks.
-        """
-        has_rates = self._space.stage_keep_rates or self._space.base_keep_rate or self._fixed_base
-        if self._has_open_structure and not has_rates:
-            raise ConfigError(
-                "search.space.blocks and search.space.num_selectors need keep rates for any number of selectors: "
-                "explore search.space.stage_keep_rates or search.space.base_keep_rate, or set pruning.base_keep_rate"
-            )

@@ -12,7 +12,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from search.domains import Choice, Discrete, Domain, FloatRange, IntRange, Scalar, contains, extremes, shown
 from spvit.options import SelectorKind
 from spvit.schedule import PackageMode
-from trainers.config import FrozenConfig, LossWeights, TrainingConfig
+from trainers.config import ElasticTeacher, FrozenConfig, LossWeights, TrainingConfig
 
 
 class BlockRange(FrozenConfig):
@@ -58,7 +58,7 @@ class SpaceConfig(FrozenConfig):
     """What a search explores; where this names nothing, what is sensible for the backbone (docs/space.md).
 
     Keys of `losses` and `training` are those of the tables of the same name. `pruning` chooses among forms of
-    selectors: `selector` and `package`.
+    selectors: `selector` and `package`. `elastic` has those of `[elastic]` that elastic trials explore.
     """
 
     base_keep_rate: FloatRange | None = Field(
@@ -83,12 +83,17 @@ class SpaceConfig(FrozenConfig):
     )
     losses: dict[str, Domain] = Field(default_factory=dict)
     training: dict[str, Domain] = Field(default_factory=dict)
+    elastic: dict[str, Domain] = Field(
+        default_factory=dict,
+        description="For elastic trials alone, by `search.mode`: `sandwich_share`, a range of shares, and `teacher`, "
+        "`original` and `dense` to choose from.",
+    )
 
     @property
     def explores_nothing(self) -> bool:
         """Whether the table is absent or empty."""
         structure = (self.base_keep_rate, self.stage_keep_rates, self.num_selectors, self.blocks)
-        return not any((*structure, self.pruning, self.losses, self.training))
+        return not any((*structure, self.pruning, self.losses, self.training, self.elastic))
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -101,6 +106,8 @@ class SpaceConfig(FrozenConfig):
             _check_number(self.num_selectors, self.blocks)
         for key, choice in self.pruning.items():
             _check_form(key, choice)
+        for key, domain in self.elastic.items():
+            _check_elastic(key, domain)
         for section, owner, domains in (
             ("losses", LossWeights, self.losses),
             ("training", TrainingConfig, self.training),
@@ -117,6 +124,7 @@ class SpaceConfig(FrozenConfig):
             "num_selectors": self.num_selectors,
         }
         always |= {f"pruning.{key}": choice for key, choice in self.pruning.items()}
+        always |= {f"elastic.{key}": domain for key, domain in self.elastic.items()}
         if conditional := next((key for key, d in always.items() if d is not None and d.when is not None), None):
             raise ValueError(f"{conditional} takes no `when`: only keys of losses and training do")
         for section, domains in (("losses", self.losses), ("training", self.training)):
@@ -133,6 +141,7 @@ class SpaceConfig(FrozenConfig):
         return {key: d for key, d in domains.items() if d.when is None and not isinstance(d, FloatRange)}
 
 
+ELASTIC_KEYS = ("sandwich_share", "teacher")
 FORMS: Mapping[str, type[StrEnum]] = MappingProxyType({"selector": SelectorKind, "package": PackageMode})
 
 
@@ -148,6 +157,20 @@ def _check_form(key: str, choice: Choice) -> None:
     for value in choice.choices:
         if value not in known:
             raise ValueError(f"pruning.{key} must be one of {', '.join(known)}, but got {value!r}")
+
+
+def _check_elastic(key: str, domain: Domain) -> None:
+    if key not in ELASTIC_KEYS:
+        raise ValueError(f"unknown key {key!r} in elastic: one of {', '.join(ELASTIC_KEYS)} was required")
+    known = [str(teacher) for teacher in ElasticTeacher]
+    if key == "teacher" and not (isinstance(domain, Choice) and set(domain.choices) <= set(known)):
+        raise ValueError(f"elastic.teacher must choose among {', '.join(known)}, but got {shown(domain)}")
+    if key == "sandwich_share" and not all(_is_share(value) for value in extremes(domain)):
+        raise ValueError(f"elastic.sandwich_share must lie in 0 to 1, but got {shown(domain)}")
+
+
+def _is_share(value: Scalar) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= 1.0
 
 
 def _check_number(number: IntRange | Choice, blocks: BlockRange | BlockChoice | None) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.domains import contains, shown
+from search.rate_space import BASE_RATE, FIRST_RATE
 from search.records import Origin
-from search.space import BASE_RATE, FIRST_RATE, SearchSpace
+from search.space import SearchSpace
 from search.start_config import StartConfig
 from search.warm_starts import Gauge, WarmStartName, geometric_starts, warm_starts
 from spvit.errors import ConfigError

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from search.pareto import hypervolume
+from search.pareto import GrowingFront
 from search.records import EndCause, SearchEnd, StudyRecord, TrialState
 from search.search_config import SearchConfig
 from search.selection import best_trial, trial_points
@@ -132,10 +132,11 @@ def _num_without_gain(study: StudyRecord) -> int:
         (trial for trial in study.trials if trial.state in counted), key=lambda t: (t.finished_at or 0.0, t.number)
     )
     points = {point.number: point for point in trial_points(study)}
-    area, num_since, so_far = 0.0, 0, []
+    front, num_since = GrowingFront(min_top1=0.0, max_latency_ms=study.dense_latency.mean_ms), 0
     for trial in ended:
-        so_far += [points[trial.number]] if trial.number in points else []
-        new = hypervolume(so_far, min_top1=0.0, max_latency_ms=study.dense_latency.mean_ms)
-        gained, area = new > area * (1.0 + MIN_GAIN), max(new, area)
+        before = front.hypervolume
+        if trial.number in points:
+            front.add(points[trial.number])
+        gained = front.hypervolume > before * (1.0 + MIN_GAIN)
         num_since = 0 if gained else num_since + trial.origin.is_counted
     return num_since

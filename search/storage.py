@@ -12,9 +12,10 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.local_disk import is_local
-from search.proposer import DIRECTIONS
+from search.outcomes import DIRECTIONS
 from search.study_storage import MemoryStorage, StudyStorage, WriteAhead
 from spvit.errors import StorageError
+from spvit.wording import first_line
 
 BUSY_TIMEOUT_S = 60
 CONNECT_TIMEOUT_S = 20
@@ -104,7 +105,7 @@ def _cause(error: BaseException) -> str:
     inner = error
     while inner.__cause__ is not None:
         inner = inner.__cause__
-    return str(getattr(inner, "orig", None) or inner).splitlines()[0]
+    return first_line(getattr(inner, "orig", None) or inner)
 
 
 def _open(url: str, *, may_create: bool) -> StudyStorage:

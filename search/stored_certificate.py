@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from search.certificate import Verdict
 from search.export_report import CERTIFICATE, FORMAT
 from search.format_certificate import FormatCertificate
 from spvit.errors import CheckpointError
+from spvit.export_json import read_export_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,22 +41,12 @@ class StoredCertificate:
         Raises:
             CheckpointError: it is missing, damaged, or of another version.
         """
-        path = folder / CERTIFICATE
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            version = values["format"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(
-                f"{folder}: a folder written by `spvit-search export` was required, but {CERTIFICATE} is missing or "
-                f"damaged ({type(error).__name__})"
-            ) from error
-        if version != FORMAT:
-            raise CheckpointError(f"{path}: format {FORMAT} was required, but got {version!r}; export the model again")
+        values = read_export_json(folder, CERTIFICATE, version=FORMAT, remedy="export the model again")
         try:
             return cls(**_fields(values))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(
-                f"{path}: damaged ({type(error).__name__}: {error}); export the model again"
+                f"{folder / CERTIFICATE}: damaged ({type(error).__name__}: {error}); export the model again"
             ) from None
 
 

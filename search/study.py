@@ -6,33 +6,29 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
-
-import optuna
-from optuna.trial import TrialState as OptunaState
-from optuna.trial import create_trial
+from typing import TYPE_CHECKING, Any
 
 from search import study_attrs as names
 from search.config import ExperimentConfig
-from search.driver_seat import DriverSeat, NoSeat
 from search.failures import Failure
 from search.proposal import Proposal
 from search.records import Generation, Rejection, SearchEnd, StudyRecord, TrialRecord, TrialState
-from search.retries import INTERRUPTED
+from search.retries import INTERRUPTED, root_of
 from search.space import SearchSpace
-from search.storage import create_in_memory, create_or_load, reading, storage_errors
-from search.study_files import StudyFile, sqlite_url, write_study_file
-from search.study_opening import OpeningTerms, StudyFacts, made_from, opening_attrs
+from search.storage import reading
+from search.study_opening import OpeningTerms, StudyFacts
 from search.study_reading import check_exists, list_studies, read_study, study_directory
-from search.study_storage import MemoryStorage, StudyStorage, fold_log
+from search.study_writer import USUAL_TERMS, StudyWriter
+from search.trial_ledger import TrialLedger
 from search.usage import Usage
 from spvit.errors import SpvitError
 from spvit.options import TokenForm
 from trainers.metrics import PricedSchedule
 
-__all__ = ["StudyFacts", "StudyStore", "check_exists", "list_studies", "read_study", "study_directory"]
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
 
-USUAL_TERMS = OpeningTerms()
+__all__ = ["USUAL_TERMS", "StudyFacts", "StudyStore", "check_exists", "list_studies", "read_study", "study_directory"]
 
 
 class StudyStore:
@@ -42,26 +38,14 @@ class StudyStore:
     from any thread of the driver.
     """
 
-    def __init__(
-        self,
-        study: optuna.Study,
-        storage: StudyStorage | MemoryStorage,
-        directory: Path,
-        space: SearchSpace,
-        seat: DriverSeat | NoSeat,
-    ) -> None:
-        self._study = study
-        self._storage = storage
-        self._directory = directory
+    def __init__(self, writer: StudyWriter, space: SearchSpace) -> None:
+        self._writer = writer
         self._space = space
-        self._seat = seat
         self._lock = threading.RLock()
-        with reading(directory):
-            trials = study.get_trials(deepcopy=False)
-            self._attrs = study.user_attrs
+        with reading(writer.directory):
+            self._attrs, trials = writer.read()
             self._generations = names.generations(self._attrs)
-            self._records = {t.number: names.trial_record(t, names.mlflow_run(self._attrs, t.number)) for t in trials}
-        self._ids = {trial.number: trial._trial_id for trial in trials}
+            self._ledger = TrialLedger(names.trial_record(t, names.mlflow_run(self._attrs, t.number)) for t in trials)
 
     @classmethod
     def open(
@@ -78,43 +62,30 @@ class StudyStore:
             StudyLockedError: another driver runs it, and it is to be this driver's (`terms`).
             StorageError: the storage cannot be read or written.
         """
-        directory = study_directory(experiment)
-        url = experiment.study.storage or sqlite_url(directory)
-        with storage_errors(directory):
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            study, storage = create_or_load(experiment.study.name, url)
-            seat = DriverSeat.take(storage, study._study_id, study.study_name, terms) if terms.as_driver else NoSeat()
+        writer = StudyWriter.open(experiment, facts, terms)
         try:
-            _write_facts(study, storage, experiment, facts, terms)
-            write_study_file(directory, StudyFile(name=experiment.study.name, storage=experiment.study.storage))
-            return cls(study, storage, directory, space, seat)
+            return cls(writer, space)
         except BaseException:
-            seat.leave()
+            writer.leave_seat()
             raise
-
-    def keep_seat(self, on_lost: Callable[[SpvitError], None]) -> None:
-        """Shows other hosts that this driver is alive; `on_lost` is told once, from a thread, if one takes over."""
-        self._seat.keep(on_lost)
-
-    def close(self) -> None:
-        """Nothing more will be written."""
-        with storage_errors(self._directory):
-            self._seat.leave()
-        if isinstance(self._storage, StudyStorage) and self._storage.engine.name == "sqlite":
-            fold_log(self._storage.engine)
 
     @classmethod
     def in_memory(cls, experiment: ExperimentConfig, facts: StudyFacts, space: SearchSpace) -> StudyStore:
         """A study that is written nowhere and ends with its driver: what a simulated search is kept in."""
-        directory = study_directory(experiment)
-        study, storage = create_in_memory(experiment.study.name)
-        _write_facts(study, storage, experiment, facts, USUAL_TERMS)
-        return cls(study, storage, directory, space, NoSeat())
+        return cls(StudyWriter.in_memory(experiment, facts), space)
+
+    def keep_seat(self, on_lost: Callable[[SpvitError], None]) -> None:
+        """Shows other hosts that this driver is alive; `on_lost` is told once, from a thread, if one takes over."""
+        self._writer.keep_seat(on_lost)
+
+    def close(self) -> None:
+        """Nothing more will be written."""
+        self._writer.close()
 
     @property
     def directory(self) -> Path:
         """The study's folder."""
-        return self._directory
+        return self._writer.directory
 
     @property
     def generations(self) -> tuple[Generation, ...]:
@@ -125,34 +96,55 @@ class StudyStore:
     def trials(self) -> tuple[TrialRecord, ...]:
         """Every trial, in the order of their numbers."""
         with self._lock:
-            return tuple(self._records.values())
+            return self._ledger.trials
+
+    @property
+    def running(self) -> tuple[TrialRecord, ...]:
+        """The trials that are running."""
+        with self._lock:
+            return self._ledger.running
+
+    @property
+    def due(self) -> tuple[TrialRecord, ...]:
+        """The last attempt of each trial that is to be run again, in the order of the first attempts."""
+        with self._lock:
+            return self._ledger.due
+
+    @property
+    def num_roots(self) -> int:
+        """Trials, those that repeat another left out."""
+        return self._ledger.num_roots
+
+    @property
+    def num_sampled(self) -> int:
+        """Trials that count towards those asked for; one that waits to be run again has its place kept."""
+        with self._lock:
+            return self._ledger.num_sampled
 
     def record(self) -> StudyRecord:
         """The study as it stands."""
         with self._lock:
-            return names.study_record(self._study.study_name, str(self._directory), self._attrs, self.trials)
+            return names.study_record(self._writer.name, str(self.directory), self._attrs, self.trials)
 
     def __contains__(self, number: int) -> bool:
-        return number in self._records
+        return number in self._ledger
 
     def trial(self, number: int) -> TrialRecord:
         """One trial as it stands."""
-        return self._records[number]
+        return self._ledger[number]
+
+    def attempts(self, number: int) -> tuple[TrialRecord, ...]:
+        """Every attempt of a trial up to this one, in their order."""
+        with self._lock:
+            attempts = self._ledger.attempts(root_of(self._ledger[number]))
+        return tuple(trial for trial in attempts if trial.number <= number)
 
     def start(self, proposal: Proposal) -> TrialRecord:
         """Makes a proposal a trial, with all that is known of it, in one transaction."""
-        with self._lock, storage_errors(self._directory):
-            template = create_trial(
-                state=OptunaState.RUNNING,
-                params=dict(proposal.params),
-                distributions=self._distributions(proposal),
-                user_attrs=names.trial_attrs(proposal, generation=1 + len(self._generations)),
-            )
-            trial = self._storage.start_trial(self._study._study_id, template)
-            record = names.trial_record(trial)
-            self._ids[record.number] = trial._trial_id
-            self._records[record.number] = record
-            return record
+        with self._lock:
+            attrs = names.trial_attrs(proposal, generation=1 + len(self._generations))
+            trial = self._writer.start_trial(proposal.params, self._distributions(proposal), attrs)
+            return self._ledger.put(names.trial_record(trial))
 
     def report_epoch(
         self,
@@ -169,11 +161,11 @@ class StudyStore:
         `form` is how the model ran, `seconds` how long the epoch took: kept in memory until the trial ends, since it
         decides nothing and a transaction for each epoch is dear.
         """
-        if form is not self._records[number].form:
+        if form is not self._ledger[number].form:
             self._set(number, names.FORM, form.value, form=form)
-        known = self._records[number].curve
+        known = self._ledger[number].curve
         curve = (*known, *[top1] * (epoch - len(known)))
-        epoch_s = _extended(self._records[number].epoch_s, seconds, len(curve))
+        epoch_s = _extended(self._ledger[number].epoch_s, seconds, len(curve))
         return self._set(number, names.CURVE, list(curve), curve=curve, epoch_s=epoch_s)
 
     def note_priced(self, number: int, priced: Sequence[PricedSchedule]) -> TrialRecord:
@@ -226,31 +218,27 @@ class StudyStore:
         # An attribute of the study, since Optuna's finished trials cannot be changed and MLflow may lag behind.
         with self._lock:
             self._set_study(names.mlflow_run_key(number), run_id)
-            self._records[number] = replace(self._records[number], mlflow_run_id=run_id)
+            self._changed(number, mlflow_run_id=run_id)
 
     def set_mlflow_experiment(self, experiment_id: str) -> None:
         """Notes the MLflow experiment of the study."""
         self._set_study(names.MLFLOW_EXPERIMENT_ID, experiment_id)
 
-    def _distributions(self, proposal: Proposal) -> dict[str, Any]:
+    def _distributions(self, proposal: Proposal) -> dict[str, BaseDistribution]:
         """Those of the trial that a proposal goes on with, which may be of an earlier space, else the space's."""
         earlier = proposal.continues if proposal.retry_of is None else proposal.retry_of
         if earlier is not None:
-            return dict(self._storage.get_trial(self._ids[earlier]).distributions)
-        fixed = optuna.trial.FixedTrial(dict(proposal.params))
-        if proposal.params:
-            (proposal.space or self._space).suggest(fixed)
-        return dict(fixed.distributions)
+            return self._writer.distributions(earlier)
+        return (proposal.space or self._space).distributions(proposal.params) if proposal.params else {}
 
     def _set(self, number: int, key: str, value: Any, **changes: Any) -> TrialRecord:
-        with self._lock, storage_errors(self._directory):
-            self._storage.set_trial_user_attr(self._ids[number], key, value)
-            self._records[number] = replace(self._records[number], **changes)
-            return self._records[number]
+        with self._lock:
+            self._writer.set_trial_attr(number, key, value)
+            return self._changed(number, **changes)
 
     def _set_study(self, key: str, value: Any) -> None:
-        with self._lock, storage_errors(self._directory):
-            self._study.set_user_attr(key, value)
+        with self._lock:
+            self._writer.set_attr(key, value)
             self._attrs = {**self._attrs, key: value}
 
     def _end(
@@ -262,42 +250,22 @@ class StudyStore:
         reason: str = "",
         failure: Failure | None = None,
     ) -> TrialRecord:
-        record = self._records[number]
+        record = self._ledger[number]
         values = () if top1 is None else (top1, record.latency.mean_ms)
         attrs: dict[str, Any] = {names.REASON: reason} if reason else {}
         if failure is not None:
             attrs[names.FAILURE] = failure.value
         if any(record.epoch_s):
             attrs[names.EPOCH_S] = list(record.epoch_s)
-        with self._lock, storage_errors(self._directory):
-            ended = self._storage.end_trial(self._ids[number], OptunaState[state.name], values=values, attrs=attrs)
-            self._records[number] = replace(
-                self._records[number],
-                state=state,
-                top1=top1,
-                reason=reason,
-                failure=failure,
-                finished_at=ended.timestamp(),
+        with self._lock:
+            finished_at = self._writer.end_trial(number, state, values=values, attrs=attrs).timestamp()
+            return self._changed(
+                number, state=state, top1=top1, reason=reason, failure=failure, finished_at=finished_at
             )
-            return self._records[number]
+
+    def _changed(self, number: int, **changes: Any) -> TrialRecord:
+        return self._ledger.put(replace(self._ledger[number], **changes))
 
 
 def _extended(epoch_s: tuple[float, ...], seconds: float, num_epochs: int) -> tuple[float, ...]:
     return (*epoch_s, *[seconds] * (num_epochs - len(epoch_s)))
-
-
-def _write_facts(
-    study: optuna.Study,
-    storage: StudyStorage | MemoryStorage,
-    given: ExperimentConfig,
-    facts: StudyFacts,
-    terms: OpeningTerms,
-) -> None:
-    """All in one transaction: a driver that dies here leaves the study as it was, or as it is to be."""
-    directory = study_directory(given)
-    with storage_errors(directory):
-        attrs, num_trials = study.user_attrs, len(study.get_trials(deepcopy=False))
-    made = made_from(given.model_dump(mode="json"), facts.table_sha256)
-    new = opening_attrs(study.study_name, attrs, made, facts, terms=terms, num_trials=num_trials)
-    with storage_errors(directory):
-        storage.set_study_attrs(study._study_id, new)

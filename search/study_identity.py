@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spvit.errors import StudyMismatchError
+from spvit.wording import first_of
 
 CHANGEABLE = frozenset(
     {
@@ -99,17 +100,14 @@ def check_accepted(name: str, changes: Changes, *, accepted: Collection[str] = (
     Raises:
         StudyMismatchError: naming each other key that differs, with both values.
     """
-    refused = [f"  {key}: {old} -> {new}" for key, (old, new) in changes.items() if key not in accepted]
+    refused = [f"{key}: {old} -> {new}" for key, (old, new) in changes.items() if key not in accepted]
     if not refused:
         return
-    shown = refused[:MAX_SHOWN]
-    if len(refused) > MAX_SHOWN:
-        shown.append(f"  and {len(refused) - MAX_SHOWN} more")
     raise StudyMismatchError(
         "\n".join(
             [
                 f"study {name!r} was made from something else, so its trials cannot be compared with new ones:",
-                *shown,
+                *(f"  {line}" for line in first_of(refused, MAX_SHOWN)),
                 "Undo the change, give the new experiment a name of its own (study.name), or go on all the same, as a",
                 "new generation of this study: --accept-change",
             ]

@@ -14,9 +14,9 @@ from search.plot_data import plot_data
 from search.plots import draw_front
 from search.records import StudyRecord, TrialState
 from search.results import front_frame, history_frame, importance_frame, knee_trial, trials_frame
+from search.secrets import without_password
 from search.selection import front_trials, keep_rates
 from search.summary import BudgetBest, StudySummary, summarise
-from search.tracking_place import without_password
 
 TITLES = {
     "history": "How the front grew",

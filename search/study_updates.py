@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from search.effective import FACTS_SHA256
 from search.elastic_front import ELASTIC_METRIC
-from search.rank_agreement import RankAgreement
 from search.records import Origin, StudyRecord, TrialRecord, TrialState
 from search.run_update import MetricPoint, RunStatus, RunUpdate, finite_metrics
-from search.selection import best_trial, keep_rates
-from search.summary import study_hypervolume
+from search.search_progress import SearchProgress
+from search.selection import keep_rates
 from search.tracking_view import study_view
 
 STATUS_OF = {
@@ -30,8 +28,6 @@ EPOCH_METRICS = {
     "eval_seconds": "eval_s",
 }
 """What a report calls it, and what MLflow shows it as. Top-1 and top-5 are in percent."""
-RANK_CORRELATION = "elastic_rank_correlation"
-"""Kendall's tau between what elastic weights gave schedules and what those reached."""
 # MLflow cuts a tag at 8,000 characters with a warning of its own.
 MAX_TAG_LENGTH = 5_000
 
@@ -98,20 +94,9 @@ def trial_ended(trial: TrialRecord, *, now_ms: int) -> RunUpdate:
     )
 
 
-def search_progress(study: StudyRecord, *, now_ms: int) -> RunUpdate:
+def search_progress(progress: SearchProgress, *, now_ms: int) -> RunUpdate:
     """Hypervolume and the best trial within each budget; the number of trials trained to the end as step."""
-    values = {"hypervolume": study_hypervolume(study)}
-    best = best_trial(study)
-    if best is not None and best.top1 is not None:
-        values |= {"best_top1": best.top1, "best_latency_ms": best.latency.mean_ms}
-    for limit_ms in study.smaller_budgets_ms:
-        within = best_trial(study, limit_ms)
-        if within is not None and within.top1 is not None:
-            values[f"best_top1_within_{limit_ms:.4g}_ms"] = within.top1
-    agreement = RankAgreement.of(study.trials)
-    if agreement.tau is not None:
-        values[RANK_CORRELATION] = agreement.tau
-    points, _ = finite_metrics(values, step=len(study.finished), timestamp_ms=now_ms)
+    points, _ = finite_metrics(progress.metrics(), step=progress.num_finished, timestamp_ms=now_ms)
     return RunUpdate(number=None, metrics=points)
 
 
@@ -166,10 +151,10 @@ def _predicted(trial: TrialRecord, study: StudyRecord) -> dict[str, float]:
 
 
 def _progress_over_time(study: StudyRecord, first_ms: int) -> Iterator[RunUpdate]:
-    ended = sorted(study.finished, key=lambda t: (t.finished_at or 0.0, t.number))
-    for count in range(1, len(ended) + 1):
-        past = replace(study, trials=tuple(ended[:count]))
-        yield search_progress(past, now_ms=_milliseconds(ended[count - 1].finished_at, first_ms))
+    progress = SearchProgress(study)
+    for trial in sorted(study.finished, key=lambda t: (t.finished_at or 0.0, t.number)):
+        progress.add(trial)
+        yield search_progress(progress, now_ms=_milliseconds(trial.finished_at, first_ms))
 
 
 def _curve(trial: TrialRecord, now_ms: int) -> Iterator[MetricPoint]:

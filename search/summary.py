@@ -75,8 +75,10 @@ class StudySummary:
         return self.counts[TrialState.FAIL] - self.num_interrupted
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Plain JSON values; `counts` has interrupted attempts among those of state FAIL, as the study keeps them."""
         return asdict(self) | {
+            "num_interrupted": self.num_interrupted,
+            "num_failed": self.num_failed,
             "counts": {str(state): count for state, count in self.counts.items()},
             "failures": {str(failure): count for failure, count in self.failures.items()},
             "rejections": {str(reason): count for reason, count in self.rejections.items()},

@@ -13,6 +13,8 @@ from search.listener import StudyListener
 from search.records import StudyRecord, TrialRecord
 from search.report_files import FOLDER
 from search.run_update import RunUpdate, merge_by_run
+from search.search_progress import SearchProgress
+from search.secrets import redacted, without_password
 from search.spool import Spool
 from search.study_report import study_note, write_study_files
 from search.table_files import given_files
@@ -21,10 +23,8 @@ from search.tracking_message import Message
 from search.tracking_place import (
     SPOOL_FILE,
     default_tracking_uri,
-    hide_password,
     is_server,
     open_writer,
-    without_password,
 )
 from search.tracking_view import where_to_look
 
@@ -65,6 +65,7 @@ class MlflowTracker(StudyListener):
         self._spool = Spool(directory / SPOOL_FILE)
         self._link = TrackingLink(directory, self._uri, linger_s=close_timeout_s)
         self._study: StudyRecord | None = None
+        self._progress: SearchProgress | None = None
         self._note_experiment: Callable[[str], None] | None = None
         self._announced_experiment: str | None = None
         self._announced: dict[int | None, str] = {}
@@ -83,7 +84,7 @@ class MlflowTracker(StudyListener):
 
     def on_study_start(self, study: StudyRecord) -> None:
         """The search begins or goes on."""
-        self._study = study
+        self._study, self._progress = study, SearchProgress.of(study)
         self._announced = {t.number: t.mlflow_run_id for t in study.trials if t.mlflow_run_id}
         if study.mlflow_run_id:
             self._announced[None] = study.mlflow_run_id
@@ -109,9 +110,9 @@ class MlflowTracker(StudyListener):
         """A trial's run ends; if it was trained in full the search's progress goes on by one."""
         now_ms = _now_ms()
         self._append(study_updates.trial_ended(trial, now_ms=now_ms))
-        if self._study is not None and trial.is_model:
-            self._study = self._study.with_trial(trial)
-            self._append(study_updates.search_progress(self._study, now_ms=now_ms))
+        if self._progress is not None and trial.is_model:
+            self._progress.add(trial)
+            self._append(study_updates.search_progress(self._progress, now_ms=now_ms))
 
     def on_study_end(self, study: StudyRecord) -> None:
         """The front as table, picture and page, the experiment and a note go to the parent run."""
@@ -166,10 +167,11 @@ class MlflowTracker(StudyListener):
                 self._announce_experiment(message.experiment_id)
             self._announce_runs(message.run_ids)
             if message.warning:
-                LOGGER.warning("%s", hide_password(message.warning, self._uri))
+                LOGGER.warning("%s", redacted(message.warning))
             if message.failure:
-                why = hide_password(message.failure, self._uri)
-                self._note_failure(f"MLflow at {without_password(self._uri)} cannot be written: {why}")
+                self._note_failure(
+                    f"MLflow at {without_password(self._uri)} cannot be written: {redacted(message.failure)}"
+                )
 
     def _announce_experiment(self, experiment_id: str) -> None:
         is_news = self.experiment_id is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from search.tracking_database import ARTIFACTS_FOLDER
 from search.tracking_writer import MlflowWriter
@@ -45,17 +44,3 @@ def study_id(directory: Path) -> str:
 def is_server(uri: str) -> bool:
     """Whether MLflow is reached through a server, whose page can be opened in a browser."""
     return uri.startswith(("http://", "https://"))
-
-
-def without_password(uri: str) -> str:
-    """A URI as it may be shown: without user and password, and without options, which may hold them too."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc and not parts.query:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
-
-
-def hide_password(text: str, uri: str) -> str:
-    """A text, such as an error's, without the user and password that a URI in it may hold."""
-    login, at, _ = urlsplit(uri).netloc.rpartition("@")
-    return text.replace(login + at, "") if at else text

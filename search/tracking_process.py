@@ -21,6 +21,7 @@ from search.spool import Spool
 from search.tracking_message import Assignment, Message
 from search.tracking_place import SPOOL_FILE, open_writer
 from search.tracking_writer import MlflowWriter
+from spvit.wording import first_line
 
 LOCK_FILE = "tracking.lock"
 POLL_S = 0.2
@@ -73,7 +74,7 @@ class Writing:
 
     def _say_failure(self, error: Exception) -> None:
         if not self._has_failed:
-            say(Message(failure=(str(error).splitlines() or [type(error).__name__])[0][:300]))
+            say(Message(failure=first_line(error, most=300)))
         self._has_failed = True
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from search.records import StudyRecord
-from search.tracking_place import is_server, without_password
+from search.secrets import without_password
+from search.tracking_place import is_server
 
 VIEW_KEY = "spvit"
 TAG_PREFIX = "mlflow.sharedViewState."

@@ -11,6 +11,7 @@ from typing import Any
 
 from search.run_update import MetricPoint, RunStatus, RunUpdate
 from search.tracking_database import make_database
+from spvit.wording import first_line
 
 LOGGER = logging.getLogger(__name__)
 # What MLflow answers to a request that no repetition makes valid.
@@ -148,8 +149,7 @@ class MlflowWriter:
             self._log_artifact(run_id, path)
         except Exception as error:
             self._client.get_experiment(self.experiment_id)  # raises where MLflow itself is away
-            text = (str(error).splitlines() or [type(error).__name__])[0]
-            LOGGER.warning("%s could not be stored in MLflow: %s", path, text)
+            LOGGER.warning("%s could not be stored in MLflow: %s", path, first_line(error))
 
     def _log_artifact(self, run_id: str, path: Path) -> None:
         if not path.is_file():
@@ -175,7 +175,7 @@ class MlflowWriter:
             if error.error_code not in PERMANENT_ERRORS:
                 raise
             whose = "search" if update.number is None else f"trial {update.number}"
-            LOGGER.warning("MLflow refused the %s of %s: %s", part, whose, str(error).splitlines()[0])
+            LOGGER.warning("MLflow refused the %s of %s: %s", part, whose, first_line(error))
 
 
 def _quiet_environment() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from spvit.wording import first_line
+
 
 class WorkerLostError(ConnectionError):
     """A trial cannot go on because one of its workers is gone or out of reach: its configuration is not at fault."""
@@ -52,8 +54,3 @@ def _why(death: WorkerDiedError) -> str:
     """What Ray says of a death: after many facts about the process, in a sentence with `because`."""
     because = re.search(r"\bbecause ([^.\n]+)", str(death))
     return because[1] if because else first_line(death)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says first, or its kind where it says nothing."""
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from timm.models.pit import PoolingVisionTransformer
@@ -16,6 +16,7 @@ from spvit.lv_vit import LVViT
 from spvit.pit_levels import pit_weights
 from spvit.selector_weights import split_selectors
 from spvit.weights import read_weights
+from spvit.wording import some_names
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ def _check_fit(weights: Mapping[str, Tensor], backbone: VisionTransformer, path:
     missing, foreign = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
     if missing or foreign:
         raise CheckpointError(
-            f"{path} does not belong to this model: it lacks {_some(missing)} and holds {_some(foreign)}, "
+            f"{path} does not belong to this model: it lacks {some_names(missing)} and holds {some_names(foreign)}, "
             "which the model does not have. Check model.name and model.args."
         )
     for name, value in weights.items():
@@ -105,10 +106,3 @@ def _check_fit(weights: Mapping[str, Tensor], backbone: VisionTransformer, path:
                 f"{path} does not belong to this model: {name} was required to have the shape "
                 f"{tuple(wanted[name].shape)}, but has {tuple(value.shape)}. Check model.name and model.args."
             )
-
-
-def _some(names: Collection[str]) -> str:
-    if not names:
-        return "nothing"
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(sorted(names)[:3]) + more

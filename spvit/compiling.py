@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spvit.errors import ConfigError
+from spvit.wording import first_line
 
 
 def blocks_within(module: nn.Module) -> Iterator[nn.Module]:
@@ -36,7 +37,7 @@ def check_compiler(device: torch.device, *, asked: str, instead: str) -> None:
     except Exception as error:  # torch raises classes of its own, Triton and the C++ compiler others
         raise ConfigError(
             f"{asked} was set, but torch cannot compile for {device.type} here: "
-            f"{str(error).strip().splitlines()[0]}. Install a C++ compiler (CPU) or Triton (GPU), or set {instead}."
+            f"{first_line(error)}. Install a C++ compiler (CPU) or Triton (GPU), or set {instead}."
         ) from error
 
 

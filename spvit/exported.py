@@ -16,11 +16,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from spvit.errors import CheckpointError, ConfigError, UsageError
+from spvit.export_json import read_export_json
 from spvit.exported_schedules import best_within, schedules_in
 from spvit.options import HeadWeighting, SelectorKind
 from spvit.pruned_model import PrunedModel
 from spvit.schedule import PackageMode
 from spvit.timm_hub import ARCHITECTURE, WEIGHTS, build, model_args
+from spvit.wording import first_line
 
 DESCRIPTION = "config.json"
 FORMAT = 2
@@ -113,7 +115,8 @@ def load_exported(directory: Path | str) -> PrunedModel:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (KeyError, TypeError, ValueError, RuntimeError, ConfigError, SafetensorError) as error:
         raise CheckpointError(
-            f"{folder}: weights and {DESCRIPTION} do not belong together ({_first_line(error)}); export the model again"
+            f"{folder}: weights and {DESCRIPTION} do not belong together ({first_line(error, most=200)}); "
+            f"export the model again"
         ) from error
     return model.eval()
 
@@ -124,18 +127,7 @@ def read_description(directory: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it is missing, damaged, or of a newer format.
     """
-    path = directory / DESCRIPTION
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-        version = description["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{directory}: a folder written by `spvit-search export` was required, but {DESCRIPTION} is missing or "
-            f"damaged ({type(error).__name__})"
-        ) from error
-    if version != FORMAT:
-        raise CheckpointError(f"{path}: format {FORMAT} was required, but got {version!r}; use a matching spvit-search")
-    return dict(description)
+    return read_export_json(directory, DESCRIPTION, version=FORMAT, remedy="use a matching spvit-search")
 
 
 def _check_weights(folder: Path, description: Mapping[str, Any]) -> None:
@@ -152,7 +144,3 @@ def _check_weights(folder: Path, description: Mapping[str, Any]) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]

@@ -22,6 +22,7 @@ from spvit.pit_levels import pit_geometry
 from spvit.published_weights import create_published
 from spvit.schedule import TokenGeometry
 from spvit.support import why_unsupported
+from spvit.wording import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def _create(name: str, args: ModelArgs) -> nn.Module:
     try:
         model: nn.Module = timm.create_model(name, pretrained=False, **args)
     except Exception as error:  # timm's models raise whatever their code meets
-        raise ConfigError(f"timm cannot make {name} with model.args = {dict(args)}: {_first_line(error)}") from error
+        raise ConfigError(f"timm cannot make {name} with model.args = {dict(args)}: {first_line(error)}") from error
     return model
 
 
@@ -120,7 +121,3 @@ def _keep_every_patch(backbone: VisionTransformer, name: str) -> None:
     if not isinstance(getattr(backbone, "patch_drop", nn.Identity()), nn.Identity):
         logger.warning("%s: patch_drop_rate is set to 0, because selectors decide which patches are dropped.", name)
         backbone.patch_drop = nn.Identity()
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -9,6 +9,7 @@ from spvit.multi_head_selector import MultiHeadSelector
 from spvit.pruned_model import PrunedModel
 from spvit.selector_weights import SelectorWeights, split_selectors
 from spvit.weights import read_weights
+from spvit.wording import some_names
 
 
 def stored_selectors(path: Path | None) -> tuple[SelectorWeights, ...]:
@@ -52,15 +53,15 @@ def load_pruned(model: PrunedModel, path: Path) -> None:
         CheckpointError: the file is unreadable, lacks a part of the model, or a part has another shape.
     """
     weights, wanted = read_weights(path), model.state_dict()
-    missing = sorted(wanted.keys() - weights.keys())
-    foreign = sorted(n for n in weights.keys() - wanted.keys() if not n.startswith("selectors."))
+    missing = wanted.keys() - weights.keys()
+    foreign = [n for n in weights.keys() - wanted.keys() if not n.startswith("selectors.")]
     reshaped = [n for n in wanted.keys() & weights.keys() if wanted[n].shape != weights[n].shape]
     for names, what in ((missing, "lacks"), (foreign, "holds"), (reshaped, "has in another shape")):
         if names:
             raise CheckpointError(
-                f"{path} was required to hold the trained weights of this model, but it {what} {', '.join(names[:3])}"
-                f"{f' and {len(names) - 3} more' if len(names) > 3 else ''}. Use model.name, model.args and [pruning] "
-                "of the trial that it comes from; selectors can stand only where that trial had some."
+                f"{path} was required to hold the trained weights of this model, but it {what} "
+                f"{some_names(names)}. Use model.name, model.args and [pruning] of the trial that it comes from; "
+                "selectors can stand only where that trial had some."
             )
     model.load_state_dict({name: weights[name] for name in wanted})
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from spvit.errors import CheckpointError
+from spvit.wording import first_line
 
 NESTED_KEYS = ("model", "state_dict")
 
@@ -56,7 +57,7 @@ def _read_pickle(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise CheckpointError(_not_only_tensors(path, error)) from error
     except (RuntimeError, EOFError, OSError, BadZipFile, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise CheckpointError(f"{path} is damaged or no checkpoint ({reason}). Copy or download it again.") from error
 
 

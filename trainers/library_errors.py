@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from spvit.errors import DataError, SpvitError
+from spvit.wording import first_line
 from trainers.data_config import DataConfig
 
 
@@ -28,15 +29,10 @@ def opening(config: DataConfig, split: str) -> Iterator[None]:
     except Exception as error:  # libraries raise whatever their code meets: RuntimeError, AssertionError, KeyError
         what = f"data.name = {config.name!r}" if config.name else f"data.format = '{config.format}'"
         raise DataError(
-            f"{what}: the split {split!r} cannot be opened in {config.path}: {_first_line(error)}. "
+            f"{what}: the split {split!r} cannot be opened in {config.path}: {first_line(error).rstrip('.')}. "
             f"Correct data.path, data.train_split or data.val_split{_advice(config)}."
         ) from error
 
 
 def _advice(config: DataConfig) -> str:
     return "" if config.download else ", or set data.download = true where there is a network"
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -28,7 +28,8 @@ def command(
     Files, labels and data are compared with their hashes; every file is run on the whole validation split and timed
     beside the dense model. Speed-up and budget are promises of the device that the model was exported on alone.
     """
-    from search.checking import CheckRequest, check_export
+    from search.check_request import CheckRequest
+    from search.checking import check_export
 
     request = CheckRequest(folder=folder, data=data, max_latency_ms=max_latency_ms, time_limit_s=time_limit_s)
     with progress_bar("checking") as progress:

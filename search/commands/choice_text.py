@@ -5,6 +5,7 @@ from __future__ import annotations
 from search.choosing import MAX_BLUR, Choice, Equal
 from search.noise import Difference
 from search.records import StudyRecord, TrialRecord
+from spvit.wording import first_of
 
 MAX_EQUALS_SHOWN = 6
 
@@ -65,11 +66,9 @@ def _equal_lines(choice: Choice, study: StudyRecord) -> list[str]:
     if not others:
         return [] if choice.equals or _is_known(study) else [_unknown(study)]
     hint = [] if all(e.difference.is_paired for e in choice.equals) else [_hint(choice.equals[0].difference)]
-    shown = [_equal_text(equal) for equal in others[:MAX_EQUALS_SHOWN]]
-    more = [f"and {len(others) - MAX_EQUALS_SHOWN} more"] if len(others) > MAX_EQUALS_SHOWN else []
+    shown = first_of([_equal_text(equal) for equal in others], MAX_EQUALS_SHOWN)
     blurred = [_blurred(choice.equals)] if choice.difference is None and _is_blurred(choice) else []
-    said = f"also equal to trial {choice.best.number} within the noise: {', '.join([*shown, *more])}"
-    return [said, *blurred, *hint]
+    return [f"also equal to trial {choice.best.number} within the noise: {', '.join(shown)}", *blurred, *hint]
 
 
 def _equal_text(equal: Equal) -> str:

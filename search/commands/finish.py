@@ -57,8 +57,9 @@ def command(
     """Train the best trials of a search on from their checkpoints, with its workers, and record them in the study.
 
     Of trials that the validation images cannot tell apart it is the fastest, as `pareto` says; --trial names others.
-    Each becomes a trial of its own under the same run in MLflow, which samplers do not learn from; `export` then picks
-    the best of all. What was interrupted goes on when the command is given again.
+    Schedules that elastic weights priced are candidates too, trained from those weights. Each becomes a trial of its
+    own under the same run in MLflow, which samplers do not learn from; `export` then picks the best of all. What was
+    interrupted goes on when the command is given again.
     """
     if numbers and max_latency_ms is not None:
         raise UsageError("--trial and --max-latency-ms were both given; one of them says which trials to finish.")
@@ -67,19 +68,21 @@ def command(
     from search.finish_run import run_finish
     from search.finishing import choices_to_finish, finished_trials
     from search.inputs import check_search_inputs
+    from search.priced_candidates import with_priced
     from search.searching import stored_experiment
     from search.study import read_study
 
     folder = existing_study(runs_dir, study)
     record = read_study(folder)
+    experiment = stored_experiment(record, folder)
+    known = record if numbers else with_priced(record, experiment, epochs=epochs, max_latency_ms=max_latency_ms)
     with comparing(record, evaluate=evaluate) as compare:
         choices = choices_to_finish(
-            record, compare, epochs=epochs, numbers=numbers, max_latency_ms=max_latency_ms, top=top
+            known, compare, epochs=epochs, numbers=numbers, max_latency_ms=max_latency_ms, top=top
         )
     for choice in choices:  # before hours of training, and not on stdout
-        click.echo("\n".join([_announcement(choice, record, epochs), *taken_lines(choice, record, "finish")]), err=True)
+        click.echo("\n".join([_announcement(choice, known, epochs), *taken_lines(choice, known, "finish")]), err=True)
     chosen = tuple(choice.trial for choice in choices)
-    experiment = stored_experiment(record, folder)
     check_search_inputs(experiment)
     table = priced_by(experiment, folder, may_measure=False)
     after = run_finish(experiment, table, chosen=chosen, epochs=epochs, address=address)
@@ -87,7 +90,7 @@ def command(
     document = {
         "study": study,
         "finished": finished,
-        "choices": [choice_document(choice, record) for choice in choices],
+        "choices": [choice_document(choice, known) for choice in choices],
     }
     emit(document, lambda: _text(study, chosen, finished), as_json=as_json)
 
@@ -104,9 +107,9 @@ def _text(study: str, chosen: tuple[TrialRecord, ...], finished: tuple[TrialReco
         rows.append(
             [
                 str(trial.number),
-                str(trial.continues),
+                trial.label if trial.continues is None else str(trial.continues),
                 str(trial.num_epochs),
-                "" if origin is None else _percent(origin.top1),
+                _percent(trial.estimated_top1 if origin is None else origin.top1),
                 _percent(trial.top1) if trial.top1 is not None else trial.reason,
                 f"{trial.latency.mean_ms:.3f}",
             ]

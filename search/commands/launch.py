@@ -17,7 +17,7 @@ from search.commands.options import (
     study_folder,
 )
 from search.commands.pricing import priced_by
-from search.commands.searching import SEARCH_CODES, emit_summary, event_listeners, events_option, say_what_happens
+from search.commands.searching import SEARCH_CODES, emit_summary, event_listeners, events_option, what_launching_does
 
 EPILOG = epilog("spvit-search launch experiments/demo.toml --set search.num_trials=8", "config", *SEARCH_CODES)
 
@@ -54,9 +54,8 @@ def command(
     from search.study_opening import OpeningTerms
 
     config = read_experiment(experiment, overrides, runs_dir)
-    say_what_happens(config)
     check_search_inputs(config)
     table = priced_by(config, study_folder(config), may_measure=may_measure)
     terms = OpeningTerms(accept_change=accept_change, takeover=takeover)
-    listeners = event_listeners(as_json=as_json)
+    listeners = [*what_launching_does(config), *event_listeners(as_json=as_json)]
     emit_summary(run_search(config, table, address=address, listeners=listeners, terms=terms), as_json=as_json)

@@ -21,7 +21,7 @@ from search.commands.options import (
 )
 from search.commands.pricing import priced_by
 from search.commands.progress import progress_bar
-from search.commands.searching import SEARCH_CODES, emit_result, event_listeners, events_option, say_what_happens
+from search.commands.searching import SEARCH_CODES, emit_result, event_listeners, events_option, what_launching_does
 
 
 @click.command("run", epilog=epilog("spvit-search run experiments/demo.toml", "config", *SEARCH_CODES))
@@ -61,11 +61,11 @@ def command(
 
     config = read_experiment(experiment, overrides, runs_dir)
     folder = study_folder(config)
-    say_what_happens(config)
     check_search_inputs(config)
     table = priced_by(config, folder, may_measure=True)
     terms = OpeningTerms(accept_change=accept_change, takeover=takeover)
-    study = run_search(config, table, address=address, listeners=event_listeners(as_json=as_json), terms=terms)
+    listeners = [*what_launching_does(config), *event_listeners(as_json=as_json)]
+    study = run_search(config, table, address=address, listeners=listeners, terms=terms)
     with progress_bar("comparing") as progress:
         # Nobody is here to ask for it, and beside a search it takes no time.
         choice = choose_to_take(study, only_faster(by_answers(study, progress, is_required=False)))

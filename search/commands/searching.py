@@ -8,16 +8,17 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
+from typing_extensions import override
 
 from search.commands.options import Decorated, study_folder
 from search.commands.status import summary_text
+from search.listener import StudyListener
 from search.plain_json import plain
 from search.records import StudyRecord
 from search.study_files import STUDY_FILE
 
 if TYPE_CHECKING:
     from search.config import ExperimentConfig
-    from search.listener import StudyListener
 
 SEARCH_CODES = ("usage", "table", "data", "locked", "mismatch", "storage", "cluster", "failures", "feasible", "stopped")
 
@@ -51,15 +52,26 @@ def emit_result(document: object, text: Callable[[], str], *, as_json: bool) -> 
     click.echo(event_line(Event.RESULT, plain(document), now_s=time.time()), nl=False)
 
 
-def say_what_happens(experiment: ExperimentConfig) -> None:
-    """Says on stderr what launching does where there is such a study already."""
+class _SaidOnOpening(StudyListener):
+    """Says something on stderr once the study is open: what refuses to go on with it comes first."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @override
+    def on_open(self, note_run: Callable[[int | None, str], None], note_experiment: Callable[[str], None]) -> None:
+        click.echo(self._text, err=True)
+
+
+def what_launching_does(experiment: ExperimentConfig) -> Sequence[StudyListener]:
+    """Who says what launching does where there is such a study already."""
     folder = study_folder(experiment)
     if not (folder / STUDY_FILE).is_file():
-        return
+        return ()
     from search.again import what_happens
     from search.study import read_study
 
-    click.echo(what_happens(read_study(folder), experiment.search.num_trials), err=True)
+    return (_SaidOnOpening(what_happens(read_study(folder), experiment.search.num_trials)),)
 
 
 def emit_summary(study: StudyRecord, *, as_json: bool) -> None:

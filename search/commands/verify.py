@@ -10,6 +10,7 @@ from search.commands.options import epilog, existing_study, json_option, runs_di
 from search.commands.output import emit
 from search.verify.report import PROMISES, Finding, VerifyReport
 from spvit.errors import ExitCode
+from spvit.wording import first_of
 
 MAX_SHOWN = 20
 EPILOG = epilog("spvit-search verify demo", "usage", "storage", "violated")
@@ -45,8 +46,5 @@ def report_text(report: VerifyReport) -> str:
 
 def _lines(finding: Finding) -> list[str]:
     note = f" ({finding.note})" if finding.note else ""
-    shown = [f"      {violation}" for violation in finding.violations[:MAX_SHOWN]]
-    more = len(finding.violations) - MAX_SHOWN
-    if more > 0:
-        shown.append(f"      and {more} more")
+    shown = [f"      {line}" for line in first_of(finding.violations, MAX_SHOWN)]
     return [f"{finding.invariant}  {finding.outcome:<11}  {PROMISES[finding.invariant]}{note}", *shown]

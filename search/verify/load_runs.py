@@ -12,6 +12,7 @@ from search.records import StudyRecord
 from search.tracking import default_tracking_uri
 from search.tracking_database import sqlite_path
 from search.verify.facts import RunFact
+from spvit.wording import first_line
 
 PAGE = 1000
 ID_FILE = "tracking.id"
@@ -29,8 +30,7 @@ def load_runs(study: StudyRecord, folder: Path) -> tuple[tuple[RunFact, ...] | N
     try:
         return tuple(_runs(uri, (folder / ID_FILE).read_text(encoding="ascii").strip())), "in MLflow"
     except Exception as error:  # MLflow's failures are of every kind
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return None, f"MLflow cannot be read: {reason[:200]}"
+        return None, f"MLflow cannot be read: {first_line(error, most=200)}"
 
 
 def _runs(uri: str, study_id: str) -> Iterator[RunFact]:

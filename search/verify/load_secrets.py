@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from search.records import StudyRecord
+from search.secrets import SECRET_VARIABLE
 from search.study_files import STUDY_FILE
 from search.verify.facts import RunFact, SecretFact
 from search.verify.load_files import text_files
 
-SECRET_NAME = re.compile(r"token|secret|passw|credential|api_?key|access_?key", re.IGNORECASE)
 URL_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@\"']*:([^@/\s\"']+)@", re.IGNORECASE)
 MIN_LENGTH = 8
 """Shorter values are found everywhere by chance."""
@@ -33,7 +33,7 @@ def _known(folder: Path) -> Mapping[str, str]:
     named = {
         name: value
         for name, value in os.environ.items()
-        if SECRET_NAME.search(name) and len(value) >= MIN_LENGTH and not value.startswith("/")
+        if SECRET_VARIABLE.search(name) and len(value) >= MIN_LENGTH and not value.startswith("/")
     }
     token = folder / "ray_token"
     return named | ({"Ray's token": token.read_text().strip()} if token.is_file() else {})

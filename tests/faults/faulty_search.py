@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "sea
 
 import tabulated  # noqa: E402
 import torch  # noqa: E402
+from kept_trial import KeptTrial  # noqa: E402
 
 from search import launcher  # noqa: E402
 from search.listener import StudyListener  # noqa: E402
@@ -28,7 +30,7 @@ from spvit.errors import SpvitError  # noqa: E402
 from trainers.build import identity_of  # noqa: E402
 from trainers.checkpoint import latest_checkpoint, save_checkpoint  # noqa: E402
 from trainers.config import TrialConfig  # noqa: E402
-from trainers.metrics import EpochMetrics, Evaluation  # noqa: E402
+from trainers.metrics import EpochMetrics  # noqa: E402
 
 STUDY, WORK, TOLD, GO = "toy", "work.log", "told.log", "go"
 EPOCHS = 4
@@ -70,24 +72,13 @@ def note(path: Path, **values: Any) -> None:
         os.close(descriptor)
 
 
-class KeptTrial:
-    """A trial with a known learning curve. Some configurations diverge, some cannot be trained."""
+class FaultyTrial(KeptTrial):
+    """Keeps real checkpoints. Some configurations diverge, some cannot be trained."""
 
     def __init__(self, config: TrialConfig, directory: Path) -> None:
-        self._config, self._directory = config, directory
+        super().__init__(config, directory)
         self._notebook = directory.resolve().parents[3] / WORK
         self._epoch_s = float(self._notebook.with_name("epoch_s").read_text())
-        found = latest_checkpoint(directory, identity=identity_of(config))
-        values = () if found is None else found.meta["history"]
-        self.history = tuple(_metrics(epoch, value) for epoch, value in enumerate(values, start=1))
-
-    @property
-    def epoch(self) -> int:
-        return len(self.history)
-
-    @property
-    def is_done(self) -> bool:
-        return self.epoch >= self._config.training.epochs
 
     def run_epoch(self) -> EpochMetrics:
         epoch, ratio = self.epoch + 1, self._config.losses.ratio
@@ -96,21 +87,22 @@ class KeptTrial:
         if ratio < RAISES_BELOW:
             raise RuntimeError("this configuration cannot be trained")
         if ratio > DIVERGES_ABOVE and epoch == 2:
-            return _metrics(epoch, float("nan"))
+            return self._unkept(float("nan"))
         rates = [stage.keep_rate for stage in self._config.pruning.schedule.stages]
-        self.history += (_metrics(epoch, 60 + 2 * epoch + 8 * sum(rates) - abs(ratio - 1)),)
+        return self._after(60 + 2 * epoch + 8 * sum(rates) - abs(ratio - 1))
+
+    def _kept(self) -> Sequence[float]:
+        found = latest_checkpoint(self._directory, identity=identity_of(self._config))
+        return () if found is None else found.meta["history"]
+
+    def _keep(self, tops: Sequence[float]) -> None:
         save_checkpoint(
             self._directory,
-            epoch,
-            weights={"w": torch.full((256,), self.history[-1].evaluation.top1)},
+            self.epoch,
+            weights={"w": torch.full((256,), tops[-1])},
             optimizer={},
-            meta={"identity": identity_of(self._config), "history": [m.evaluation.top1 for m in self.history]},
+            meta={"identity": identity_of(self._config), "history": list(tops)},
         )
-        return self.history[-1]
-
-
-def _metrics(epoch: int, top1: float) -> EpochMetrics:
-    return EpochMetrics(epoch=epoch, evaluation=Evaluation(top1=top1, top5=99.0, loss=1.0, num_images=100))
 
 
 class Told(StudyListener):
@@ -178,7 +170,7 @@ def run_session(order: Order) -> int:
             config,
             device,
             listeners=listeners,
-            trial_factory=KeptTrial,
+            trial_factory=FaultyTrial,
             terms=OpeningTerms(takeover=order.takeover),
         )
     except SpvitError as error:

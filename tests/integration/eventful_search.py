@@ -5,7 +5,6 @@ Each trial writes what befell it, line by line, into `story.log` in its folder: 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import signal
@@ -15,51 +14,38 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "search")]
 
 import tabulated  # noqa: E402
+from kept_trial import KeptTrial  # noqa: E402
 
 from search.launcher import Device, search  # noqa: E402
 from search.tracking import MlflowTracker  # noqa: E402
-from trainers.config import TrialConfig  # noqa: E402
-from trainers.metrics import EpochMetrics, Evaluation  # noqa: E402
+from trainers.metrics import EpochMetrics  # noqa: E402
 
 NUM_TRIALS = 24
 DIES, LOSES_ITS_DISK = "3", "9"
 DIVERGES_ABOVE, RAISES_BELOW = 2.2, 0.15
 
 
-class EventfulTrial:
-    """Keeps its epochs in a file, as a real trial keeps checkpoints."""
-
-    def __init__(self, config: TrialConfig, directory: Path) -> None:
-        self._ratio, self._epochs = config.losses.ratio, config.training.epochs
-        self._directory, self._name = directory, directory.name
-        path = directory / "epochs.json"
-        values = json.loads(path.read_text()) if path.exists() else []
-        self.history = tuple(_metrics(epoch, value) for epoch, value in enumerate(values, start=1))
-
-    @property
-    def epoch(self) -> int:
-        return len(self.history)
-
-    @property
-    def is_done(self) -> bool:
-        return self.epoch >= self._epochs
+class EventfulTrial(KeptTrial):
+    """Has accidents by its number, and diverges or cannot be trained by its configuration."""
 
     def run_epoch(self) -> EpochMetrics:
+        ratio = self._config.losses.ratio
         if self._name in {DIES, LOSES_ITS_DISK}:
             if self.epoch == 1:
                 self._have_an_accident()
-        elif self._ratio > DIVERGES_ABOVE:
+        elif ratio > DIVERGES_ABOVE:
             self._tell("nan")
-            return _metrics(self.epoch + 1, math.nan)
-        elif self._ratio < RAISES_BELOW:
+            return self._unkept(math.nan)
+        elif ratio < RAISES_BELOW:
             self._tell("raised")
             raise RuntimeError("this configuration cannot be trained")
-        self.history += (_metrics(self.epoch + 1, 60 + 2 * (self.epoch + 1) - 10 * self._ratio),)
-        temporary = self._directory / "epochs.tmp"
-        temporary.write_text(json.dumps([m.evaluation.top1 for m in self.history]))
-        temporary.replace(self._directory / "epochs.json")
+        metrics = self._after(60 + 2 * (self.epoch + 1) - 10 * ratio)
         self._tell(f"epoch {self.epoch}")
-        return self.history[-1]
+        return metrics
+
+    @property
+    def _name(self) -> str:
+        return self._directory.name
 
     def _have_an_accident(self) -> None:
         kind = "disk" if self._name == LOSES_ITS_DISK else "killed"
@@ -78,10 +64,6 @@ class EventfulTrial:
     def _tell(self, line: str) -> None:
         with (self._directory / "story.log").open("a") as file:
             file.write(f"{line}\n")
-
-
-def _metrics(epoch: int, top1: float) -> EpochMetrics:
-    return EpochMetrics(epoch=epoch, evaluation=Evaluation(top1=top1, top5=99.0, loss=1.0, num_images=10))
 
 
 def main() -> None:

@@ -16,50 +16,29 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 
 import tabulated
+from kept_trial import KeptTrial
 
 from search.launcher import Device, search
 from search.study_opening import OpeningTerms
-from trainers.config import TrialConfig
-from trainers.metrics import EpochMetrics, Evaluation
+from trainers.metrics import EpochMetrics
 
 
-class TabulatedTrial:
-    """Keeps its epochs in a file, as a real trial keeps checkpoints; dies or freezes once where the test says so."""
-
-    def __init__(self, config: TrialConfig, directory: Path) -> None:
-        self._config = config
-        self._file = directory / "epochs.json"
-        self._seconds = float((directory.parents[1] / "epoch_seconds").read_text())
-        values = json.loads(self._file.read_text()) if self._file.exists() else []
-        self.history = tuple(_metrics(epoch, value) for epoch, value in enumerate(values, start=1))
-
-    @property
-    def epoch(self) -> int:
-        return len(self.history)
-
-    @property
-    def is_done(self) -> bool:
-        return self.epoch >= self._config.training.epochs
+class TabulatedTrial(KeptTrial):
+    """Dies or freezes once where the test says so."""
 
     def run_epoch(self) -> EpochMetrics:
-        time.sleep(self._seconds)
+        study = self._directory.parents[1]
+        time.sleep(float((study / "epoch_seconds").read_text()))
         for name, number in (("kill_worker", signal.SIGKILL), ("freeze_worker", signal.SIGSTOP)):
-            if (order := self._file.parent.parent.parent / name).exists():
+            if (order := study / name).exists():
                 order.unlink()
                 os.kill(os.getpid(), number)
-        with (self._file.parent / "work.log").open("a") as log:
+        with (self._directory / "work.log").open("a") as log:
             log.write(f"{self.epoch + 1}\n")
-        self.history += (_metrics(self.epoch + 1, 60 + 2 * (self.epoch + 1) - self._config.losses.ratio),)
-        temporary = self._file.with_suffix(".tmp")
-        temporary.write_text(json.dumps([m.evaluation.top1 for m in self.history]))
-        temporary.replace(self._file)
+        metrics = self._after(60 + 2 * (self.epoch + 1) - self._config.losses.ratio)
         if self._config.losses.ratio < 0.15:
             raise RuntimeError("this configuration cannot be trained")
-        return self.history[-1]
-
-
-def _metrics(epoch: int, top1: float) -> EpochMetrics:
-    return EpochMetrics(epoch=epoch, evaluation=Evaluation(top1=top1, top5=99.0, loss=1.0, num_images=10))
+        return metrics
 
 
 def main() -> None:

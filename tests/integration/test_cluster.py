@@ -134,6 +134,16 @@ def test_a_search_from_beyond_the_cluster(searched, cluster, tmp_path):
     _check_whole(read_study(tmp_path / "toy"), 1)
 
 
+def test_a_plan_says_what_the_cluster_holds(searched, cluster, tmp_path):
+    experiment = write_experiment(tmp_path, "planned", ("time_limit_s = 8", "time_limit_s = 1"))
+    settings = ("--set", "search.num_concurrent=9", "--set", "trial.resources_per_worker.cpus=1")
+    process = _start(cluster, "-m", "search.cli", "plan", experiment, "--address", cluster.address, *settings)
+    code, out, err = _end(process)
+    assert code == ExitCode.OK, err
+    assert "at once   2 trials" in out
+    assert "2 trials run at once instead of search.num_concurrent = 9: there are 2 CPUs and 0 GPUs" in out
+
+
 CHECK = """
 import sys
 sys.path.insert(0, sys.argv[1])

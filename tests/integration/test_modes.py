@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from search.records import Origin
+from search.records import Origin, TrialState
 from search.study import read_study
+from search.trial_model import load_trial_model
 from search.verify import Expected, verify_study
 
 pytestmark = pytest.mark.integration
@@ -16,17 +17,40 @@ SCRIPT = Path(__file__).parent / "auto_search.py"
 NUM_TRIALS, NUM_BANDS = 4, 3
 
 
-def test_schedules_are_trained_further_from_elastic_weights(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("modes")
+    run(folder)
+    return folder
+
+
+def run(folder, *arguments):
     environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[2]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(SCRIPT), str(tmp_path), "auto"]
+    command = [sys.executable, str(SCRIPT), str(folder), "auto", *arguments]
     subprocess.run(command, env=environment, check=True, timeout=280)
-    study = read_study(tmp_path / "auto")
+
+
+def test_schedules_are_trained_further_from_elastic_weights(folder):
+    study = read_study(folder / "auto")
     assert len(study.elastic) == 2
     assert all(trial.priced and trial.num_epochs == 4 for trial in study.elastic)
     best = max(study.elastic, key=lambda trial: (trial.top1, -trial.number))
-    further = [trial for trial in study.finished if trial.origin is not Origin.BASELINE]
+    further = [t for t in study.finished if t.origin in {Origin.CONTENDER, Origin.SAMPLER}]
     assert len(further) == NUM_TRIALS
     assert sum(trial.origin is Origin.CONTENDER for trial in further) == NUM_BANDS
     assert all(f"/trials/{best.number}/" in trial.config["start"]["path"] for trial in further)
     assert all(trial.estimated_top1 is not None for trial in further)
-    assert verify_study(tmp_path / "auto", Expected()).violations == ()
+    assert verify_study(folder / "auto", Expected()).violations == ()
+
+
+def test_schedules_that_were_priced_alone_are_finished_from_elastic_weights(folder):
+    before = read_study(folder / "auto")
+    run(folder, "finish")
+    after = read_study(folder / "auto")
+    added = after.trials[len(before.trials) :]
+    assert [(t.origin, t.state, t.num_epochs, t.continues) for t in added] == [
+        (Origin.FINISHED, TrialState.COMPLETE, 3, None)
+    ] * 2
+    model = load_trial_model(after, added[0])
+    assert tuple(selection.num_kept for selection in model.plan.selections) == added[0].keep_counts
+    assert verify_study(folder / "auto", Expected(before=before)).violations == ()

@@ -16,6 +16,7 @@ from search.plot_data import plot_data
 from search.records import Latency, Origin
 from search.report import final_report
 from search.retarget import AskedBudget
+from search.search_progress import SearchProgress
 from search.selection import best_trial
 from search.study import read_study
 from search.study_report import study_note
@@ -102,7 +103,7 @@ def test_every_view_names_the_best_within_each_budget(study):
 def test_mlflow_is_told_of_every_budget(study):
     several = replace(study, smaller_budgets_ms=(4.0, 5.5))
     assert search_started(several, now_ms=0).tags["spvit.smaller_budgets_ms"] == "4, 5.5"
-    points = {point.key: point.value for point in search_progress(several, now_ms=0).metrics}
+    points = {point.key: point.value for point in search_progress(SearchProgress.of(several), now_ms=0).metrics}
     assert points["best_top1_within_5.5_ms"] == 85.0
     assert "best_top1_within_4_ms" not in points
 

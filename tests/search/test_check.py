@@ -11,17 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exported_study import export_trained, trained_study, write_images
+from exported_study import export_trained, failed, seal, trained_study, write_images
 
 from search.certificate import Verdict
 from search.check_files import check_files
 from search.check_report import CheckState
-from search.checking import CheckRequest, check_export
+from search.check_request import CheckRequest
+from search.checking import check_export
 from search.format_certificate import FormatCertificate
 from search.formats import ExportFormat
 from search.stored_certificate import StoredCertificate
 from spvit.errors import CheckpointError
-from trainers.safe_folder import MANIFEST, write_folder
 
 
 @pytest.fixture
@@ -45,19 +45,6 @@ def copy(weights, tmp_path):
 
 def check(folder, **options):
     return check_export(CheckRequest(folder=folder, time_limit_s=0.2, **options))
-
-
-def failed(report):
-    return {line.what for line in report.lines if line.state is CheckState.FAIL}
-
-
-def seal(folder):
-    """Makes the manifest fit the files again, as somebody would who does not want to be found out."""
-    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != MANIFEST}
-    shutil.rmtree(folder)
-    write_folder(
-        folder, {name: lambda path, content=content: path.write_bytes(content) for name, content in files.items()}
-    )
 
 
 def test_every_format_gives_the_models_answers(folder):
@@ -176,7 +163,8 @@ def test_a_certificate_cannot_promise_an_accuracy_that_the_weights_do_not_have(c
 def test_a_changed_file_is_left_out_and_the_others_are_run(folder, tmp_path):
     changed = shutil.copytree(folder, tmp_path / "model")
     _flip(changed / "model.onnx")
-    files = check_files(changed, StoredCertificate.read(changed))
+    stored = StoredCertificate.read(changed)
+    files = check_files(changed, stored.file_sha256, {known.format for known in stored.formats})
     assert files.may_be_run
     assert files.formats == (ExportFormat.SAFETENSORS, ExportFormat.TORCH_EXPORT)
     assert {line.what for line in files.lines if line.state is CheckState.FAIL} == {"manifest", "model.onnx"}

@@ -66,11 +66,11 @@ def test_a_dead_process_of_this_machine_holds_nothing(config, monkeypatch, chang
 def test_a_silent_driver_of_another_host_is_taken_for_dead_and_one_with_a_beat_is_not(config, monkeypatch):
     remote = _hold_as(config, monkeypatch, space=ELSEWHERE, host="far")
     study, storage = create_or_load("toy", f"sqlite:///{remote.directory}/study.db")
-    remote._seat.keep(lambda error: None, beat_s=0.05)
+    remote._writer._seat.keep(lambda error: None, beat_s=0.05)
     with pytest.raises(StudyLockedError, match="on far since"):
         DriverSeat.take(storage, study._study_id, "toy", DRIVER, watch_s=5.0)
-    remote._seat._ended.set()
-    remote._seat._thread.join()
+    remote._writer._seat._ended.set()
+    remote._writer._seat._thread.join()
     DriverSeat.take(storage, study._study_id, "toy", DRIVER, watch_s=0.3).leave()
 
 
@@ -103,7 +103,7 @@ def test_a_driver_that_only_waits_learns_of_the_takeover_too(config):
     store, told = _open(config), threading.Event()
     errors = []
     _open(config, TAKEOVER)
-    store._seat.keep(lambda error: (errors.append(error), told.set()), beat_s=0.05)
+    store._writer._seat.keep(lambda error: (errors.append(error), told.set()), beat_s=0.05)
     assert told.wait(30)
     assert isinstance(errors[0], StudyLockedError)
 

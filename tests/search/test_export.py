@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from exported_study import as_elastic
 
 import spvit
 from latency_tables.conditions import Conditions
@@ -18,13 +19,10 @@ from search.certificate import Certificate, Verdict
 from search.experiment import load_experiment, validate
 from search.export import export as export_all
 from search.export_elastic import export_elastic
-from search.records import Origin
 from search.trial_model import load_trial_model
 from spvit.errors import CheckpointError, NothingFeasibleError, StorageError, UsageError
-from spvit.schedule import PruningSchedule
 from trainers.build import build_model
 from trainers.checkpoint import save_checkpoint
-from trainers.metrics import PricedSchedule
 
 
 def export(*args, **kwargs):
@@ -239,18 +237,18 @@ def test_verdict_respects_the_interval(ratio_low, ratio_high, verdict):
 @pytest.fixture
 def elastic(trained):
     """The small study whose trial 1 trained weights for many schedules."""
-    priced = [
-        PricedSchedule(schedule=PruningSchedule.from_keep_rates(rates, (1, 2)), cost=cost, top1=top1)
-        for rates, cost, top1 in [((0.3, 0.2), 1.0, 20.0), ((0.6, 0.4), 2.0, 15.0), ((0.9, 0.8), 3.0, 40.0)]
-    ]
-    one = replace(trained.trials[1], origin=Origin.ELASTIC, priced=tuple(priced), top1=25.0)
-    return replace(trained, trials=(trained.trials[0], one, *trained.trials[2:]))
+    return as_elastic(trained, 1)
 
 
 def test_elastic_weights_come_with_the_schedules_that_they_serve_best(elastic, table, tmp_path):
     report = export_elastic(elastic, tmp_path / "many", table=table, num_schedules=3, time_limit_s=0.2)
     assert [each.keep_rates for each in report.schedules] == [(0.3, 0.2), (0.9, 0.8)]  # .6, .4 is slower and worse
-    assert json.loads((tmp_path / "many" / "certificate.json").read_text())["trial"] == 1
+    certificate = json.loads((tmp_path / "many" / "certificate.json").read_text())
+    assert certificate["trial"] == 1
+    assert [each["high_ms"] for each in certificate["schedules"]] == [each.high_ms for each in report.schedules]
+    experiment = load_experiment(tmp_path / "many" / "config.toml")
+    assert (experiment.search.mode, experiment.search.elastic.num_trials) == ("elastic", 1)
+    assert experiment.losses.distillation == elastic.trials[1].config["losses"]["distillation"]
     images, trained_model = torch.randn(3, 1, 16, 16), load_trial_model(elastic, elastic.trials[1])
     for each in report.schedules:
         alone = [other for other in report.schedules if other.high_ms <= each.high_ms]

@@ -5,7 +5,6 @@ import tabulated
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.cluster_fit import Node, cluster_fit
 from search.config import ExperimentConfig
 from search.contradictions import contradictions
 from search.forecast import (
@@ -20,9 +19,7 @@ from search.forecast import (
     sure_epochs,
 )
 from search.records import Origin
-from search.search_config import SearchConfig
 from search.study import read_study
-from search.trial_resources import TrialResources, TrialWorkersConfig
 
 SECONDS = TrialSeconds(epoch=Interval(low=10.0, high=30.0, middle=20.0), warm_up=100.0, start=5.0)
 
@@ -104,57 +101,6 @@ def test_every_trial_trains_until_it_is_judged_first(tmp_path):
     assert sure_epochs(_experiment(tmp_path, grace_epochs=None, training={"freeze_epochs": 1})) == 3
     assert sure_epochs(_experiment(tmp_path, grace_epochs=9)) == 4
     assert sure_epochs(_experiment(tmp_path, pruner="none")) == 4
-
-
-GPUS = Node(num_cpus=16, num_gpus=4, memory_mib=64_000)
-LAPTOP = Node(num_cpus=2, num_gpus=0, memory_mib=4000)
-
-
-def _fit(nodes, *, num_concurrent, num_threads, trial=None, worker_mib=None, is_local=True, **search):
-    config = TrialWorkersConfig.model_validate(trial or {})
-    resources = TrialResources.from_config(config, SearchConfig(**search))
-    limits = {"num_threads": num_threads, "worker_mib": worker_mib, "is_local": is_local}
-    return cluster_fit(nodes, resources, num_concurrent=num_concurrent, **limits)
-
-
-@pytest.mark.parametrize(
-    ("nodes", "search", "num_at_once"),
-    [
-        ([LAPTOP], {"num_concurrent": 2}, 2),
-        ([LAPTOP], {"num_concurrent": 8}, 8),  # a Ray of our own gives out more CPUs than there are
-        ([LAPTOP], {"num_concurrent": 2, "gpus_per_trial": 1.0}, 0),
-        ([GPUS], {"num_concurrent": 8, "gpus_per_trial": 1.0}, 4),
-        ([GPUS], {"num_concurrent": 99, "gpus_per_trial": 0.4}, 8),
-        ([GPUS, GPUS], {"num_concurrent": 99, "gpus_per_trial": 3.0}, 2),  # never on GPUs of two machines
-        ([GPUS, GPUS], {"num_concurrent": 99, "trial": {"workers": 3, "resources_per_worker": {"gpus": 1}}}, 2),
-        ([LAPTOP], {"num_concurrent": 2, "trial": {"resources_per_worker": {"memory_mib": 3000}}}, 1),
-    ],
-)
-def test_trials_at_once_are_what_the_machines_hold(nodes, search, num_at_once):
-    fit = _fit(nodes, num_threads=1, **search)
-    assert fit.num_at_once == num_at_once
-    assert fit.num_at_full_speed <= fit.num_at_once
-    wanted = search["num_concurrent"]
-    assert any("fit" in text or "instead of" in text for text in fit.problems) == (num_at_once < wanted)
-
-
-def test_a_cluster_gives_out_no_more_cpus_than_it_has():
-    nodes = [LAPTOP, Node(num_cpus=10, num_gpus=0)]
-    fit = _fit(nodes, num_concurrent=8, cpus_per_trial=3.0, num_threads=3, is_local=False)
-    assert fit.num_at_once == 3
-    assert fit.problems == ("3 trials run at once instead of search.num_concurrent = 8: there are 12 CPUs and 0 GPUs",)
-
-
-def test_trials_that_share_cpus_run_at_the_pace_of_fewer():
-    fit = _fit([LAPTOP], num_concurrent=3, num_threads=2)
-    assert (fit.num_at_once, fit.num_at_full_speed) == (3, 1.0)
-    assert "3 trials of 2 threads share 2 CPUs" in fit.problems[0]
-
-
-def test_memory_that_does_not_suffice_is_named():
-    assert _fit([LAPTOP], num_concurrent=2, num_threads=1, worker_mib=1900).problems == ()
-    (text,) = _fit([LAPTOP], num_concurrent=2, num_threads=1, worker_mib=2100).problems
-    assert "2 trials of about 2100 MiB need more memory than the 4000 MiB" in text
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import tabulated
 
 from latency_tables.stairs import Plateau
 from search.budget import LatencyBudget
-from search.proposer import Proposer
+from search.proposer import NUM_DUPLICATE_DRAWS, Proposer
 from search.records import Rejection, TrialState
 from search.sampler import draw_seed
 from search.search_config import SamplerName
@@ -48,6 +48,19 @@ def test_a_space_that_is_used_up_ends_without_an_error(tmp_path, monkeypatch):
     assert {proposer.propose(n).params["ratio"] for n in range(2)} == {1.0, 2.0}
     assert proposer.propose(2) is None
     assert proposer.rejections[Rejection.DUPLICATE] >= 84
+
+
+def test_a_sampler_that_proposes_what_was_tried_is_soon_left_for_random_draws(tmp_path, monkeypatch):
+    monkeypatch.setattr("search.proposer.NUM_RANDOM_DRAWS", 20)
+    space = {"losses": {"ratio": {"choices": [1.0, 2.0]}}}
+    proposer = tabulated.make_proposer(tabulated.experiment(tmp_path, space=space, sampler=SamplerName.TPE))
+    for number in range(2):
+        proposer.propose(number)
+    asked, make_sampler = [], proposer._make_sampler
+    proposer._make_sampler = lambda name, **kwargs: asked.append(name) or make_sampler(name, **kwargs)
+    assert proposer.propose(2) is None
+    assert asked.count(SamplerName.TPE) == NUM_DUPLICATE_DRAWS
+    assert asked[:NUM_DUPLICATE_DRAWS] == [SamplerName.TPE] * NUM_DUPLICATE_DRAWS
 
 
 def test_the_baseline_is_the_files_own_schedule(tmp_path):

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 import tabulated
 
+from search.checkpoint_store import CheckpointStore
 from search.experiment import validate
 from search.published_trials import PublishedTrials, bring_checkpoint, published, scratch_directory, study_url
 from search.ray_border import TrialTask
-from spvit.errors import ConfigError
+from spvit.errors import CheckpointError, ConfigError
+from trainers.build import identity_of
 from trainers.checkpoint_names import checkpoint_name, checkpoints_in
+from trainers.config import StartWeights, TrialConfig
 from trainers.metrics import EpochMetrics, Evaluation
 from trainers.safe_folder import write_folder
 
@@ -31,31 +34,87 @@ class _Trial:
         )
 
 
+CONFIG = TrialConfig(model={"name": "toy"}, data={"path": "nowhere"})
+
+
 @pytest.fixture
 def trials(tmp_path):
     return PublishedTrials(url=str(tmp_path / "store"), factory=_Trial)
 
 
 def test_a_reported_epoch_is_published_and_continued_on_another_machine(trials, tmp_path):
-    first = trials(None, tmp_path / "a" / "7")
+    first = trials(CONFIG, tmp_path / "a" / "7")
     assert first.run_epoch().epoch == 1
-    assert trials(None, tmp_path / "b" / "7").epoch == 1
+    assert trials(CONFIG, tmp_path / "b" / "7").epoch == 1
 
 
 def test_an_epoch_that_was_not_published_is_trained_again(trials, tmp_path):
-    lost = trials(None, tmp_path / "a" / "7")
+    lost = trials(CONFIG, tmp_path / "a" / "7")
     lost._trial.run_epoch()  # the machine is gone before it could publish
-    assert trials(None, tmp_path / "a" / "7").epoch == 0
+    assert trials(CONFIG, tmp_path / "a" / "7").epoch == 0
 
 
 def test_folders_that_nobody_uses_are_removed_and_others_stay(trials, tmp_path):
-    used = trials(None, tmp_path / "a" / "1")
-    ended = trials(None, tmp_path / "a" / "2")
+    used = trials(CONFIG, tmp_path / "a" / "1")
+    ended = trials(CONFIG, tmp_path / "a" / "2")
     (tmp_path / "a" / "shared").mkdir()
     del ended
-    latest = trials(None, tmp_path / "a" / "3")
+    latest = trials(CONFIG, tmp_path / "a" / "3")
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["1", "3", "shared"]
     assert (used.epoch, latest.epoch) == (0, 0)
+
+
+class _Weights:
+    """What an elastic trial leaves, published; and a trial that starts from it, on a machine that never saw it."""
+
+    def __init__(self, tmp_path):
+        far, near = tmp_path / "far" / "3", tmp_path / "near"
+        far.mkdir(parents=True)
+        write_folder(far / checkpoint_name(2), {"weights.safetensors": partial(Path.write_text, data="weights")})
+        CheckpointStore(str(tmp_path / "store")).publish("3", far)
+        self.path = far / checkpoint_name(2) / "weights.safetensors"
+        self.start = StartWeights.of(self.path)
+        self.config = CONFIG.model_copy(update={"start": self.start})
+        self.near = near
+
+
+def test_weights_that_a_trial_starts_from_are_fetched_to_its_machine(tmp_path):
+    weights, told = _Weights(tmp_path), []
+    weights.path.unlink()
+
+    def factory(config, directory):
+        config.start.check()
+        told.append(config.start)
+        return _Trial(config, directory)
+
+    PublishedTrials(url=str(tmp_path / "store"), factory=factory)(weights.config, weights.near / "5")
+    assert told[0].path == weights.near / "3" / checkpoint_name(2) / "weights.safetensors"
+    assert told[0].sha256 == weights.start.sha256
+    assert identity_of(weights.config) == identity_of(weights.config.model_copy(update={"start": told[0]}))
+
+
+def test_weights_stay_while_a_trial_is_built_from_them(tmp_path):
+    """Another trial that begins on the machine meanwhile removes what nobody uses."""
+    weights = _Weights(tmp_path)
+    others = PublishedTrials(url=str(tmp_path / "store"), factory=_Trial)
+
+    def factory(config, directory):
+        others(CONFIG, weights.near / "6")
+        config.start.check()
+        return _Trial(config, directory)
+
+    PublishedTrials(url=str(tmp_path / "store"), factory=factory)(weights.config, weights.near / "5")
+
+
+def test_other_weights_than_those_a_trial_starts_from_are_refused(tmp_path):
+    weights = _Weights(tmp_path)
+    other = weights.config.model_copy(update={"start": weights.start.model_copy(update={"sha256": "0" * 64})})
+
+    def factory(config, directory):
+        config.start.check()
+
+    with pytest.raises(CheckpointError, match="but its SHA-256 is"):
+        PublishedTrials(url=str(tmp_path / "store"), factory=factory)(other, weights.near / "5")
 
 
 def _experiment(tmp_path, **study):
@@ -88,7 +147,7 @@ def test_the_home_is_that_of_the_machine_which_trains(tmp_path, monkeypatch):
 def test_a_trials_folder_is_its_owners(trials, tmp_path):
     directory = tmp_path / "a" / "7"
     directory.mkdir(parents=True, mode=0o755)
-    trials(None, directory)
+    trials(CONFIG, directory)
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
 
@@ -105,7 +164,7 @@ def test_a_password_in_the_url_is_refused(tmp_path):
 
 def test_whoever_reads_a_trial_gets_what_was_published(tmp_path, study):
     config = _experiment(tmp_path, checkpoints=str(tmp_path / "store"))
-    PublishedTrials(url=study_url(config), factory=_Trial)(None, tmp_path / "elsewhere" / "4").run_epoch()
+    PublishedTrials(url=study_url(config), factory=_Trial)(CONFIG, tmp_path / "elsewhere" / "4").run_epoch()
     bring_checkpoint(replace(study, experiment=config.model_dump(mode="json")), tmp_path / "trials" / "4")
     assert [step for step, _ in checkpoints_in(tmp_path / "trials" / "4")] == [1]
 

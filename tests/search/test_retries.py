@@ -17,7 +17,6 @@ from search.records import Latency, TrialRecord, TrialState
 from search.retries import (
     BUDGETS,
     MAX_DELAY_S,
-    attempts_with,
     config_of_retry,
     delay_s,
     has_retry_left,
@@ -151,12 +150,6 @@ def test_memory_is_saved_by_half_the_images_at_once_and_the_batch_stays(batch_si
         assert (training.batch_size, training.micro_batch_size) == (batch_size, size // 2)
     other = replace(trial, failure=Failure.NODE_LOST)
     assert config_of_retry(other) == trial.config
-
-
-def test_attempts_of_others_are_left_out():
-    trials = [*_attempts([Failure.NODE_LOST] * 2), _trial(2, Failure.NODE_LOST)]
-    assert attempts_with(trials, trials[1]) == tuple(trials[:2])
-    assert attempts_with(trials, trials[2]) == (trials[2],)
 
 
 def test_failures_are_counted_by_cause_with_the_first_of_each():

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.secrets import HIDDEN, has_user_info, is_driver_only, redacted, redacted_values
+from search.secrets import HIDDEN, has_user_info, is_driver_only, redacted, redacted_values, without_password
 
 CANARY = "c4n4ry-9f2"
 
@@ -40,6 +40,25 @@ def test_a_secret_is_hidden_and_said_to_be(text):
 )
 def test_what_is_no_secret_stays(text):
     assert redacted(text) == text
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("sqlite:////a/b.db", "sqlite:////a/b.db"),
+        ("http://localhost:5000", "http://localhost:5000"),
+        ("postgresql://user:canary@host:5/db?sslpassword=canary", "postgresql://host:5/db"),
+        ("https://token@host/path", "https://host/path"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(uri, shown):
+    assert without_password(uri) == shown
+
+
+@pytest.mark.parametrize("uri", ["https://me:canary@host/", "https://host/", "sqlite:////a@b.db"])
+def test_an_error_that_repeats_an_address_shows_no_password(uri):
+    text = f"API request to {uri}api failed"
+    assert redacted(text) == text.replace("me:canary@", f"{HIDDEN}@")
 
 
 def test_tables_are_redacted_by_key_and_by_value():

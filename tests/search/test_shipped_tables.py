@@ -10,10 +10,12 @@ from latency_tables.store import SHIPPED_TABLES, shipped_tables, table_path
 from latency_tables.table import LatencyTable
 from search.commands.shipped_text import shipped_documents, shipped_text
 from search.config import ExperimentConfig
+from search.drift_check import checked_table
 from search.experiment import validate
 from search.profiling import PAGE_FILE, PLOT_FILE
-from search.shipped_tables import place_shipped_table
+from search.shipped_tables import needed_shipped_table
 from search.table_files import TABLE_FILE
+from spvit.errors import LatencyTableError
 from spvit.factory import create_backbone
 
 NAME = "vit_tiny_patch16_224"
@@ -40,8 +42,11 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LatencyTable:
 
 
 def test_a_study_without_a_table_gets_the_shipped_one_and_is_told(shipped: LatencyTable, tmp_path: Path) -> None:
-    note = place_shipped_table(experiment_for(), tmp_path / "tiny")
-    assert note is not None
+    found = checked_table(
+        experiment_for(on_drift="warn"), tmp_path / "tiny", may_measure=False, progress=lambda _share, _text: None
+    )
+    assert found.table == shipped
+    note, *_ = found.notes
     assert f"comes with spvit-search for {NAME} on {DeviceFingerprint.detect().id}" in note
     assert LatencyTable.load(tmp_path / "tiny" / TABLE_FILE) == shipped
     assert (tmp_path / "tiny" / PLOT_FILE).exists()
@@ -49,11 +54,19 @@ def test_a_study_without_a_table_gets_the_shipped_one_and_is_told(shipped: Laten
 
 
 @pytest.mark.usefixtures("shipped")
+def test_where_the_device_drifted_and_that_is_refused_nothing_is_written(tmp_path: Path) -> None:
+    experiment = experiment_for(on_drift="refuse", drift_tolerance=1e-6)
+    with pytest.raises(LatencyTableError, match=r'It is refused, as latency\.on_drift = "refuse"'):
+        checked_table(experiment, tmp_path / "tiny", may_measure=False, progress=lambda _share, _text: None)
+    assert not (tmp_path / "tiny").exists()
+
+
+@pytest.mark.usefixtures("shipped")
 @pytest.mark.parametrize(
     "latency", [{"batch_size": 8}, {"dtype": "bfloat16"}, {"num_threads": 2}, {"target": "other_device"}]
 )
 def test_it_is_not_used_for_anything_else(latency: dict[str, object], tmp_path: Path) -> None:
-    assert place_shipped_table(experiment_for(**latency), tmp_path / "tiny") is None
+    assert needed_shipped_table(experiment_for(**latency), tmp_path / "tiny") is None
     assert not (tmp_path / "tiny").exists()
 
 
@@ -61,7 +74,7 @@ def test_it_is_not_used_for_anything_else(latency: dict[str, object], tmp_path: 
 def test_it_is_not_used_for_a_selector_that_it_does_not_price(tmp_path: Path) -> None:
     experiment = experiment_for()
     light = experiment.pruning.model_copy(update={"selector": "light"})
-    assert place_shipped_table(experiment.model_copy(update={"pruning": light}), tmp_path / "tiny") is None
+    assert needed_shipped_table(experiment.model_copy(update={"pruning": light}), tmp_path / "tiny") is None
 
 
 @pytest.mark.usefixtures("shipped")
@@ -70,9 +83,9 @@ def test_a_studys_own_table_and_the_one_that_an_experiment_names_go_first(
 ) -> None:
     own = shipped.rescaled(1.5)
     own.save(tmp_path / "tiny" / TABLE_FILE)
-    assert place_shipped_table(experiment_for(), tmp_path / "tiny") is None
+    assert needed_shipped_table(experiment_for(), tmp_path / "tiny") is None
     assert LatencyTable.load(tmp_path / "tiny" / TABLE_FILE) == own
-    assert place_shipped_table(experiment_for(table=str(tmp_path / "named.json")), tmp_path / "other") is None
+    assert needed_shipped_table(experiment_for(table=str(tmp_path / "named.json")), tmp_path / "other") is None
     assert not (tmp_path / "other").exists()
 
 

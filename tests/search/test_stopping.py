@@ -1,6 +1,7 @@
 """Rules that end a search: what they say, what becomes of running trials, what a continued study makes of them."""
 
 from dataclasses import replace
+from itertools import count
 
 import pytest
 import tabulated
@@ -198,6 +199,17 @@ def test_the_time_of_a_killed_driver_is_kept_but_for_its_last_trials(tmp_path):
     ended = [t for t in read_study(tmp_path / "toy").trials if t.state.is_finished]
     assert ended
     assert 210.0 - 2 * 4 * EPOCH_S <= read_study(tmp_path / "toy").usage.wall_s <= 210.0
+
+
+def test_a_session_with_nothing_to_do_takes_none_of_the_searchs_time(tmp_path):
+    _, study = _searched(tmp_path)
+    assert study.end.cause is EndCause.TRIALS
+    ticks = count(5000)
+    idle = tabulated.make_driver(tabulated.experiment(tmp_path, sampler="random"), clock=lambda: float(next(ticks)))
+    assert idle.is_finished
+    idle.finish()
+    again = read_study(tmp_path / "toy")
+    assert (again.usage, again.end, again.trials) == (study.usage, study.end, study.trials)
 
 
 def test_a_rule_that_holds_while_trials_run_says_stop_or_waits(tmp_path):

@@ -5,8 +5,12 @@ import pytest
 
 from search.commands import status
 from search.failures import Failure
+from search.progress_state import ProgressState
 from search.records import Origin, Rejection, TrialState
+from search.report import final_report
+from search.study_report import study_note
 from search.summary import baseline_trial, summarise
+from search.view_lines import counts_text
 
 
 def test_summary_counts_every_state_and_rejection(study):
@@ -29,13 +33,18 @@ def test_interrupted_attempts_are_told_from_failed_ones_and_these_by_cause(study
         replace(make_trial(number, 0.0, 5.0, state=state), failure=failure)
         for number, (state, failure) in enumerate(ends, start=6)
     ]
-    summary = summarise(replace(study, trials=(*study.trials, *more)))
+    study_then = replace(study, trials=(*study.trials, *more))
+    summary = summarise(study_then)
     assert (summary.num_interrupted, summary.num_failed) == (2, 2)  # one of them without a cause, of an older version
+    assert (summary.to_dict()["num_interrupted"], summary.to_dict()["num_failed"]) == (2, 2)
     assert summary.num_to_go_on == 3
     text = status.summary_text(summary, is_running=False)
     assert "trials    4 complete, 2 pruned, 2 interrupted, 2 failed; 5 of the 5 asked for" in text
     assert "failures  1 divergence, 1 node lost, 3 to be run again" in text
     assert "failures" not in status.summary_text(summarise(study), is_running=False)
+    assert "2 stopped early, 2 interrupted, 2 failed" in study_note(study_then)
+    assert "2 stopped early, 2 interrupted, 2 failed" in final_report(study_then).to_text()
+    assert "2 stopped, 2 failed, 2 interrupted" in counts_text(ProgressState.begin(study_then, 0.0))
 
 
 def test_epochs_saved_are_those_that_pruned_trials_did_not_train(study):

@@ -1,9 +1,6 @@
 import json
 from dataclasses import replace
 
-import pytest
-
-from search.tracking_place import hide_password, without_password
 from search.tracking_view import experiment_fragment, study_view, where_to_look
 
 MAX_TAG_LENGTH = 8_000
@@ -45,22 +42,3 @@ def test_a_server_is_named_by_its_page_and_a_file_by_the_command(tmp_path):
     assert at_server == f"browse the study at https://mlflow.example:5000/{experiment_fragment('7')}"
     in_file = where_to_look(tmp_path / "demo", "sqlite:////x/mlflow.db", "7")
     assert in_file == f"browse the study with `spvit-search dashboard demo --runs-dir {tmp_path}`"
-
-
-@pytest.mark.parametrize(
-    ("uri", "shown"),
-    [
-        ("sqlite:////a/b.db", "sqlite:////a/b.db"),
-        ("http://localhost:5000", "http://localhost:5000"),
-        ("postgresql://user:canary@host:5/db?sslpassword=canary", "postgresql://host:5/db"),
-        ("https://token@host/path", "https://host/path"),
-    ],
-)
-def test_passwords_are_not_shown(uri, shown):
-    assert without_password(uri) == shown
-
-
-@pytest.mark.parametrize("uri", ["https://me:canary@host/", "https://host/", "sqlite:////a@b.db"])
-def test_an_error_that_repeats_the_address_shows_no_password(uri):
-    text = f"API request to {uri}api failed"
-    assert hide_password(text, uri) == text.replace("me:canary@", "")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny import MODEL, save_noise
 
 from spvit.errors import CheckpointError, ConfigError
 from spvit.schedule import PruningSchedule
@@ -20,12 +21,6 @@ from trainers.many_schedules import price_schedules
 from trainers.metrics import EpochMetrics
 from trainers.schedule_prices import price_of_schedules
 
-MODEL = {
-    "name": "vit_tiny_patch16_224",
-    "args": {
-        "img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 4,
-    },
-}  # fmt: skip
 TRAINING = {
     "epochs": 3, "batch_size": 8, "freeze_epochs": 1, "selector_warmup_steps": 2, "device": "cpu", "num_threads": 1,
     "mixup": 0.2, "cutmix": 0.0, "images_per_epoch": 24, "backbone_lr_scale": 0.5,
@@ -36,11 +31,7 @@ ELASTIC = {"num_priced": 2}
 
 @pytest.fixture(scope="module")
 def data_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    for split, count in (("train", 40), ("val", 12)):
-        images = rng.integers(0, 255, (count, 8, 8), np.uint8)
-        np.savez(path / f"{split}.npz", images=images, labels=np.arange(count) % 4)
-    return path
+    return save_noise(tmp_path_factory.mktemp("data"), train=40, val=12)
 
 
 def make_config(data_path: Path, *, elastic: dict[str, Any] | None = ELASTIC, **training: Any) -> TrialConfig:

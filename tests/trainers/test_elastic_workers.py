@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 from processes import run_together
+from tiny import MODEL, save_noise
 
 from spvit.schedule import PruningSchedule
 from trainers.config import TrialConfig
@@ -16,24 +16,19 @@ from trainers.elastic_step import DENSE_TERM
 from trainers.elimination import price_contenders
 from trainers.workers import WorkerGroup
 
-ARGS = {"img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 4}
 NUM_WORKERS = 2
 
 
 @pytest.fixture
 def data_path(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 25), ("val", 9)):
-        images = rng.integers(0, 255, (count, 8, 8), np.uint8)
-        np.savez(tmp_path / f"{split}.npz", images=images, labels=np.arange(count) % 4)
-    return tmp_path
+    return save_noise(tmp_path, train=25, val=9)
 
 
 def make_config(data_path: Path, *, batch_size: int) -> TrialConfig:
     """One epoch of 3 steps of 8 images, of which some leave a selector idle; each worker draws nothing for itself."""
     return TrialConfig.model_validate(
         {
-            "model": {"name": "vit_tiny_patch16_224", "args": ARGS},
+            "model": MODEL,
             "data": {"format": "npz", "path": data_path, "augmentation": "none"},
             "pruning": {"schedule": PruningSchedule.from_keep_rates([0.6, 0.3], [1, 2])},
             "training": {

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny import MODEL
 
 from spvit.errors import CheckpointError, ConfigError, DataError, DivergedError, UsageError
 from spvit.options import TokenForm
@@ -20,12 +21,6 @@ from trainers.fine_tune import FineTuner
 from trainers.metrics import Weights
 from trainers.preprocessing import preprocessing_of
 
-MODEL = {
-    "name": "vit_tiny_patch16_224",
-    "args": {
-        "img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 4,
-    },
-}  # fmt: skip
 TRAINING = {
     "epochs": 3, "batch_size": 8, "freeze_epochs": 1, "selector_warmup_steps": 4, "device": "cpu", "num_threads": 1,
     "mixup": 0.2, "cutmix": 0.0, "images_per_epoch": 24, "backbone_lr_scale": 0.5,

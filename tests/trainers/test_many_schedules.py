@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+from tiny import ARGS
 from torch import Tensor
 
 from spvit.errors import DataError
@@ -19,7 +20,6 @@ from trainers.elimination import beaten, eliminate, part_sizes, price_contenders
 from trainers.evaluate import evaluate
 from trainers.many_schedules import ScheduleScores, price_schedules
 
-ARGS = {"img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 4}
 SCHEDULES = [
     PruningSchedule.from_keep_rates(rates, [1, 2]) for rates in ([0.5, 0.3], [0.5, 0.2], [0.9, 0.3], [1.0, 0.4])
 ] + [PruningSchedule()]  # fmt: skip

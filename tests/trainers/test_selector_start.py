@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny import ARGS
 
 from spvit.errors import StorageError
 from spvit.schedule import PruningSchedule
@@ -14,8 +15,6 @@ from trainers.build import build_model
 from trainers.config import DataConfig, ModelConfig, PruningConfig, TrainingConfig, TrialConfig
 from trainers.selector_start import FILE, start_key, start_selectors
 from trainers.workers import WorkerGroup
-
-ARGS = {"img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 4}
 
 
 class Images:

@@ -1,7 +1,7 @@
 """Timing a few steps trains what it times, and says how many of them an epoch has."""
 
-import numpy as np
 import pytest
+from tiny import MODEL, save_noise
 
 from spvit.errors import DataError
 from spvit.schedule import PruningSchedule
@@ -10,22 +10,10 @@ from trainers.config import TrialConfig
 from trainers.epoch_training import EpochTraining
 from trainers.step_cost import TrainingCost, measure_training
 
-MODEL = {
-    "name": "vit_tiny_patch16_224",
-    "args": {
-        "img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 4,
-    },
-}  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def data_path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 100), ("val", 40)):
-        images = rng.integers(0, 255, (count, 8, 8), np.uint8)
-        np.savez(path / f"{split}.npz", images=images, labels=np.arange(count) % 4)
-    return path
+    return save_noise(tmp_path_factory.mktemp("data"), train=100, val=40)
 
 
 def _config(path, rates=(0.6, 0.3), **training):

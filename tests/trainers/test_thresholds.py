@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import ARGS as SMALL
 from torch import Tensor
 
 from spvit.adaptive import AdaptiveViT
@@ -27,7 +28,6 @@ from trainers.warmup import warm_up_selectors
 
 DEMO = Path(__file__).parents[2] / "experiments" / "fashion_mnist"
 ARGS = {"img_size": 28, "patch_size": 4, "in_chans": 1, "embed_dim": 64, "depth": 6, "num_heads": 4, "num_classes": 10}
-SMALL = {"img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 4}
 
 
 @given(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tiny import ARGS
 
 from spvit.attention import lookahead_attentions
 from spvit.factory import create_backbone
@@ -11,8 +12,6 @@ from spvit.schedule import PruningSchedule
 from trainers.calibration import calibrate_margins, shift_for
 from trainers.config import TrainingConfig
 from trainers.warmup import warm_up_selectors
-
-ARGS = {"img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 4}
 
 
 class FixedBatches:

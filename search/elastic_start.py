@@ -1,0 +1,36 @@
+"""The weights of an elastic trial, for the trials that go on from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from search.config import ExperimentConfig
+from search.published_trials import bring_published
+from search.records import TrialRecord
+from search.study_files import trial_directory
+from spvit.errors import CheckpointError
+from trainers.config import StartWeights, TrialConfig
+
+
+def elastic_start(experiment: ExperimentConfig, trial: TrialRecord, study_directory: Path) -> TrialConfig:
+    """An elastic trial's configuration, with its weights as the start of those that go on from it.
+
+    Where checkpoints are published, its newest one is fetched into the study's folder first.
+
+    Raises:
+        CheckpointError: there are no weights.
+        StorageError: they were published, and cannot be fetched.
+    """
+    from trainers.checkpoint import WEIGHTS, latest_checkpoint
+
+    folder = trial_directory(study_directory, trial)
+    bring_published(experiment, folder)
+    saved = latest_checkpoint(folder, is_owner=False)
+    if saved is None:
+        raise CheckpointError(
+            f"schedules were to be trained from the weights of elastic trial {trial.number}, but {folder} holds no "
+            "whole checkpoint; search under another study.name, or train what was trained before: set "
+            "search.mode = 'schedule', or name trials with `finish --trial`"
+        )
+    start = StartWeights.of((saved.directory / WEIGHTS).absolute())
+    return TrialConfig.model_validate(trial.config).model_copy(update={"start": start})
