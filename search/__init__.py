@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from search.api import launch, resume
+    from search.api import finish, launch, resume
     from search.choosing import Choice
     from search.config import ExperimentConfig
     from search.experiment import load_experiment
@@ -32,6 +32,7 @@ __all__ = [
     "StudyRecord",
     "StudyStore",
     "TrialRecord",
+    "finish",
     "launch",
     "load_experiment",
     "load_study",
@@ -49,6 +50,7 @@ _HOMES = {
     "StudyRecord": "records",
     "StudyStore": "study",
     "TrialRecord": "records",
+    "finish": "api",
     "launch": "api",
     "load_experiment": "experiment",
     "load_study": "opened_study",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from search.choosing import Compare, binomial
 from search.noise import Difference, paired_difference
 from search.records import StudyRecord, TrialRecord
-from spvit.errors import DataError, UsageError
+from spvit.errors import DataError, SpvitError, UsageError
 from spvit.options import TokenForm
 
 FOLDER = "answers"
@@ -64,18 +64,22 @@ def evaluated_answers(
     return answers
 
 
-def by_answers(study: StudyRecord, progress: Progress | None = None) -> Compare:
+def by_answers(study: StudyRecord, progress: Progress | None = None, *, is_required: bool = True) -> Compare:
     """Compares two finished trials image by image where both's answers are known, else by their top-1s alone.
 
     With `progress` answers that are not known are found first, of trials that the top-1s cannot tell apart; this raises
-    what `evaluated_answers` raises.
+    what `evaluated_answers` raises, unless it is not required: then the top-1s alone have to do.
     """
     by_top1 = binomial(study)
 
     def compare(first: TrialRecord, second: TrialRecord) -> Difference | None:
         rough = by_top1(first, second)
         if progress is not None and (rough is None or rough.is_noise):
-            return paired_difference(*(evaluated_answers(study, trial, progress) for trial in (first, second)))
+            try:
+                return paired_difference(*(evaluated_answers(study, trial, progress) for trial in (first, second)))
+            except SpvitError:
+                if is_required:
+                    raise
         answers = [known_answers(study, trial) for trial in (first, second)]
         return rough if answers[0] is None or answers[1] is None else paired_difference(answers[0], answers[1])
 

@@ -1,4 +1,4 @@
-"""A search from Python: what `spvit-search launch` and `resume` do."""
+"""A search from Python: what `spvit-search launch`, `resume` and `finish` do."""
 
 from __future__ import annotations
 
@@ -80,6 +80,57 @@ def resume(
     check_search_inputs(config)
     table = _checked_table(config, may_measure=False)
     return Study(record=run_search(config, table, resume=True, address=address, listeners=listeners))
+
+
+def finish(
+    name: str,
+    *,
+    epochs: int,
+    trials: Sequence[int] = (),
+    max_latency_ms: float | None = None,
+    top: int = 1,
+    evaluate: bool = False,
+    runs_dir: Path | str = RUNS,
+    address: str | None = None,
+    listeners: Sequence[StudyListener] = (),
+) -> Study:
+    """Trains trials of a study on from their checkpoints, with its workers; each becomes a trial of its own.
+
+    Args:
+        name: of the study.
+        epochs: what they are trained to, in all.
+        trials: by their numbers; where none is named, what `Study.choose` takes.
+        max_latency_ms: what they are chosen within; the study's budget where absent.
+        top: how many are chosen.
+        evaluate: as of `Study.choose`.
+        runs_dir: the folder that holds the studies.
+        address: of a Ray cluster; this machine where absent.
+        listeners: told of everything, before the usual ones.
+
+    Raises:
+        UsageError: there is no such study or trial, or it was trained for so many epochs already.
+        NothingFeasibleError: no finished trial is within the latency.
+        SpvitError: whatever ends it early; what finished before is kept, and another call goes on.
+    """
+    from search.answers import by_answers
+    from search.finish_run import run_finish
+    from search.finishing import choices_to_finish
+    from search.inputs import check_search_inputs
+    from search.priced_candidates import with_priced
+    from search.searching import stored_experiment
+
+    study = load_study(name, runs_dir=runs_dir)
+    compare = by_answers(study.record, log_progress if evaluate else None)
+    config = stored_experiment(study.record, study.directory)
+    known = study.record
+    if not trials:
+        known = with_priced(known, config, epochs=epochs, max_latency_ms=max_latency_ms)
+    choices = choices_to_finish(known, compare, epochs=epochs, numbers=trials, max_latency_ms=max_latency_ms, top=top)
+    check_search_inputs(config)
+    table = _checked_table(config, may_measure=False)
+    chosen = tuple(choice.trial for choice in choices)
+    run_finish(config, table, chosen=chosen, epochs=epochs, address=address, listeners=listeners)
+    return study.reload()
 
 
 def _experiment(

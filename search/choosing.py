@@ -17,6 +17,11 @@ from spvit.errors import NothingFeasibleError, UsageError
 SAME_LATENCY = 0.01
 """Share by which latencies of two trials may differ and still count as one: half of what a table's check allows."""
 
+MAX_BLUR = 3.0
+"""Points of top-1 that the images may hide. Where they hide more nobody would take one trial for another unseen."""
+NOTICEABLE = 1.005
+"""Ratio of two latencies from which on it is worth a word: what two decimals show."""
+
 Compare = Callable[[TrialRecord, TrialRecord], Difference | None]
 """The difference of the top-1s of two finished trials; None where nobody knows how many images they stand on."""
 
@@ -51,6 +56,20 @@ class Choice:
         """The chosen trial's top-1 less that of the best; None where they are one."""
         return next((equal.difference for equal in self.equals if equal.trial.number == self.trial.number), None)
 
+    @property
+    def reason(self) -> str:
+        """Why the chosen trial is not the best by the numbers; empty where it is."""
+        if self.difference is None:
+            return ""
+        return f"equal to it within the noise, {self.difference.to_text()}, and {self._gain()}"
+
+    def _gain(self) -> str:
+        ratio = self.best.latency.mean_ms / self.trial.latency.mean_ms
+        if ratio > NOTICEABLE:
+            return f"{ratio:.2f} times as fast"
+        num_selectors = len(self.trial.blocks)
+        return f"simpler, with {num_selectors} selector{'' if num_selectors == 1 else 's'}"
+
 
 def binomial(study: StudyRecord) -> Compare:
     """Compares by the top-1s alone, of so many images as the study says."""
@@ -62,6 +81,36 @@ def binomial(study: StudyRecord) -> Compare:
         return unpaired_difference(first.top1, second.top1, num_images)
 
     return compare
+
+
+def only_faster(compare: Compare) -> Compare:
+    """Compares only what may be preferred to the second trial: slower ones are not asked about and never equal."""
+
+    def compare_faster(first: TrialRecord, second: TrialRecord) -> Difference | None:
+        return compare(first, second) if first.latency.mean_ms <= second.latency.mean_ms else None
+
+    return compare_faster
+
+
+def choose_to_take(
+    study: StudyRecord, compare: Compare, *, number: int | None = None, max_latency_ms: float | None = None
+) -> Choice:
+    """What a command goes on with: the trial of this number, or else the choice within a latency.
+
+    Args:
+        study: the study.
+        compare: tells trials apart.
+        number: of the trial, whatever others there are.
+        max_latency_ms: the study's budget where absent.
+
+    Raises:
+        UsageError: there is no such trial, or it was not trained to the end.
+        NothingFeasibleError: no finished trial is within the latency; names the nearest and by how much it misses.
+    """
+    if number is None:
+        return choose_within(study, study.max_latency_ms if max_latency_ms is None else max_latency_ms, compare)
+    trial = choose_trial(study, number=number)
+    return Choice(trial=trial, best=trial, equals=(), wish=f"trial {number}")
 
 
 def choose(
@@ -82,6 +131,8 @@ def choose(
 
 def choose_within(study: StudyRecord, max_latency_ms: float, compare: Compare) -> Choice:
     """The most accurate trial within a latency; a faster one where the images cannot tell it from that.
+
+    Too few images tell nothing apart: where they may hide more than `MAX_BLUR` points, none is preferred.
 
     Raises:
         NothingFeasibleError: no finished trial is; names the nearest and by how much it misses.
@@ -120,7 +171,8 @@ def choose_knee(study: StudyRecord, compare: Compare) -> Choice:
 
 def _prefer_faster(best: TrialRecord, allowed: list[TrialRecord], compare: Compare, *, wish: str) -> Choice:
     equals = _equals(best, allowed, compare)
-    candidates = [equal.trial for equal in equals if equal.trial.latency.mean_ms <= best.latency.mean_ms]
+    clear = [equal.trial for equal in equals if equal.difference.blur <= MAX_BLUR]
+    candidates = [trial for trial in clear if trial.latency.mean_ms <= best.latency.mean_ms]
     return Choice(trial=_fastest([best, *candidates]), best=best, equals=equals, wish=wish)
 
 

@@ -1,4 +1,4 @@
-"""Which trial is exported, where to, and with which table: what `export` and `run` have in common."""
+"""Where a trial is exported to, and with which table: what `export` and `run` have in common."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from search.config import STUDY_NAME
 from search.export import export
 from search.export_report import ExportReport
 from search.formats import ALL_FORMATS, ExportFormat
-from search.records import StudyRecord
-from search.selection import choose_trial
+from search.records import StudyRecord, TrialRecord
 from search.table_files import table_file
 from spvit.errors import UsageError
 
@@ -25,23 +24,21 @@ Progress = Callable[[float, str], None]
 def export_trial(
     study: StudyRecord,
     folder: Path,
+    trial: TrialRecord,
     *,
-    number: int | None = None,
     max_latency_ms: float | None = None,
     output: Path | None = None,
     force: bool = False,
     formats: Iterable[ExportFormat] = ALL_FORMATS,
     progress: Progress,
 ) -> ExportReport:
-    """Exports the trial of this number, or the best within a latency (the study's budget where none is given).
+    """Exports a trial that was trained to the end, to a folder of its own in the study's where `output` is absent.
 
     Raises:
-        UsageError: there is no such finished trial, or the folder exists and is not to be replaced.
-        NothingFeasibleError: no finished trial is within the latency.
+        UsageError: the folder exists and is not to be replaced.
         LatencyTableError: the study's table is missing or damaged.
         StorageError: the folder cannot be written.
     """
-    trial = choose_trial(study, number=number, max_latency_ms=max_latency_ms)
     destination = (output or folder / "export" / f"trial_{trial.number}").absolute()
     if not STUDY_NAME.fullmatch(destination.name):
         raise UsageError(f"--output: {destination.name!r} cannot be a folder's name here; use letters, digits, . _ -")

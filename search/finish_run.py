@@ -9,6 +9,7 @@ from latency_tables.table import LatencyTable
 from search.config import ExperimentConfig
 from search.finishing import FinishDriver
 from search.launcher import Device, search
+from search.listener import StudyListener
 from search.records import StudyRecord, TrialRecord
 from search.searching import study_listeners
 
@@ -20,6 +21,7 @@ def run_finish(
     chosen: Sequence[TrialRecord],
     epochs: int,
     address: str | None = None,
+    listeners: Sequence[StudyListener] = (),
 ) -> StudyRecord:
     """Train the chosen trials of a study to so many epochs, showing progress and tracking as a search does.
 
@@ -29,6 +31,7 @@ def run_finish(
         chosen: complete trials, trained for fewer epochs.
         epochs: what they are trained to.
         address: of a Ray cluster; a local Ray where not given.
+        listeners: told of everything, before the usual ones.
 
     Returns:
         The study.
@@ -39,7 +42,7 @@ def run_finish(
     return search(
         experiment,
         Device.from_table(table),
-        listeners=study_listeners(experiment),
+        listeners=[*listeners, *study_listeners(experiment)],
         resume=True,
         address=address,
         driver_type=partial(FinishDriver, chosen=chosen, epochs=epochs),

@@ -8,31 +8,34 @@ from typing import Any
 
 from typing_extensions import override
 
+from search.choosing import Choice, Compare, choose_to_take
 from search.continuations import continuation, continued_config
 from search.driver import SearchDriver
 from search.limits import Limits
+from search.noise import Difference
 from search.priced_candidates import is_candidate, specialisation, specialisations
 from search.proposal import Proposal
 from search.records import EndCause, Origin, SearchEnd, StudyRecord, TrialRecord, TrialState
 from search.retries import root_of
-from search.selection import choose_trial
 from spvit.errors import NothingFeasibleError, UsageError
 
 
-def trials_to_finish(
+def choices_to_finish(
     study: StudyRecord,
+    compare: Compare,
     *,
     epochs: int,
     numbers: Sequence[int] = (),
     max_latency_ms: float | None = None,
     top: int = 1,
-) -> tuple[TrialRecord, ...]:
-    """The trials that are to be trained on: those named, or the `top` best within a latency.
+) -> tuple[Choice, ...]:
+    """The trials that are to be trained on: those named, or the choice within a latency, then that of the rest.
 
     Trials that were finished before are no candidates, so that the same question has the same answer afterwards.
 
     Args:
         study: the study.
+        compare: tells trials apart.
         epochs: what they are to be trained to.
         numbers: of trials; none to choose.
         max_latency_ms: the study's budget where absent.
@@ -44,10 +47,10 @@ def trials_to_finish(
     """
     searched = replace(study, trials=tuple(t for t in study.trials if t.origin is not Origin.FINISHED))
     if numbers:
-        chosen = [choose_trial(searched, number=number) for number in dict.fromkeys(numbers)]
+        chosen = [choose_to_take(searched, compare, number=number) for number in dict.fromkeys(numbers)]
     else:
-        chosen = _best(searched, max_latency_ms, top)
-    for trial in chosen:
+        chosen = _best(searched, _of_measured(compare), max_latency_ms, top)
+    for trial in (choice.trial for choice in chosen):
         if trial.num_epochs >= epochs:
             raise UsageError(
                 f"trial {trial.number} of study {study.name!r} was trained for {trial.num_epochs} epochs already, and "
@@ -109,17 +112,27 @@ class FinishDriver(SearchDriver):
         return next((t for t in self._chosen if not _attempts(self._store.trials, t, self._epochs)), None)
 
 
-def _best(study: StudyRecord, max_latency_ms: float | None, top: int) -> list[TrialRecord]:
-    chosen: list[TrialRecord] = []
+def _best(study: StudyRecord, compare: Compare, max_latency_ms: float | None, top: int) -> list[Choice]:
+    chosen: list[Choice] = []
+    left = study
     while len(chosen) < top:
-        left = replace(study, trials=tuple(t for t in study.trials if t not in chosen))
         try:
-            chosen.append(choose_trial(left, max_latency_ms=max_latency_ms))
+            chosen.append(choose_to_take(left, compare, max_latency_ms=max_latency_ms))
         except NothingFeasibleError:
             if not chosen:
                 raise
             break
+        left = replace(left, trials=tuple(t for t in left.trials if t.number != chosen[-1].trial.number))
     return chosen
+
+
+def _of_measured(compare: Compare) -> Compare:
+    """An estimate is no top-1 of so many images: what was only priced is equal to nothing."""
+
+    def compare_measured(first: TrialRecord, second: TrialRecord) -> Difference | None:
+        return None if is_candidate(first) or is_candidate(second) else compare(first, second)
+
+    return compare_measured
 
 
 def _attempts(trials: Sequence[TrialRecord], chosen: TrialRecord, epochs: int) -> list[TrialRecord]:

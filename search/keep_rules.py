@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from search.choosing import binomial, choose_within, only_faster
 from search.pareto import pareto_front
 from search.records import Origin, StudyRecord, TrialRecord, TrialState
 from search.retries import attempts_by_root, trials_to_retry
@@ -41,8 +42,19 @@ def _wanted(study: StudyRecord, keep: KeepCheckpoints) -> set[int]:
     if keep is KeepCheckpoints.ALL:
         return elastic | {trial.number for trial in study.finished}
     numbers = elastic | {trial.number for trial in study.finished if trial.origin is Origin.BASELINE}
-    numbers |= {best.number for limit in study.budgets_ms if (best := best_trial(study, limit)) is not None}
-    return numbers if keep is KeepCheckpoints.NONE else numbers | _on_front(study)
+    on_front = _on_front(study)
+    for limit_ms in study.budgets_ms:
+        numbers |= _takeable(study, limit_ms, on_front)
+    return numbers if keep is KeepCheckpoints.NONE else numbers | on_front
+
+
+def _takeable(study: StudyRecord, limit_ms: float, on_front: set[int]) -> set[int]:
+    """The best within a budget, what is preferred to it, and what may be once its answers are known."""
+    if best_trial(study, limit_ms) is None:
+        return set()
+    choice = choose_within(study, limit_ms, only_faster(binomial(study)))
+    equals = {equal.trial.number for equal in choice.equals}
+    return {choice.best.number, choice.trial.number} | equals & on_front
 
 
 def _on_front(study: StudyRecord) -> set[int]:

@@ -39,6 +39,11 @@ class Difference:
         """Whether the images cannot tell the two apart."""
         return self.low <= 0.0 <= self.high
 
+    @property
+    def blur(self) -> float:
+        """Half the width of the interval: what the images can hide, in points."""
+        return (self.high - self.low) / 2
+
     def to_text(self) -> str:
         """Such as `+0.40 points (-0.52 to 1.31 on 2000 images)`."""
         return f"{self.points:+.2f} points ({self.low:+.2f} to {self.high:+.2f} on {self.num_images} images)"

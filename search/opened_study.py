@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,29 +134,41 @@ class Study:
         *,
         trial: int | None = None,
         max_latency_ms: float | None = None,
+        evaluate: bool = False,
+        formats: Sequence[str] | None = None,
         force: bool = False,
     ) -> ExportReport:
-        """Writes one trial's model to a folder, evaluated and timed from there; the best within the budget by default.
+        """Writes one trial's model to a folder, evaluated and timed from there; `choose` within the budget by default.
 
         Args:
             output: the folder; `export/trial_N` in the study's own where absent.
             trial: this one, by its number.
-            max_latency_ms: or the best within this.
+            max_latency_ms: or what `choose` takes within this; why, where it is not the best, is logged.
+            evaluate: as of `choose`.
+            formats: what is written beside the weights, of `onnx` and `torch_export`; all that can be if absent.
             force: replace an export that is there.
 
         Raises:
             UsageError: there is no such finished trial, or the folder exists and is not to be replaced.
             NothingFeasibleError: no finished trial is within the latency.
         """
+        from search.answers import by_answers
+        from search.choosing import choose_to_take
         from search.exporting import export_trial
+        from search.formats import ExportFormat, available_formats
 
+        compare = by_answers(self.record, log_progress if evaluate else None)
+        choice = choose_to_take(self.record, compare, number=trial, max_latency_ms=max_latency_ms)
+        if choice.reason:
+            logger.info("trial %d instead of %d: %s", choice.trial.number, choice.best.number, choice.reason)
         return export_trial(
             self.record,
             self.directory,
-            number=trial,
+            choice.trial,
             max_latency_ms=max_latency_ms,
             output=None if output is None else Path(output),
             force=force,
+            formats=available_formats() if formats is None else [ExportFormat(name) for name in formats],
             progress=log_progress,
         )
 

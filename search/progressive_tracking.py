@@ -10,6 +10,7 @@ from typing import Any
 
 from search.progressive_report import ProgressiveReport, schedule_text
 from search.run_update import RunStatus, RunUpdate, finite_metrics
+from search.tracking_database import ARTIFACTS_FOLDER
 from search.tracking_place import default_tracking_uri
 from search.tracking_writer import MlflowWriter
 from spvit.wording import first_line
@@ -31,7 +32,7 @@ def track(report: ProgressiveReport, folder: Path, *, uri: str | None = None) ->
             target,
             study_name=folder.name,
             study_id=_run_identity(report),
-            artifact_directory=folder.parent / "mlartifacts" / folder.name,
+            artifact_directory=folder.parent / ARTIFACTS_FOLDER / folder.name,
         )
         writer.apply(run_update(report), skip_existing_points=True)
     except Exception as error:  # MLflow's failures are of every kind, and the result is in the folder anyway

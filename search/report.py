@@ -89,17 +89,19 @@ def _model_rows(study: StudyRecord, summary: StudySummary, export: ExportReport 
     row = partial(_row, is_timed=export is not None and export.is_on_target)
     rows = [row("dense", study.dense_top1, study.dense_latency.mean_ms, measured.get(DENSE))]
     fixed = baseline_trial(study)
-    best_number = export.trial if export is not None else summary.best.number if summary.best is not None else None
-    if fixed is not None and fixed.number != best_number:
+    best_number = None if summary.best is None else summary.best.number
+    taken_number = best_number if export is None else export.trial
+    if fixed is not None and fixed.number not in {best_number, taken_number}:
         rows.append(row(fixed.label or FIXED, fixed.top1, fixed.latency.mean_ms, measured.get(FIXED)))
     for budget in summary.budgets[:-1]:
         if budget.best is not None:
             name = f"best under {budget.max_latency_ms:.3g} ms (trial {budget.best.number})"
             rows.append(row(name, budget.best.top1, budget.best.latency_ms, None))
-    best = next((t for t in study.trials if t.number == best_number), None)
-    if best is not None:
-        name = f"best under {summary.max_latency_ms:.3g} ms (trial {best.number})"
-        rows.append(row(name, best.top1, best.latency.mean_ms, measured.get(EXPORTED)))
+    named = {best_number: f"best under {summary.max_latency_ms:.3g} ms"}
+    named.setdefault(taken_number, "exported")  # for a faster one that is equal within the noise, or named by the user
+    for trial in (trial for number in named for trial in study.trials if trial.number == number):
+        timed = measured.get(EXPORTED) if trial.number == taken_number else None
+        rows.append(row(f"{named[trial.number]} (trial {trial.number})", trial.top1, trial.latency.mean_ms, timed))
     return tuple(rows)
 
 

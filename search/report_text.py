@@ -80,7 +80,7 @@ def _lines(report: FinalReport) -> list[str]:
         f"Files      {report.directory}/{FOLDER}: pareto.html, pareto.png, trials.csv, summary.md",
     ]
     if report.export_directory is not None:
-        lines.append(f"Model      {report.export_directory} (load it with spvit.load_exported)")
+        lines.append(f"Model      {report.export_directory} (load it with spvit.load)")
     return [*lines, "Next", *(f"           {command}" for command in report.next_commands)]
 
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from search.budget import LatencyBudget, Price
+from search.choosing import Choice, Compare, binomial, choose_within
 from search.pareto import hypervolume
 from search.records import Latency, StudyRecord, TrialRecord
 from search.selection import best_trial, front_trials, keep_rates, trial_points
@@ -58,12 +59,14 @@ class Retargeted:
         after: the same trials at the other device's latencies, with its dense model and its budget.
         budget: what a trial may take there, and where the figure comes from.
         fixed: the experiment's own schedule there, if it names one.
+        compare: tells trials apart, on any device; by their top-1s alone where absent.
     """
 
     before: StudyRecord
     after: StudyRecord
     budget: LatencyBudget
     fixed: FixedSchedule | None = None
+    compare: Compare | None = None
 
     @property
     def moved(self) -> tuple[MovedTrial, ...]:
@@ -91,20 +94,25 @@ class Retargeted:
         return tuple(trial for trial in self.moved if trial.place in {Place.STAYS, Place.ENTERS})
 
     @property
+    def choice(self) -> Choice | None:
+        """What `pareto` would take there within the budget; None where no trial is within it."""
+        return self._choice(self.after, self.budget.max_ms)
+
+    @property
     def recommended(self) -> MovedTrial | None:
-        """The most accurate trial that is within the budget even at the upper end of its prediction."""
+        """The trial to take: within the budget even at the upper end of its prediction."""
         return self.best_within(self.budget.max_ms)
 
     def best_within(self, max_latency_ms: float) -> MovedTrial | None:
         """The same within any latency, such as one of several smaller budgets."""
-        best = best_trial(self.after, max_latency_ms)
-        return None if best is None else self._moved(best.number)
+        choice = self._choice(self.after, max_latency_ms)
+        return None if choice is None else self._moved(choice.trial.number)
 
     @property
     def recommended_before(self) -> int | None:
-        """The number of the trial that the study itself recommends on its own device."""
-        best = best_trial(self.before)
-        return None if best is None else best.number
+        """The number of the trial to take on the study's own device."""
+        choice = self._choice(self.before, self.before.max_latency_ms)
+        return None if choice is None else choice.trial.number
 
     @property
     def fastest(self) -> MovedTrial | None:
@@ -118,6 +126,11 @@ class Retargeted:
         members = [point for point in trial_points(self.after) if point.number in were]
         whole = study_hypervolume(self.after)
         return hypervolume(members, min_top1=0.0, max_latency_ms=dense_ms) / whole if whole else 1.0
+
+    def _choice(self, study: StudyRecord, max_latency_ms: float) -> Choice | None:
+        if best_trial(study, max_latency_ms) is None:
+            return None
+        return choose_within(study, max_latency_ms, self.compare or binomial(study))
 
     def _moved(self, number: int) -> MovedTrial:
         return next(trial for trial in self.moved if trial.number == number)
@@ -155,6 +168,7 @@ def retarget(
     budget: LatencyBudget,
     experiment: Mapping[str, Any] | None = None,
     default: PruningConfig | None = None,
+    compare: Compare | None = None,
 ) -> Retargeted:
     """Price every trial of a study anew.
 
@@ -165,6 +179,7 @@ def retarget(
         budget: what a trial may take there.
         experiment: the study's experiment as it would be on that device, in plain values; its own if absent.
         default: what the experiment prunes by itself.
+        compare: tells trials apart; by their top-1s alone where absent.
 
     Raises:
         LatencyTableError: a trial's network cannot be priced.
@@ -180,7 +195,7 @@ def retarget(
         trials=priced,
     )
     fixed = None if default is None else _fixed_schedule(study, default, price(_plan(default, geometry)))
-    return Retargeted(before=study, after=after, budget=budget, fixed=fixed)
+    return Retargeted(before=study, after=after, budget=budget, fixed=fixed, compare=compare)
 
 
 def plan_of(trial: TrialRecord, geometry: TokenGeometry) -> TokenPlan:
@@ -191,7 +206,8 @@ def plan_of(trial: TrialRecord, geometry: TokenGeometry) -> TokenPlan:
 def best_on_every_device(devices: Sequence[Retargeted]) -> MovedTrial | None:
     """The most accurate trial that keeps the budget of every device; its latencies are those of the first one.
 
-    Accuracy is the same everywhere, so this is also the trial that is best on the device that is worst for it.
+    By the numbers alone: which of two trials is the faster hangs on the device. Accuracy is the same everywhere, so
+    this is also the trial that is best on the device that is worst for it.
     """
     allowed = set.intersection(*({t.number for t in device.moved if device.budget.admits(t.new)} for device in devices))
     candidates = [trial for trial in devices[0].moved if trial.number in allowed]

@@ -44,6 +44,7 @@ def _device(report: DeviceReport) -> dict[str, Any]:
             "old_front_share": result.old_front_share,
         },
         "recommended": None if best is None else best.number,
+        "highest_top1": None if result.choice is None else result.choice.best.number,
         "recommended_before": result.recommended_before,
         "smaller_budgets": [_within(result, limit_ms) for limit_ms in result.budget.smaller_ms],
         "further": [_further(trial) for trial in report.further.trials],

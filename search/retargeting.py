@@ -13,6 +13,7 @@ from pathlib import Path
 from latency_tables.health import check_table
 from latency_tables.key import BackboneShape, Runtime
 from latency_tables.table import LatencyTable
+from search.answers import by_answers
 from search.budget import LatencyBudget, price_from
 from search.config import ExperimentConfig
 from search.experiment import validate
@@ -158,6 +159,7 @@ def _report(
             budget=budget,
             experiment=there.model_dump(mode="json"),
             default=space.default.pruning,
+            compare=by_answers(study),
         )
     further = further_trials(
         result.after,

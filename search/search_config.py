@@ -88,8 +88,8 @@ class SearchConfig(FrozenConfig):
     )
     keep_checkpoints: KeepCheckpoints = Field(
         default=KeepCheckpoints.ALL,
-        description="Of trials trained in full, whose are kept: `all`, `front` (on the front, or best within a budget) "
-        "or `none` (best within a budget alone); stopped trials keep none.",
+        description="Of trials trained in full, whose are kept: `all`, `front` (on the front, or best within a budget "
+        "or equal to that) or `none` (best within a budget or equal to that alone); stopped trials keep none.",
     )
     max_wall_time_s: Positive | None = Field(
         default=None, description="End after this time, all sessions together; running trials are stopped, to go on."

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PREFIX = "sqlite:///"
+ARTIFACTS_FOLDER = "mlartifacts"
+"""Beside the file, a folder in it for each study."""
 
 
 def make_database(uri: str) -> None:

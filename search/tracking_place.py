@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
+from search.tracking_database import ARTIFACTS_FOLDER
 from search.tracking_writer import MlflowWriter
 
 SPOOL_FILE = "tracking.jsonl"
@@ -25,7 +26,7 @@ def open_writer(directory: Path, *, uri: str | None = None) -> MlflowWriter:
         uri or default_tracking_uri(directory.parent),
         study_name=directory.resolve().name,
         study_id=study_id(directory),
-        artifact_directory=directory.parent / "mlartifacts" / directory.resolve().name,
+        artifact_directory=directory.parent / ARTIFACTS_FOLDER / directory.resolve().name,
     )
 
 

@@ -100,7 +100,7 @@ class DataConfig(FrozenConfig):
     """Images and labels for training and validation.
 
     `npz`: one file `{train,val,test}.npz` per split with `images` (uint8, N x H x W [x C]) and `labels`.
-    `folder`: ImageNet's layout, `train/CLASS/*.jpg` and `val/CLASS/*.jpg`.
+    `folder`: ImageNet's layout, `train/CLASS/*.jpg` and `val/CLASS/*.jpg`; with `val_share` `CLASS/*.jpg` alone.
     `timm`: what `timm.data.create_dataset` finds in the folder under `name`.
     `torchvision`: what the class `name` of `torchvision.datasets` finds in the folder.
     """
@@ -127,6 +127,11 @@ class DataConfig(FrozenConfig):
         description="Name of the validation split; where not given `val` or what the library calls it, "
         "else its test split.",
     )
+    val_share: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
+        default=None,
+        description="Share of each class that is set aside for validation where images are in no splits yet, the same "
+        "in every trial; of folders only, which may then hold `CLASS` themselves.",
+    )
     download: bool = Field(default=False, description="Let the library download what is missing into the folder.")
     augmentation: Augmentation = Field(
         default=Augmentation.TIMM,
@@ -144,7 +149,7 @@ class DataConfig(FrozenConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for problem in (self._name_problem(), self._repeat_problem()):
+        for problem in (self._name_problem(), self._repeat_problem(), self._share_problem()):
             if problem:
                 raise ValueError(problem)
         return self
@@ -160,6 +165,11 @@ class DataConfig(FrozenConfig):
                 f"`data.name` = {self.name!r} is a stream, but epochs are shuffled by seed, so every image must be "
                 "reachable by its number. Use `hfds/...`, or write the images to folders (data.format = 'folder')"
             )
+        return ""
+
+    def _share_problem(self) -> str:
+        if self.val_share is not None and (self.format is not DataFormat.FOLDER or self.val_split):
+            return "val_share is for data.format = 'folder' without val_split: other data come in splits"
         return ""
 
     def _repeat_problem(self) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spvit.errors import DataError
 from trainers.sampling import Numbers
@@ -32,6 +33,11 @@ class ImageFolder:
         """Always."""
         return True
 
+    def part(self, is_in: NDArray[np.bool_]) -> ImageFolder:
+        """Some of the images, by a mask of shape (N,); all the classes."""
+        files = tuple(self.files[number] for number in np.flatnonzero(is_in))
+        return replace(self, files=files, labels=self.labels[is_in])
+
     def name(self, number: int) -> str:
         """The image's file."""
         return self.files[number]
@@ -53,7 +59,10 @@ def scan_folder(path: Path) -> ImageFolder:
         OSError: a folder cannot be read.
     """
     if not path.is_dir():
-        raise DataError(f"{path} is missing. data.format = 'folder' needs {path.name}/CLASS/*.jpg under data.path.")
+        raise DataError(
+            f"{path} is missing. data.format = 'folder' needs {path.name}/CLASS/*.jpg under data.path; "
+            "where images are in no splits yet, data.val_share = 0.2 sets a fifth of each class aside for validation."
+        )
     class_names = tuple(sorted(entry.name for entry in os.scandir(path) if entry.is_dir()))
     if not class_names:
         raise DataError(f"{path} must hold one folder per class, but it has none. Sort the images into class folders.")

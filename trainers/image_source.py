@@ -68,9 +68,9 @@ def _open(config: DataConfig, split: Split) -> ImageSource:
 
             return NpzSource.open(config.path / f"{split_name(config, split)}.npz")
         case DataFormat.FOLDER:
-            from trainers.image_folder import scan_folder
+            from trainers.hold_out import open_folder
 
-            return scan_folder(config.path / split_name(config, split))
+            return open_folder(config, split, split_name(config, split))
         case DataFormat.TIMM:
             from trainers.timm_data import open_timm
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.choosing import Choice, Equal
+from search.choosing import MAX_BLUR, Choice, Equal
 from search.noise import Difference
 from search.records import StudyRecord, TrialRecord
 from spvit.wording import first_of
@@ -20,6 +20,32 @@ def choice_lines(choice: Choice, study: StudyRecord) -> list[str]:
     ]
 
 
+def taken_lines(choice: Choice, study: StudyRecord, command: str) -> list[str]:
+    """What a command goes on with, where that is not the best by the numbers; else nothing."""
+    if choice.difference is None:
+        return []
+    hint = "" if choice.difference.is_paired else "; --evaluate compares image by image, which tells more trials apart"
+    return [
+        f"{choice.wish}: {point_text(choice.best, study)}",
+        f"taken instead: {point_text(choice.trial, study)},",
+        choice.reason,
+        f"for the other one: spvit-search {command} {study.name} --trial {choice.best.number}{hint}",
+    ]
+
+
+def choice_document(choice: Choice, study: StudyRecord) -> dict[str, object]:
+    """A choice as plain values for programs."""
+    from search.results import trial_row
+
+    return {
+        "wish": choice.wish,
+        "trial": trial_row(choice.trial, study),
+        "best": choice.best.number,
+        "difference": choice.difference,
+        "equals": [{"number": equal.trial.number, "difference": equal.difference} for equal in choice.equals],
+    }
+
+
 def point_text(trial: TrialRecord, study: StudyRecord) -> str:
     """Such as `trial 7: 88.05 % at 58.80 ms (1.40 times as fast as dense)`."""
     speed_up = study.dense_latency.mean_ms / trial.latency.mean_ms
@@ -32,17 +58,7 @@ def point_text(trial: TrialRecord, study: StudyRecord) -> str:
 def _preferred_lines(choice: Choice, study: StudyRecord) -> list[str]:
     if choice.difference is None:
         return []
-    ratio = choice.best.latency.mean_ms / choice.trial.latency.mean_ms
-    gain = f"{ratio:.2f} times as fast" if ratio > 1.005 else f"simpler, with {_selectors(choice.trial)}"
-    return [
-        f"preferred: {point_text(choice.trial, study)},",
-        f"equal to it within the noise, {choice.difference.to_text()}, and {gain}",
-    ]
-
-
-def _selectors(trial: TrialRecord) -> str:
-    number = len(trial.blocks)
-    return f"{number} selector{'' if number == 1 else 's'}"
+    return [f"preferred: {point_text(choice.trial, study)},", choice.reason]
 
 
 def _equal_lines(choice: Choice, study: StudyRecord) -> list[str]:
@@ -51,11 +67,24 @@ def _equal_lines(choice: Choice, study: StudyRecord) -> list[str]:
         return [] if choice.equals or _is_known(study) else [_unknown(study)]
     hint = [] if all(e.difference.is_paired for e in choice.equals) else [_hint(choice.equals[0].difference)]
     shown = first_of([_equal_text(equal) for equal in others], MAX_EQUALS_SHOWN)
-    return [f"also equal to trial {choice.best.number} within the noise: {', '.join(shown)}", *hint]
+    blurred = [_blurred(choice.equals)] if choice.difference is None and _is_blurred(choice) else []
+    return [f"also equal to trial {choice.best.number} within the noise: {', '.join(shown)}", *blurred, *hint]
 
 
 def _equal_text(equal: Equal) -> str:
     return f"{equal.trial.number} ({equal.trial.top1:.2f} %, {equal.trial.latency.mean_ms:.2f} ms)"
+
+
+def _is_blurred(choice: Choice) -> bool:
+    return any(equal.difference.blur > MAX_BLUR for equal in choice.equals)
+
+
+def _blurred(equals: tuple[Equal, ...]) -> str:
+    worst = max((equal.difference for equal in equals), key=lambda difference: difference.blur)
+    return (
+        f"{worst.num_images} images may hide {worst.blur:.1f} points, more than {MAX_BLUR:g}, so no other is preferred "
+        f"for being faster or simpler"
+    )
 
 
 def _hint(difference: Difference) -> str:

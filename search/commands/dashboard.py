@@ -25,6 +25,7 @@ from search.commands.output import emit
 from search.records import StudyRecord
 from search.signals import as_interrupt
 from search.study_files import read_study_file, sqlite_url
+from search.tracking_database import ARTIFACTS_FOLDER, sqlite_path
 from spvit.errors import StorageError, UsageError
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -87,8 +88,14 @@ def command(
 
 
 def mlflow_server(uri: str, port: int, *, host: str = HOST) -> Server:
-    """An MLflow server; see `local_server`."""
+    """An MLflow server; see `local_server`.
+
+    What is uploaded through it, such as by hand, goes beside the database, where studies keep their files: MLflow's own
+    choice is the folder that the command happens to be called in.
+    """
     arguments = ["--host", host, "--port", str(port), "--workers", "1"]
+    if (database := sqlite_path(uri)) is not None:
+        arguments += ["--artifacts-destination", (database.resolve().parent / ARTIFACTS_FOLDER).as_uri()]
     command = ServerCommand(
         name="MLflow",
         arguments=[sys.executable, "-m", "mlflow", "server", *arguments],

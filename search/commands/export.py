@@ -6,11 +6,14 @@ from pathlib import Path
 
 import click
 
+from search.commands.choice_text import choice_document, taken_lines
+from search.commands.comparing import comparing
 from search.commands.options import (
     POSITIVE,
     POSITIVE_SHARE,
     chosen_formats,
     epilog,
+    evaluate_option,
     existing_study,
     format_option,
     json_option,
@@ -29,8 +32,9 @@ EPILOG = epilog(
 @click.command("export", epilog=EPILOG)
 @study_argument
 @click.option("--trial", "number", type=click.IntRange(min=0), help="This trial, by its number.")
-@click.option("--max-latency-ms", type=POSITIVE, help="The best trial within this latency.")
+@click.option("--max-latency-ms", type=POSITIVE, help="The trial that `pareto --max-latency-ms` takes.")
 @click.option("--max-latency-share", type=POSITIVE_SHARE, help="The same as a share of the dense model's latency.")
+@evaluate_option
 @click.option(
     "--schedules",
     type=click.IntRange(min=1),
@@ -47,6 +51,7 @@ def command(
     number: int | None,
     max_latency_ms: float | None,
     max_latency_share: float | None,
+    evaluate: bool,
     schedules: int | None,
     output: Path | None,
     runs_dir: Path,
@@ -57,6 +62,7 @@ def command(
 ) -> None:
     """Write the best model within the study's largest budget (or the one asked for) to a folder.
 
+    Of trials that the validation images cannot tell apart it is the fastest, as `pareto` says; --trial names another.
     Every written file is evaluated again and timed here side by side with the dense model. The folder holds weights,
     all that is needed to build the model, the same as ONNX and as a program of torch.export, an experiment file of its
     schedule, and a certificate, which `spvit-search check` compares with what it measures anew. MLflow's registry gets
@@ -66,11 +72,14 @@ def command(
     chosen = [name for name, value in given.items() if value is not None]
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)} were both given; one of them says which model to export.")
+    if evaluate and (number is not None or schedules is not None):
+        raise UsageError("--evaluate compares what may be chosen: there is no choice with --trial or --schedules.")
     if schedules is not None:
         if max_latency_ms is not None or max_latency_share is not None:
             raise UsageError("--schedules covers the range of latencies: a single latency cannot be given with it.")
         _export_elastic(study, runs_dir, number, schedules, output, force=force, as_json=as_json)
         return
+    from search.choosing import choose_to_take
     from search.exporting import export_trial, register
     from search.study import read_study
 
@@ -78,11 +87,13 @@ def command(
     record = read_study(folder)
     if max_latency_share is not None:
         max_latency_ms = max_latency_share * record.dense_latency.mean_ms
+    with comparing(record, evaluate=evaluate) as compare:
+        choice = choose_to_take(record, compare, number=number, max_latency_ms=max_latency_ms)
     with progress_bar("exporting") as progress:
         report = export_trial(
             record,
             folder,
-            number=number,
+            choice.trial,
             max_latency_ms=max_latency_ms,
             output=output,
             force=force,
@@ -90,9 +101,13 @@ def command(
             progress=progress,
         )
     registration = None if no_register else register(record, report)
+    registered = [] if registration is None else [registration]
     emit(
-        report.to_dict() | {"registration": None if registration is None else registration.to_dict()},
-        lambda: "\n".join([report.to_text(), *([] if registration is None else [registration.to_text()])]),
+        report.to_dict()
+        | {"registration": registration and registration.to_dict(), "choice": choice_document(choice, record)},
+        lambda: "\n".join(
+            [*taken_lines(choice, record, "export"), report.to_text(), *(one.to_text() for one in registered)]
+        ),
         as_json=as_json,
     )
 

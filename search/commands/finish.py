@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from search.commands.choice_text import choice_document, point_text, taken_lines
+from search.commands.comparing import comparing
 from search.commands.options import (
     POSITIVE,
     address_option,
     epilog,
+    evaluate_option,
     existing_study,
     json_option,
     runs_dir_option,
@@ -17,8 +21,11 @@ from search.commands.options import (
 )
 from search.commands.output import columns, emit
 from search.commands.pricing import priced_by
-from search.records import TrialRecord
+from search.records import StudyRecord, TrialRecord
 from spvit.errors import UsageError
+
+if TYPE_CHECKING:
+    from search.choosing import Choice
 
 CODES = ("usage", "table", "data", "locked", "mismatch", "storage", "cluster", "failures", "feasible", "stopped")
 
@@ -27,8 +34,11 @@ CODES = ("usage", "table", "data", "locked", "mismatch", "storage", "cluster", "
 @study_argument
 @click.option("--epochs", type=click.IntRange(min=1), required=True, help="Epochs that they are trained to, in all.")
 @click.option("--trial", "numbers", type=click.IntRange(min=0), multiple=True, help="This trial; repeatable.")
-@click.option("--max-latency-ms", type=POSITIVE, help="The best within this latency instead of the study's budget.")
-@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="So many of the best.")
+@click.option("--max-latency-ms", type=POSITIVE, help="What `pareto` takes within this; else the study's budget.")
+@click.option(
+    "--top", type=click.IntRange(min=1), default=1, show_default=True, help="So many: what it takes, then of the rest."
+)
+@evaluate_option
 @address_option
 @runs_dir_option
 @json_option
@@ -39,20 +49,24 @@ def command(
     numbers: tuple[int, ...],
     max_latency_ms: float | None,
     top: int,
+    evaluate: bool,
     address: str | None,
     runs_dir: Path,
     as_json: bool,
 ) -> None:
     """Train the best trials of a search on from their checkpoints, with its workers, and record them in the study.
 
+    Of trials that the validation images cannot tell apart it is the fastest, as `pareto` says; --trial names others.
     Schedules that elastic weights priced are candidates too, trained from those weights. Each becomes a trial of its
     own under the same run in MLflow, which samplers do not learn from; `export` then picks the best of all. What was
     interrupted goes on when the command is given again.
     """
     if numbers and max_latency_ms is not None:
         raise UsageError("--trial and --max-latency-ms were both given; one of them says which trials to finish.")
+    if numbers and evaluate:
+        raise UsageError("--evaluate compares what may be chosen: there is no choice with --trial.")
     from search.finish_run import run_finish
-    from search.finishing import finished_trials, trials_to_finish
+    from search.finishing import choices_to_finish, finished_trials
     from search.inputs import check_search_inputs
     from search.priced_candidates import with_priced
     from search.searching import stored_experiment
@@ -62,12 +76,27 @@ def command(
     record = read_study(folder)
     experiment = stored_experiment(record, folder)
     known = record if numbers else with_priced(record, experiment, epochs=epochs, max_latency_ms=max_latency_ms)
-    chosen = trials_to_finish(known, epochs=epochs, numbers=numbers, max_latency_ms=max_latency_ms, top=top)
+    with comparing(record, evaluate=evaluate) as compare:
+        choices = choices_to_finish(
+            known, compare, epochs=epochs, numbers=numbers, max_latency_ms=max_latency_ms, top=top
+        )
+    for choice in choices:  # before hours of training, and not on stdout
+        click.echo("\n".join([_announcement(choice, known, epochs), *taken_lines(choice, known, "finish")]), err=True)
+    chosen = tuple(choice.trial for choice in choices)
     check_search_inputs(experiment)
     table = priced_by(experiment, folder, may_measure=False)
     after = run_finish(experiment, table, chosen=chosen, epochs=epochs, address=address)
     finished = finished_trials(after, chosen, epochs)
-    emit({"study": study, "finished": finished}, lambda: _text(study, chosen, finished), as_json=as_json)
+    document = {
+        "study": study,
+        "finished": finished,
+        "choices": [choice_document(choice, known) for choice in choices],
+    }
+    emit(document, lambda: _text(study, chosen, finished), as_json=as_json)
+
+
+def _announcement(choice: Choice, study: StudyRecord, epochs: int) -> str:
+    return f"to be trained from {choice.trial.num_epochs} to {epochs} epochs: {point_text(choice.trial, study)}"
 
 
 def _text(study: str, chosen: tuple[TrialRecord, ...], finished: tuple[TrialRecord, ...]) -> str:

@@ -132,6 +132,15 @@ def csv_option(function: Decorated) -> Decorated:
     return click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values on stdout.")(function)
 
 
+def evaluate_option(function: Decorated) -> Decorated:
+    """`--evaluate`, of the commands that choose a trial."""
+    return click.option(
+        "--evaluate",
+        is_flag=True,
+        help="Compare candidates image by image, from their checkpoints.",
+    )(function)
+
+
 def format_option(function: Decorated) -> Decorated:
     """`--format`, any number of times, and `--no-register`."""
     register = click.option(

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from search.commands.comparing import comparing
 from search.commands.csv_text import emit_rows
 from search.commands.options import (
     POSITIVE,
     csv_option,
     epilog,
+    evaluate_option,
     existing_study,
     json_option,
     runs_dir_option,
     study_argument,
 )
 from search.commands.output import columns
-from search.commands.progress import progress_bar
 from search.records import StudyRecord, TrialRecord
 from spvit.errors import UsageError
 
@@ -34,7 +35,7 @@ EPILOG = epilog("spvit-search pareto demo --max-latency-ms 12", "usage", "data",
 @click.option("--max-latency-ms", type=POSITIVE, help="Choose the most accurate within this; leave out what is slower.")
 @click.option("--min-top1", type=click.FloatRange(0, 100), help="Choose the fastest with this top-1 in percent.")
 @click.option("--knee", is_flag=True, help="Choose the bend: beyond it a little more accuracy costs much latency.")
-@click.option("--evaluate", is_flag=True, help="Compare candidates image by image, from their checkpoints.")
+@evaluate_option
 @runs_dir_option
 @json_option
 @csv_option
@@ -54,6 +55,7 @@ def command(
     Trials that the validation images cannot tell apart are said to be equal, and the fastest of them is chosen, the
     simplest of those about as fast. Latencies are the table's predictions; `export` measures a model itself.
     """
+    from search.commands.choice_text import choice_document
     from search.results import trial_row
     from search.selection import front_trials
     from search.study import read_study
@@ -66,7 +68,7 @@ def command(
     front = [trial for trial in front_trials(record) if trial.latency.high_ms <= limit]
     rows = [trial_row(trial, record) for trial in front]
     emit_rows(
-        {"study": study, "front": rows} | ({} if choice is None else {"choice": _document(choice, record)}),
+        {"study": study, "front": rows} | ({} if choice is None else {"choice": choice_document(choice, record)}),
         rows if choice is None else [trial_row(choice.trial, record)],
         lambda: _text(front, record, choice),
         as_json=as_json,
@@ -83,25 +85,10 @@ def _check_one(given: dict[str, bool], *, evaluate: bool) -> None:
 
 
 def _choose(study: StudyRecord, max_latency_ms: float | None, min_top1: float | None, *, evaluate: bool) -> Choice:
-    from search.answers import by_answers
     from search.choosing import choose
 
-    if not evaluate:
-        return choose(study, by_answers(study), max_latency_ms=max_latency_ms, min_top1=min_top1)
-    with progress_bar("comparing") as progress:
-        return choose(study, by_answers(study, progress), max_latency_ms=max_latency_ms, min_top1=min_top1)
-
-
-def _document(choice: Choice, study: StudyRecord) -> dict[str, object]:
-    from search.results import trial_row
-
-    return {
-        "wish": choice.wish,
-        "trial": trial_row(choice.trial, study),
-        "best": choice.best.number,
-        "difference": choice.difference,
-        "equals": [{"number": equal.trial.number, "difference": equal.difference} for equal in choice.equals],
-    }
+    with comparing(study, evaluate=evaluate) as compare:
+        return choose(study, compare, max_latency_ms=max_latency_ms, min_top1=min_top1)
 
 
 def _text(front: Sequence[TrialRecord], study: StudyRecord, choice: Choice | None) -> str:

@@ -109,8 +109,20 @@ def _recommended(result: Retargeted) -> list[str]:
     speed_up = f"{best.speed_up:.2f} times as fast as dense"
     return [
         f"recommended  trial {best.number}: {best.top1:.2f} % at {latency}, {speed_up}; {_before(result, best)}",
+        *_instead(result),
         f"             spvit-search export {result.before.name} --trial {best.number}",
         *(f"within       {limit_ms:.3f} ms: {_within(result, limit_ms)}" for limit_ms in result.budget.smaller_ms),
+    ]
+
+
+def _instead(result: Retargeted) -> list[str]:
+    choice = result.choice
+    if choice is None or not choice.reason:
+        return []
+    best = choice.best
+    return [
+        f"             instead of trial {best.number}: {best.top1:.2f} % at {best.latency.mean_ms:.3f} ms",
+        f"             {choice.reason}",
     ]
 
 

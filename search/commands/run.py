@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from search.commands.choice_text import choice_document, taken_lines
 from search.commands.options import (
     address_option,
     chosen_formats,
@@ -45,9 +46,13 @@ def command(
 ) -> None:
     """Go the whole way: measure the latency table, search, export the best model within the budget, report.
 
+    Of trials that the validation images cannot tell apart the fastest is exported; they are compared image by image.
+
     What was done before is not done again: called a second time it goes on where it stopped. The same steps one by
     one: profile, launch, export.
     """
+    from search.answers import by_answers
+    from search.choosing import choose_to_take, only_faster
     from search.exporting import export_trial, register
     from search.inputs import check_search_inputs
     from search.report import final_report
@@ -61,10 +66,14 @@ def command(
     terms = OpeningTerms(accept_change=accept_change, takeover=takeover)
     listeners = [*what_launching_does(config), *event_listeners(as_json=as_json)]
     study = run_search(config, table, address=address, listeners=listeners, terms=terms)
+    with progress_bar("comparing") as progress:
+        # Nobody is here to ask for it, and beside a search it takes no time.
+        choice = choose_to_take(study, only_faster(by_answers(study, progress, is_required=False)))
     with progress_bar("exporting") as progress:
         exported = export_trial(
             study,
             folder,
+            choice.trial,
             output=folder / "export" / "best",
             force=True,
             formats=chosen_formats(formats),
@@ -72,9 +81,12 @@ def command(
         )
     registration = None if no_register else register(study, exported)
     report = final_report(study, exported)
-    found = None if registration is None else registration.to_dict()
+    registered = [] if registration is None else [registration]
     emit_result(
-        report.to_dict() | {"registration": found},
-        lambda: "\n".join([report.to_text(), *([] if registration is None else [registration.to_text()])]),
+        report.to_dict()
+        | {"registration": registration and registration.to_dict(), "choice": choice_document(choice, study)},
+        lambda: "\n".join(
+            [report.to_text(), *taken_lines(choice, study, "export"), *(one.to_text() for one in registered)]
+        ),
         as_json=as_json,
     )

@@ -16,14 +16,21 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 import numpy as np
 import tabulated
 
+from search.choosing import binomial
 from search.config import ExperimentConfig
-from search.finishing import FinishDriver, trials_to_finish
+from search.finishing import FinishDriver, choices_to_finish
 from search.launcher import Device, search
 from search.priced_candidates import PricedStudy, is_candidate
+from search.records import StudyRecord, TrialRecord
 from search.study import read_study
 
 MODEL = {"img_size": 14, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 6, "num_heads": 3, "num_classes": 4}
 NUM_TRIALS, NUM_PRICED, NUM_BANDS, FINISH_EPOCHS = 4, 24, 3, 3
+
+
+def to_finish(study: StudyRecord, epochs: int, top: int) -> list[TrialRecord]:
+    """What `finish` takes."""
+    return [choice.trial for choice in choices_to_finish(study, binomial(study), epochs=epochs, top=top)]
 
 
 def experiment(directory: Path, mode: str) -> ExperimentConfig:
@@ -75,7 +82,7 @@ def finish(config: ExperimentConfig, device: Device) -> None:
         price=device.price,
     )
     known = priced.with_candidates(epochs=FINISH_EPOCHS)
-    chosen = [trial for trial in trials_to_finish(known, epochs=FINISH_EPOCHS, top=99) if is_candidate(trial)][:2]
+    chosen = [trial for trial in to_finish(known, FINISH_EPOCHS, 99) if is_candidate(trial)][:2]
     search(config, device, resume=True, driver_type=partial(FinishDriver, chosen=chosen, epochs=FINISH_EPOCHS))
 
 

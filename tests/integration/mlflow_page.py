@@ -149,6 +149,12 @@ class MlflowPage:
                 return
         raise AssertionError(f"the row of {name} has no box to tick")
 
+    def close_banner(self) -> None:
+        """What MLflow says of a view that somebody else has prepared."""
+        words = self.page.get_by_text("You're viewing a shared view")
+        words.locator("xpath=ancestor::div[.//button][1]").get_by_role("button").last.click()
+        words.wait_for(state="hidden")
+
     def _close_assistant(self) -> None:
         """It covers a third of the page."""
         if self.page.get_by_role("button", name="New Chat").count():

@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from search.commands.dashboard import mlflow_server, optuna_server
 from search.commands.local_server import free_port
@@ -45,7 +46,11 @@ def test_the_server_answers_on_loopback_and_leaves_nothing_behind(tmp_path, unus
         ):
             pass
         assert _group_members(process.pid)
+        client = MlflowClient(base)
+        run = client.create_run(client.create_experiment("by hand"))
+        client.log_text(run.info.run_id, "hello", "note.txt")
     assert _group_members(process.pid) == []
+    assert [path.read_text() for path in (tmp_path / "mlartifacts").rglob("note.txt")] == ["hello"]
 
 
 def test_a_dashboard_that_is_terminated_takes_its_server_along(tmp_path):

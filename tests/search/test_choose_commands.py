@@ -1,11 +1,14 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import finished_study
 import pytest
 
+from search.choosing import binomial, choose_to_take
 from search.cli import run
+from search.commands.choice_text import choice_document, choice_lines, taken_lines
 from search.commands.csv_text import csv_text
 from search.study import read_study
 from spvit.errors import ExitCode
@@ -97,6 +100,31 @@ def test_pareto_chooses_and_names_the_way_home(call, folder):
     assert "spvit-search export small --trial" in text
     (row,) = rows_of(call("pareto", "small", "--min-top1", 1, "--csv"))
     assert int(row["number"]) == choice["trial"]["number"]
+
+
+def test_what_is_taken_instead_of_the_best_is_said_with_the_way_to_the_other(study):
+    trials = tuple(replace(trial, top1=86.5) if trial.number == 1 else trial for trial in study.trials)
+    few = replace(study, trials=trials, num_val_images=900)
+    choice = choose_to_take(few, binomial(few), max_latency_ms=6.1)
+    hint = "--evaluate compares image by image, which tells more trials apart"
+    assert taken_lines(choice, few, "export") == [
+        "the most accurate within 6.1 ms: trial 2: 88.00 % at 5.95 ms (1.68 times as fast as dense)",
+        "taken instead: trial 1: 86.50 % at 5.00 ms (2.00 times as fast as dense),",
+        choice.reason,
+        f"for the other one: spvit-search export small --trial 2; {hint}",
+    ]
+    document = choice_document(choice, few)
+    assert (document["trial"]["number"], document["best"], document["difference"]) == (1, 2, choice.difference)
+    assert taken_lines(choose_to_take(few, binomial(few), number=2), few, "export") == []
+    assert taken_lines(choose_to_take(study, binomial(study), max_latency_ms=6.1), study, "export") == []
+
+
+def test_images_too_few_to_tell_anything_are_named(study):
+    blurred = replace(study, num_val_images=300)
+    lines = choice_lines(choose_to_take(blurred, binomial(blurred), max_latency_ms=6.1), blurred)
+    assert "also equal to trial 2 within the noise: 1 (85.00 %, 5.00 ms), 3 (84.00 %, 5.50 ms)" in lines
+    assert any(line.startswith("300 images may hide 4.") and "no other is preferred" in line for line in lines)
+    assert lines[-1] == "take trial 2: spvit-search export small --trial 2"
 
 
 @pytest.mark.parametrize(

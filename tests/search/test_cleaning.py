@@ -75,6 +75,15 @@ def test_what_is_needed_is_kept_under_every_rule(searched, keep):
             assert kept[root_of(trial)] == 1
 
 
+def test_what_may_be_taken_instead_of_the_best_is_kept_under_every_rule(study):
+    few = replace(study, num_val_images=300, max_latency_ms=6.1)  # 85, 84 and 88 % are then equal
+    best, faster = best_trial(few).number, 1
+    kept = checkpoints_to_keep(few, KeepCheckpoints.NONE)
+    assert (best, {root for root, count in kept.items() if count}) == (2, {0, faster, best})
+    alone = checkpoints_to_keep(replace(few, num_val_images=10_000_000), KeepCheckpoints.NONE)
+    assert {root for root, count in alone.items() if count} == {0, best}
+
+
 def test_stricter_rules_keep_less(searched):
     study, _ = searched
     kept = {keep: checkpoints_to_keep(study, keep) for keep in KeepCheckpoints}

@@ -51,10 +51,19 @@ SURFACE = {
     "retarget": STUDY_OPTIONS
     | {"STUDY", "--table", "--max-latency-ms", "--max-latency-share", "--suggest", "--output"},
     "finish": STUDY_OPTIONS
-    | {"STUDY", "--epochs", "--trial", "--max-latency-ms", "--top", "--address", "--insecure-cluster"},
+    | {"STUDY", "--epochs", "--trial", "--max-latency-ms", "--top", "--evaluate", "--address", "--insecure-cluster"},
     "export": STUDY_OPTIONS
     | EXPORT_OPTIONS
-    | {"STUDY", "--trial", "--max-latency-ms", "--max-latency-share", "--schedules", "--output", "--force"},
+    | {
+        "STUDY",
+        "--trial",
+        "--max-latency-ms",
+        "--max-latency-share",
+        "--evaluate",
+        "--schedules",
+        "--output",
+        "--force",
+    },
     "check": {"FOLDER", "--data", "--max-latency-ms", "--time-limit-s", "--json"},
     "dashboard": STUDY_OPTIONS | {"STUDY", "--trial", "--optuna", "--port", "--listen", "--no-browser"},
     "fine-tune": EXPERIMENT_OPTIONS | {"EXPERIMENT"},
@@ -113,6 +122,8 @@ def test_help_gives_purpose_example_and_exit_codes(name, capsys):
         (["status", "nope"], 2, "no study 'nope' in .*there is no study there yet"),
         (["pareto", "nope", "--max-latency-ms", "0"], 2, "0.0 is not in the range"),
         (["export", "nope", "--trial", "1", "--max-latency-ms", "3"], 2, "--trial and --max-latency-ms"),
+        (["export", "nope", "--trial", "1", "--evaluate"], 2, "there is no choice with --trial"),
+        (["finish", "nope", "--trial", "1", "--evaluate", "--epochs", "9"], 2, "there is no choice with --trial"),
         (["dashboard"], 2, "Nothing was tracked"),
         (["dashboard", "--optuna"], 2, "--optuna needs a study"),
         (["pareto", "nope", "--knee", "--min-top1", "3"], 2, "--min-top1 and --knee were both given"),

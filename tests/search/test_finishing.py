@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import tabulated
 
-from search.finishing import FinishDriver, finished_trials, trials_to_finish
+from search.choosing import binomial, choose_within
+from search.finishing import FinishDriver, choices_to_finish, finished_trials
 from search.limits import Limits
 from search.pruner import PeerPruner
 from search.records import EndCause, Origin, TrialState
@@ -31,6 +32,12 @@ def study(config, tmp_path):
     return read_study(tmp_path / "toy")
 
 
+def trials_to_finish(study, **options):
+    """By the numbers alone, as if nobody knew of noise."""
+    compare = binomial(replace(study, num_val_images=None))
+    return tuple(choice.trial for choice in choices_to_finish(study, compare, epochs=EPOCHS, **options))
+
+
 def finish_driver(config, chosen, epochs=EPOCHS):
     driver = FinishDriver(
         chosen=chosen,
@@ -52,16 +59,30 @@ def finish(config, chosen, **options):
 
 
 def test_the_best_within_the_budget_are_chosen_in_their_order(study):
-    chosen = trials_to_finish(study, epochs=EPOCHS, top=3)
+    chosen = trials_to_finish(study, top=3)
     within = [t for t in study.finished if t.latency.high_ms <= study.max_latency_ms]
     assert chosen[0] == choose_trial(study)
     assert len({t.number for t in chosen}) == 3
     assert all(trial in within for trial in chosen)
-    assert trials_to_finish(study, epochs=EPOCHS, top=99)[:3] == chosen
+    assert trials_to_finish(study, top=99)[:3] == chosen
+
+
+def test_equal_within_the_noise_it_is_what_pareto_takes_and_then_of_the_rest(study):
+    trials = tuple(t if t.top1 is None else replace(t, top1=80 + t.latency.mean_ms / 10) for t in study.trials)
+    few = replace(study, trials=trials, num_val_images=2000)  # which hide 2 points
+    choices = choices_to_finish(few, binomial(few), epochs=EPOCHS, top=3)
+    left = few
+    for choice in choices:
+        assert choice == choose_within(left, few.max_latency_ms, binomial(left))
+        left = replace(left, trials=tuple(t for t in left.trials if t.number != choice.trial.number))
+    assert choices[0].trial != choices[0].best
+    assert "equal to it within the noise" in choices[0].reason
+    (named,) = choices_to_finish(few, binomial(few), epochs=EPOCHS, numbers=(choices[0].best.number,))
+    assert (named.trial, named.reason) == (choices[0].best, "")
 
 
 def test_only_what_was_chosen_is_trained_and_it_goes_on_where_it_was(config, study, tmp_path):
-    chosen = trials_to_finish(study, epochs=EPOCHS, top=2)
+    chosen = trials_to_finish(study, top=2)
     assert finish(config, chosen).is_finished
     after = read_study(tmp_path / "toy")
     assert after.trials[: len(study.trials)] == study.trials
@@ -77,23 +98,23 @@ def test_only_what_was_chosen_is_trained_and_it_goes_on_where_it_was(config, stu
 
 
 def test_how_the_search_ended_is_kept(config, study, tmp_path):
-    finish(config, trials_to_finish(study, epochs=EPOCHS))
+    finish(config, trials_to_finish(study))
     assert study.end.cause is EndCause.TRIALS
     assert read_study(tmp_path / "toy").end == study.end
 
 
 def test_asked_again_nothing_is_done_again(config, study, tmp_path):
-    chosen = trials_to_finish(study, epochs=EPOCHS, top=2)
+    chosen = trials_to_finish(study, top=2)
     finish(config, chosen)
     once = read_study(tmp_path / "toy")
-    assert trials_to_finish(once, epochs=EPOCHS, top=2) == chosen
+    assert trials_to_finish(once, top=2) == chosen
     assert finish_driver(config, chosen).is_finished
     assert read_study(tmp_path / "toy").trials == once.trials
 
 
 @pytest.mark.parametrize("num_reports", [0, 1, 3])
 def test_what_was_killed_goes_on_without_repeating_an_epoch(config, study, tmp_path, num_reports):
-    chosen = trials_to_finish(study, epochs=EPOCHS, top=2)
+    chosen = trials_to_finish(study, top=2)
     tabulated.run(finish_driver(config, chosen), max_reports=num_reports)  # killed: finish() is never called
     before = read_study(tmp_path / "toy")
     assert finish(config, chosen).is_finished
@@ -106,7 +127,7 @@ def test_what_was_killed_goes_on_without_repeating_an_epoch(config, study, tmp_p
 
 
 def test_the_search_goes_on_afterwards_as_if_nothing_had_been_finished(config, study, tmp_path):
-    finish(config, trials_to_finish(study, epochs=EPOCHS, top=2))
+    finish(config, trials_to_finish(study, top=2))
     search = config.search.model_copy(update={"num_trials": 10})
     driver = tabulated.make_driver(config.model_copy(update={"search": search}))
     tabulated.run(driver)
@@ -121,11 +142,11 @@ def test_the_search_goes_on_afterwards_as_if_nothing_had_been_finished(config, s
 
 def test_what_cannot_be_finished_is_refused(study):
     with pytest.raises(UsageError, match="was trained for 4 epochs already, and --epochs 4 asks for no more"):
-        trials_to_finish(study, epochs=4)
+        choices_to_finish(study, binomial(study), epochs=4)
     with pytest.raises(NothingFeasibleError, match=r"within 0\.01 ms"):
-        trials_to_finish(study, epochs=EPOCHS, max_latency_ms=0.01)
+        trials_to_finish(study, max_latency_ms=0.01)
     with pytest.raises(UsageError, match="no trial 99"):
-        trials_to_finish(study, epochs=EPOCHS, numbers=(99,))
+        trials_to_finish(study, numbers=(99,))
     pruned = replace(study.trials[1], state=TrialState.PRUNED, reason="behind")
     with pytest.raises(UsageError, match="was not trained to the end"):
-        trials_to_finish(replace(study, trials=(study.trials[0], pruned)), epochs=EPOCHS, numbers=(1,))
+        trials_to_finish(replace(study, trials=(study.trials[0], pruned)), numbers=(1,))

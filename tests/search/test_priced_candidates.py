@@ -9,14 +9,15 @@ from exported_study import as_elastic, trained_study
 from finished_study import table
 
 from search.budget import price_from
+from search.choosing import binomial
 from search.elastic_front import best_elastic
 from search.experiment import validate
-from search.finishing import FinishDriver, finished_trials, trials_to_finish
+from search.finishing import FinishDriver, choices_to_finish, finished_trials
 from search.limits import Limits
 from search.priced_candidates import PricedStudy, is_candidate, lift_points, with_priced
 from search.pruner import PeerPruner
 from search.rank_agreement import RankAgreement
-from search.records import Origin, TrialState
+from search.records import Origin, StudyRecord, TrialRecord, TrialState
 from search.selection import choose_trial
 from search.study import read_study
 from search.trial_identity import network_identity
@@ -27,6 +28,11 @@ from spvit.errors import CheckpointError
 from trainers.config import TrialConfig
 
 EPOCHS = 5
+
+
+def to_finish(study: StudyRecord, epochs: int, top: int) -> list[TrialRecord]:
+    """What `finish` takes."""
+    return [choice.trial for choice in choices_to_finish(study, binomial(study), epochs=epochs, top=top)]
 
 
 def priced_study(config):
@@ -106,7 +112,7 @@ def test_what_trainings_add_to_estimates_is_added_to_what_is_expected(tmp_path):
 def test_chosen_ones_are_trained_from_elastic_weights_and_recorded_as_finished(config, tmp_path):
     before = read_study(tmp_path / "toy")
     known = priced_study(config).with_candidates(epochs=EPOCHS)
-    chosen = [trial for trial in trials_to_finish(known, epochs=EPOCHS, top=40) if is_candidate(trial)][:3]
+    chosen = [trial for trial in to_finish(known, EPOCHS, 40) if is_candidate(trial)][:3]
     driver = finish_driver(config, chosen)
     elastic_study.run(config, driver)
     assert driver.is_finished
@@ -130,7 +136,7 @@ def test_without_schedules_that_were_trained_further_estimates_compete_with_each
     config = searched(tmp_path, "elastic")
     known = priced_study(config).with_candidates(epochs=EPOCHS)
     assert {t.origin for t in read_study(tmp_path / "toy").finished} == {Origin.BASELINE}
-    [chosen] = trials_to_finish(known, epochs=EPOCHS)
+    [chosen] = to_finish(known, EPOCHS, 1)
     assert is_candidate(chosen)
     assert chosen.top1 == max(t.top1 for t in candidates(known))
 
@@ -139,7 +145,7 @@ def test_without_schedules_that_were_trained_further_estimates_compete_with_each
 def test_what_was_killed_goes_on_and_what_is_done_is_not_done_again(config, tmp_path, num_reports):
     def chosen():
         known = priced_study(config).with_candidates(epochs=EPOCHS)
-        return [trial for trial in trials_to_finish(known, epochs=EPOCHS, top=40) if is_candidate(trial)][:2]
+        return [trial for trial in to_finish(known, EPOCHS, 40) if is_candidate(trial)][:2]
 
     first = chosen()
     elastic_study.run(config, finish_driver(config, first), max_reports=num_reports)  # finish() is never called

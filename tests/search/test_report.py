@@ -51,6 +51,13 @@ def test_a_baseline_that_is_the_best_stands_there_once(study):
     assert [row.name for row in rows] == ["dense", "best under 6 ms (trial 0)"]
 
 
+def test_what_is_exported_instead_of_the_best_stands_beside_it(study, exported):
+    rows = {row.name: row for row in final_report(study, replace(exported, trial=3)).models}
+    assert list(rows) == ["dense", "fixed [.7, .49]", "best under 6 ms (trial 1)", "exported (trial 3)"]
+    assert rows["best under 6 ms (trial 1)"].measured_ms is None
+    assert (rows["exported (trial 3)"].val_top1, rows["exported (trial 3)"].measured_ms) == (85.0, 4.5)
+
+
 def test_report_is_json(study, exported):
     values = json.loads(json.dumps(final_report(study, exported).to_dict()))
     assert values["verdict"] == "met"

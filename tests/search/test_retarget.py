@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from small_table import row
 
 from search.budget import LatencyBudget, price_from
+from search.choosing import binomial, choose_within
 from search.pareto import pareto_front
 from search.records import Latency, StudyRecord, TrialRecord, TrialState
 from search.retarget import AskedBudget, Place, best_on_every_device, plan_of, retarget
@@ -100,6 +101,18 @@ def test_the_recommended_trial_is_the_best_within_the_budget(trials, max_latency
     if best is not None:
         assert best in within
         assert best.top1 == max(t.top1 for t in within)
+
+
+@given(TRIALS, st.floats(3.0, 30.0))
+def test_equal_within_the_noise_it_is_what_pareto_takes_there(trials, max_latency_ms):
+    study = replace(study_of(trials), num_val_images=200)
+    result = moved_to(study, other_price, AskedBudget(max_latency_ms=max_latency_ms))
+    if best_trial(result.after, max_latency_ms) is None:
+        assert (result.recommended, result.choice) == (None, None)
+        return
+    choice = choose_within(result.after, max_latency_ms, binomial(result.after))
+    assert result.recommended.number == choice.trial.number
+    assert choice == result.choice
 
 
 @given(TRIALS)

@@ -12,7 +12,7 @@ from PIL import Image
 from spvit.errors import ConfigError
 from trainers.data_config import Augmentation, TransformConfig
 from trainers.preprocessing import Preprocessing
-from trainers.transforms import make_transform
+from trainers.transforms import make_transform, posterize
 
 COLOUR = Preprocessing(
     num_channels=3, height=16, width=16, mean=(0.5,) * 3, std=(0.5,) * 3,
@@ -54,6 +54,22 @@ def test_with_everything_off_training_only_resizes():
 )
 def test_each_setting_changes_training_images(change: dict[str, Any]):
     assert not torch.equal(transformed(**STILL), transformed(**(STILL | change)))
+
+
+@pytest.mark.parametrize("name", ["rand-m10-n4-inc1", "rand-m9-mstd2-n4-inc1", "original-mstd0.5", "augmix-m10-w2-d2"])
+def test_no_draw_of_an_augmentation_ends_a_training(name: str):
+    """At magnitude 10 timm posterises to no bits, which Pillow refuses since version 13."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    transform = make_transform(COLOUR, Augmentation.TIMM, TransformConfig(auto_augment=name))
+    assert all(torch.isfinite(transform(PICTURE)).all() for _ in range(150))
+
+
+@pytest.mark.parametrize("num_bits", range(9))
+def test_posterising_keeps_the_highest_bits(num_bits: int):
+    kept = np.asarray(posterize(PICTURE, num_bits))
+    assert (kept == np.asarray(PICTURE) & (0xFF00 >> num_bits & 0xFF)).all()
 
 
 def test_mirroring_mirrors():
