@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import atexit
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import redirect_stderr, redirect_stdout
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
+
 import numpy as np
+from mlflow_database import give_mlflow_database
 
 from search.cli import run
 from search.records import StudyRecord
 from search.study import read_study
-from search.tracking_database import make_database
 from spvit.errors import SpvitError
 
 ROOT = Path(__file__).parents[2]
@@ -98,22 +96,6 @@ def write_experiment(folder: Path, name: str, *changes: tuple[str, str]) -> Path
     path = folder / f"{name}.toml"
     path.write_text(text)
     return path
-
-
-@cache
-def _template_database() -> Path:
-    """An MLflow database without runs. MLflow takes seconds to make one, a copy milliseconds."""
-    path = Path(tempfile.mkdtemp(prefix="spvit-tests-")) / "mlflow.db"
-    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
-    make_database(f"sqlite:///{path}")
-    return path
-
-
-def give_mlflow_database(runs: Path) -> None:
-    """Puts an MLflow database into a folder of studies, unless it has one. (`test_own_data.py` has it made anew.)"""
-    if not (runs / "mlflow.db").exists():
-        runs.mkdir(parents=True, exist_ok=True)
-        shutil.copy(_template_database(), runs / "mlflow.db")
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:

@@ -24,6 +24,8 @@ from search.study_updates import search_progress, search_started
 from search.summary import summarise
 from spvit.errors import ConfigError
 
+pytestmark = pytest.mark.usefixtures("few_candidates")
+
 DENSE = Latency(mean_ms=10.0, low_ms=9.9, high_ms=10.1)
 LIMITS = st.lists(st.floats(0.01, 1.0), min_size=1, max_size=5, unique=True)
 

@@ -22,6 +22,8 @@ from spvit.errors import ExitCode
 from trainers.checkpoint import latest_checkpoint, save_checkpoint
 from trainers.checkpoint_names import checkpoint_folders
 
+pytestmark = pytest.mark.usefixtures("few_candidates")
+
 DIVERGES, IS_LOST = 4, 6
 
 

@@ -16,6 +16,8 @@ from spvit.errors import NothingFeasibleError, StorageError, TooManyFailuresErro
 from trainers.build import identity_of
 from trainers.config import TrialConfig
 
+pytestmark = pytest.mark.usefixtures("few_candidates")
+
 
 def _failed(failure, reason="broken"):
     return {ReportKey.FAILURE: failure.value, ReportKey.REASON: reason}

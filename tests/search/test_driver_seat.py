@@ -16,6 +16,8 @@ from search.study import StudyStore, read_study
 from search.study_opening import OpeningTerms
 from spvit.errors import StudyLockedError
 
+pytestmark = pytest.mark.usefixtures("few_candidates")
+
 DRIVER, TAKEOVER = OpeningTerms(as_driver=True), OpeningTerms(as_driver=True, takeover=True)
 ELSEWHERE = "another boot of another machine"
 

@@ -14,6 +14,8 @@ from search.selection import choose_trial
 from search.study import read_study
 from spvit.errors import NothingFeasibleError, UsageError
 
+pytestmark = pytest.mark.usefixtures("few_candidates")
+
 EPOCHS = 6
 
 

@@ -21,6 +21,8 @@ from search.forecast import (
 from search.records import Origin
 from search.study import read_study
 
+pytestmark = pytest.mark.usefixtures("few_candidates")
+
 SECONDS = TrialSeconds(epoch=Interval(low=10.0, high=30.0, middle=20.0), warm_up=100.0, start=5.0)
 
 

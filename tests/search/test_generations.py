@@ -18,6 +18,8 @@ from search.summary import num_counted, summarise
 from search.verify import verify_study
 from spvit.errors import StudyMismatchError, UsageError
 
+pytestmark = pytest.mark.usefixtures("few_candidates")
+
 ANY = OpeningTerms(accept_change=True)
 
 

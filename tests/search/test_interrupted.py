@@ -14,6 +14,8 @@ from search.search_config import SamplerName
 from search.study import read_study
 from search.verify import Expected, verify_study
 
+pytestmark = pytest.mark.usefixtures("few_candidates")
+
 NUM_TRIALS = 6
 
 

@@ -10,6 +10,8 @@ from search.retries import INTERRUPTED
 from search.study import read_study
 from spvit.errors import ClusterError, StoppedError, StudyMismatchError, TooManyFailuresError
 
+pytestmark = pytest.mark.usefixtures("few_candidates")
+
 DEVICE = Device(geometry=tabulated.GEOMETRY, price=tabulated.price, table_sha256="a" * 64)
 
 

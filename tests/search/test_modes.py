@@ -15,6 +15,8 @@ from spvit.errors import ConfigError
 from trainers.config import TrialConfig
 from trainers.elastic_config import ElasticConfig
 
+pytestmark = pytest.mark.usefixtures("few_candidates")
+
 
 def test_elastic_trials_come_first_then_the_best_of_each_band_from_their_weights(tmp_path):
     run(experiment(tmp_path)).finish()

@@ -12,6 +12,8 @@ from search.search_config import SamplerName
 from search.space import SearchSpace
 from search.staircase import Staircase
 
+pytestmark = pytest.mark.usefixtures("few_candidates")
+
 
 def _ended(store, proposer, number):
     store.start(proposer.propose(number))

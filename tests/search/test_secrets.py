@@ -74,7 +74,15 @@ def test_tables_are_redacted_by_key_and_by_value():
     assert told["tracking"]["uri"] == f"https://{HIDDEN}@host"
 
 
-@given(st.recursive(st.none() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)))
+TEXTS = st.text(max_size=40)
+NESTED = st.recursive(
+    st.none() | st.integers() | TEXTS,
+    lambda v: st.lists(v, max_size=4) | st.dictionaries(TEXTS, v, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(NESTED)
 def test_redacting_twice_changes_nothing_more(values):
     once = redacted_values(values)
     assert redacted_values(once) == once

@@ -10,6 +10,8 @@ from search.records import Rejection
 from search.study import check_exists, read_study
 from spvit.errors import LatencyTableError, StorageError, StudyLockedError, StudyMismatchError, UsageError
 
+pytestmark = pytest.mark.usefixtures("few_candidates")
+
 
 def test_what_the_driver_holds_is_what_another_process_reads(tmp_path):
     config = tabulated.experiment(tmp_path)

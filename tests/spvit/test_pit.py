@@ -207,8 +207,10 @@ def test_the_whole_model_runs_in_bfloat16(pruned: Make, images: Tensor, form: To
 
 
 @pytest.mark.parametrize("package", PackageMode)
-def test_the_model_can_be_exported_for_any_batch(pruned: Make, images: Tensor, package: PackageMode) -> None:
-    model = pruned(package=package)
+def test_the_model_can_be_exported_for_any_batch(images: Tensor, package: PackageMode) -> None:
+    """With two selectors within a level and one before another's first block."""
+    backbone: Any = create_backbone("pit_ti_224", args=ARGS | {"depth": (1, 2, 1)})
+    model = prune(backbone, PruningSchedule.from_keep_rates([0.8, 0.5, 0.3], [1, 2, 3]), package=package).eval()
     batch = torch.export.Dim("batch", min=1, max=64)
     exported = torch.export.export(model, (images,), dynamic_shapes=({0: batch},)).module()
     with torch.no_grad():

@@ -5,7 +5,7 @@ import stat
 
 import finished_study
 import pytest
-from command_line import give_mlflow_database
+from mlflow_database import give_mlflow_database
 
 from search.cli import run
 from search.records import EndCause, SearchEnd
