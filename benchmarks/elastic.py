@@ -58,7 +58,7 @@ class Size:
 
 FULL = Size(
     num_schedules=24, num_seeds=NUM_SEEDS, images_per_epoch=4000, warmup_steps=200,
-    individual_epochs=3, elastic_epochs=24, specialised_epochs=2,
+    individual_epochs=3, elastic_epochs=20, specialised_epochs=2,
 )  # fmt: skip
 QUICK = Size(
     num_schedules=6, num_seeds=MIN_SEEDS, images_per_epoch=1000, warmup_steps=50,
@@ -130,7 +130,8 @@ def trial(job: Job, size: Size) -> Any:
         "epochs": epochs, "images_per_epoch": size.images_per_epoch, "selector_warmup_steps": size.warmup_steps,
     }  # fmt: skip
     config = config.model_copy(update={"training": config.training.model_copy(update=update)})
-    return config.model_copy(update={"elastic": ElasticConfig(num_priced=2)}) if job.kind == ELASTIC else config
+    elastic = ElasticConfig(num_priced=2, drawn_classification=0, sandwich_share=0)  # decision 42
+    return config.model_copy(update={"elastic": elastic}) if job.kind == ELASTIC else config
 
 
 def identity(job: Job, size: Size) -> str:

@@ -116,7 +116,7 @@ def experiment(method: str, seed: int, size: Size, directory: Path) -> Any:
                 "num_priced": size.num_priced, "priced_images": size.priced_images,
             },
         }  # fmt: skip
-        values["elastic"] = {"num_priced": 4}
+        values["elastic"] = {"num_priced": 4, "drawn_classification": 0, "sandwich_share": 0}  # decision 42
     return ExperimentConfig.model_validate(values | {"search": search})
 
 
