@@ -12,6 +12,8 @@ from search.launcher import Device, search
 from search.listener import StudyListener
 from search.records import StudyRecord, TrialRecord
 from search.searching import study_listeners
+from search.study import USUAL_TERMS
+from search.study_opening import OpeningTerms
 
 
 def run_finish(
@@ -22,6 +24,7 @@ def run_finish(
     epochs: int,
     address: str | None = None,
     listeners: Sequence[StudyListener] = (),
+    terms: OpeningTerms = USUAL_TERMS,
 ) -> StudyRecord:
     """Train the chosen trials of a study to so many epochs, showing progress and tracking as a search does.
 
@@ -32,6 +35,7 @@ def run_finish(
         epochs: what they are trained to.
         address: of a Ray cluster; a local Ray where not given.
         listeners: told of everything, before the usual ones.
+        terms: what is allowed when the study is opened.
 
     Returns:
         The study.
@@ -45,5 +49,6 @@ def run_finish(
         listeners=[*listeners, *study_listeners(experiment)],
         resume=True,
         address=address,
+        terms=terms,
         driver_type=partial(FinishDriver, chosen=chosen, epochs=epochs),
     )

@@ -32,6 +32,8 @@ class JobOrder:
     overrides: tuple[str, ...]
     runs_dir: str
     inputs_hash: str
+    accept_change: bool = False
+    takeover: bool = False
 
     def __post_init__(self) -> None:
         if not Path(self.runs_dir).is_absolute():
@@ -52,7 +54,14 @@ class JobOrder:
 
 
 def pack(
-    experiment: Path, overrides: Sequence[str], runs_dir: Path, *, includes: Sequence[Path] = (), into: Path
+    experiment: Path,
+    overrides: Sequence[str],
+    runs_dir: Path,
+    *,
+    includes: Sequence[Path] = (),
+    into: Path,
+    accept_change: bool = False,
+    takeover: bool = False,
 ) -> JobOrder:
     """Puts a job's package together.
 
@@ -62,6 +71,8 @@ def pack(
         runs_dir: where the cluster keeps studies, absolute.
         includes: files and folders of the user's own, importable and readable in the job's folder.
         into: an empty folder.
+        accept_change: go on with a study that was made from something else.
+        takeover: go on with a study that another driver holds.
 
     Raises:
         UsageError: something named is missing, outside the experiment's folder, in the way, or all is too large.
@@ -84,6 +95,8 @@ def pack(
         overrides=tuple(overrides),
         runs_dir=str(runs_dir),
         inputs_hash=folder_hash(into / INPUTS),
+        accept_change=accept_change,
+        takeover=takeover,
     )
     order.write(into)
     _check_size(into)

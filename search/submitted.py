@@ -21,7 +21,8 @@ ENTRYPOINT = "python -m search.submitted"
 def arguments_of(order: JobOrder, experiment: Path) -> list[str]:
     """The command line that an order stands for."""
     changes = [part for change in order.overrides for part in ("--set", change)]
-    return ["launch", str(experiment), *changes, "--runs-dir", order.runs_dir, "--address", "auto"]
+    terms = ["--accept-change"] * order.accept_change + ["--takeover"] * order.takeover
+    return ["launch", str(experiment), *changes, "--runs-dir", order.runs_dir, "--address", "auto", *terms]
 
 
 def kept_inputs(package: Path, order: JobOrder) -> Path:

@@ -16,6 +16,7 @@ from search.commands.options import (
     evaluate_option,
     existing_study,
     json_option,
+    opening_options,
     runs_dir_option,
     study_argument,
 )
@@ -40,6 +41,7 @@ CODES = ("usage", "table", "data", "locked", "mismatch", "storage", "cluster", "
 )
 @evaluate_option
 @address_option
+@opening_options
 @runs_dir_option
 @json_option
 def command(
@@ -52,6 +54,8 @@ def command(
     evaluate: bool,
     address: str | None,
     runs_dir: Path,
+    accept_change: bool,
+    takeover: bool,
     as_json: bool,
 ) -> None:
     """Train the best trials of a search on from their checkpoints, with its workers, and record them in the study.
@@ -71,6 +75,7 @@ def command(
     from search.priced_candidates import with_priced
     from search.searching import stored_experiment
     from search.study import read_study
+    from search.study_opening import OpeningTerms
 
     folder = existing_study(runs_dir, study)
     record = read_study(folder)
@@ -85,7 +90,8 @@ def command(
     chosen = tuple(choice.trial for choice in choices)
     check_search_inputs(experiment)
     table = priced_by(experiment, folder, may_measure=False)
-    after = run_finish(experiment, table, chosen=chosen, epochs=epochs, address=address)
+    terms = OpeningTerms(accept_change=accept_change, takeover=takeover)
+    after = run_finish(experiment, table, chosen=chosen, epochs=epochs, address=address, terms=terms)
     finished = finished_trials(after, chosen, epochs)
     document = {
         "study": study,

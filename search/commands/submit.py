@@ -18,6 +18,7 @@ from search.commands.options import (
     experiment_argument,
     insecure_option,
     json_option,
+    opening_options,
     set_option,
 )
 from search.commands.output import emit
@@ -72,6 +73,7 @@ def _checked_address(_context: click.Context, _parameter: click.Parameter, addre
     help="A file or folder of your own that the job is to have; repeatable.",
 )
 @click.option("--wait/--no-wait", default=True, help="Show the job's log and end as it ends, or return at once.")
+@opening_options
 @json_option
 def command(
     experiment: Path,
@@ -81,6 +83,8 @@ def command(
     includes: tuple[Path, ...],
     *,
     wait: bool,
+    accept_change: bool,
+    takeover: bool,
     as_json: bool,
 ) -> None:
     """Run `launch` on a Ray cluster: this code, the experiment and the files it names relatively go along.
@@ -95,7 +99,15 @@ def command(
     config = load_experiment(experiment, overrides)
     _warn_if_readable(address)
     with tempfile.TemporaryDirectory(prefix="spvit-job-") as folder:
-        pack(experiment, overrides, runs_dir or config.study.directory, includes=includes, into=Path(folder))
+        pack(
+            experiment,
+            overrides,
+            runs_dir or config.study.directory,
+            includes=includes,
+            into=Path(folder),
+            accept_change=accept_change,
+            takeover=takeover,
+        )
         jobs = ClusterJobs(address)
         job = jobs.submit(config.study.name, Path(folder))
     if not wait:

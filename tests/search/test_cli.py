@@ -25,6 +25,7 @@ SURFACE = {
     | OPENING_OPTIONS
     | {"EXPERIMENT", "--address", "--insecure-cluster", "--profile", "--no-profile"},
     "submit": EXPERIMENT_OPTIONS
+    | OPENING_OPTIONS
     | {"EXPERIMENT", "--address", "--insecure-cluster", "--include", "--wait", "--no-wait"},
     "resume": STUDY_OPTIONS | OPENING_OPTIONS | {"STUDY", "--address", "--insecure-cluster"},
     "extend": STUDY_OPTIONS | OPENING_OPTIONS | {"STUDY", "--address", "--insecure-cluster", "--trials", "--epochs"},
@@ -51,6 +52,7 @@ SURFACE = {
     "retarget": STUDY_OPTIONS
     | {"STUDY", "--table", "--max-latency-ms", "--max-latency-share", "--suggest", "--output"},
     "finish": STUDY_OPTIONS
+    | OPENING_OPTIONS
     | {"STUDY", "--epochs", "--trial", "--max-latency-ms", "--top", "--evaluate", "--address", "--insecure-cluster"},
     "export": STUDY_OPTIONS
     | EXPORT_OPTIONS
@@ -101,6 +103,13 @@ def test_the_commands_are_these():
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_options_of_a_command_are_these(name):
     assert _surface(name) == SURFACE[name]
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"plan"}))  # which only says what `launch` would
+def test_what_refuses_a_changed_study_can_be_told_to_go_on(name):
+    text = _command(name).epilog or ""
+    refuses = f"  {int(ExitCode.STUDY_MISMATCH)} study was made from another experiment" in text
+    assert refuses == (_surface(name) >= OPENING_OPTIONS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -143,6 +143,12 @@ def test_settings_are_arguments_and_never_a_shells_words(experiment, into):
     ]  # fmt: skip
 
 
+def test_a_job_may_go_on_with_a_changed_study_and_shut_another_driver_out(experiment, into):
+    order = pack(experiment, [], Path("/shared/runs"), into=into, accept_change=True, takeover=True)
+    assert JobOrder.read(into) == order
+    assert arguments_of(order, Path("/r/x.toml"))[-2:] == ["--accept-change", "--takeover"]
+
+
 @pytest.mark.parametrize(
     ("status", "driver", "code"),
     [
