@@ -89,6 +89,8 @@ class SearchDriver:
 
     def finish(self) -> None:
         """Ends what is still running as interrupted, so that it can be resumed, and keeps why the search ended."""
+        if self.is_finished and not self._store.record().finished:
+            self.error = self.error or self._failures.error_at_end()
         self._interrupt()
         self._ending.keep(self._otherwise())
         self._listeners.tell(lambda listener: listener.on_study_end(self._store.record()))

@@ -44,6 +44,16 @@ class FailureLog:
             f"Mend the cause or narrow [search.space], then resume; finished trials are kept"
         )
 
+    def error_at_end(self) -> TooManyFailuresError | None:
+        """What to end a search with that was too short for `error`: nothing but failures; None otherwise."""
+        if self._num_in_order or not self._counts:
+            return None
+        num_failed = sum(self._counts.values())
+        return TooManyFailuresError(
+            f"no trial came to its end, {num_failed} failed:\n{self._table()}\n"
+            f"Mend the cause, then `spvit-search extend STUDY --trials +N`, or give the study another name"
+        )
+
     def _table(self) -> str:
         counts = sorted(self._counts.items(), key=lambda item: -item[1])
         return "\n".join(

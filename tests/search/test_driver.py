@@ -206,6 +206,25 @@ def test_a_search_in_which_most_trials_fail_ends(tmp_path):
         raise driver.error
 
 
+def test_a_short_search_of_which_nothing_came_to_its_end_says_why(tmp_path):
+    driver = tabulated.make_driver(tabulated.experiment(tmp_path, num_trials=2))
+    tabulated.run(driver, report=lambda trial, epoch: _failed(Failure.CONFIGURATION, "no such data"))
+    driver.finish()
+    with pytest.raises(TooManyFailuresError, match=r"no trial came to its end, [23] failed:\n  [23] x configuration"):
+        raise driver.error
+
+
+def test_a_short_search_with_one_model_ends_in_order(tmp_path):
+    driver = tabulated.make_driver(tabulated.experiment(tmp_path, num_trials=2))
+    good = tabulated.metrics
+    tabulated.run(
+        driver,
+        report=lambda trial, epoch: good(epoch, 70.0) if trial.number == 1 else _failed(Failure.CONFIGURATION, "no"),
+    )
+    driver.finish()
+    assert driver.error is None
+
+
 def test_a_budget_that_draws_never_meet_ends_the_search_with_a_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr("search.proposer.NUM_RANDOM_DRAWS", 10)
     config = tabulated.experiment(tmp_path)
