@@ -20,15 +20,20 @@ from kept_trial import KeptTrial
 
 from search.launcher import Device, search
 from search.study_opening import OpeningTerms
+from trainers.config import TrialConfig
 from trainers.metrics import EpochMetrics
 
 
 class TabulatedTrial(KeptTrial):
-    """Dies or freezes once where the test says so."""
+    """Dies or freezes once where the test says so. How long its epochs take is known from its begin on."""
+
+    def __init__(self, config: TrialConfig, directory: Path) -> None:
+        super().__init__(config, directory)
+        self._epoch_s = float((directory.parents[1] / "epoch_seconds").read_text())
 
     def run_epoch(self) -> EpochMetrics:
         study = self._directory.parents[1]
-        time.sleep(float((study / "epoch_seconds").read_text()))
+        time.sleep(self._epoch_s)
         for name, number in (("kill_worker", signal.SIGKILL), ("freeze_worker", signal.SIGSTOP)):
             if (order := study / name).exists():
                 order.unlink()
