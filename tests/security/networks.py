@@ -53,9 +53,11 @@ def why_not() -> str:
 
 
 def listeners(process: int) -> set[Listener]:
-    """All that listen in the network that a process is in; empty where it is gone."""
+    """All that listen in a process's own network; empty where it is gone, or not yet in one."""
     try:
         network = Path(f"/proc/{process}/ns/net").readlink()
+        if network == Path("/proc/self/ns/net").readlink():
+            return set()
         rows = [row for name in ("tcp", "tcp6") for row in _rows(Path(f"/proc/{process}/net/{name}"))]
     except OSError:
         return set()
