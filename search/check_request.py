@@ -67,6 +67,11 @@ def data_line(promised_sha256: str, found_sha256: str) -> CheckLine:
     return passed_if(DATA, holds=is_same, text="the validation split of the export" if is_same else other)
 
 
+def device_line(device: str, *, is_here: bool) -> CheckLine:
+    """Whether what is measured here was measured on the same device before."""
+    return note("device", "the one it was exported on" if is_here else f"another one than {device}")
+
+
 def device_id(experiment: ExperimentConfig) -> str:
     """This device, by what runs the model."""
     from latency_tables.device import DeviceFingerprint

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from search.certificate import DENSE, Progress, Verdict, check_runtime, time_side_by_side
 from search.check_files import check_files
-from search.check_report import CheckLine, CheckReport, note, passed_if
-from search.check_request import CheckRequest, checked_experiment, data_line, device_id, surroundings
+from search.check_report import CheckLine, CheckReport, passed_if
+from search.check_request import CheckRequest, checked_experiment, data_line, device_id, device_line, surroundings
 from search.checking_schedules import check_schedules
 from search.config import ExperimentConfig
 from search.format_certificate import PRUNED, FormatCertificate, FormatTiming, Subject, measure_formats
@@ -53,7 +53,7 @@ def _measured_lines(
         return
     yield data_line(stored.data_sha256, data_sha256)
     is_here = device_id(experiment) == stored.device
-    yield note("device", "the one it was exported on" if is_here else f"another one than {stored.device}")
+    yield device_line(stored.device, is_here=is_here)
     for certificate in measured:
         promised = next(known for known in stored.formats if known.format is certificate.format)
         yield from format_lines(certificate, promised, is_here=is_here)

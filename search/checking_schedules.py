@@ -7,8 +7,8 @@ from pathlib import Path
 
 from search.certificate import Progress
 from search.check_files import check_files
-from search.check_report import CheckLine, CheckReport, note, passed_if
-from search.check_request import CheckRequest, checked_experiment, data_line, device_id, surroundings
+from search.check_report import CheckLine, CheckReport, passed_if
+from search.check_request import CheckRequest, checked_experiment, data_line, device_id, device_line, surroundings
 from search.config import ExperimentConfig
 from search.schedule_certificate import ScheduleCertificate, SeveralSchedules, measure_schedules
 from search.schedule_checks import chosen_line, schedule_lines
@@ -56,7 +56,7 @@ def _measured_lines(request: CheckRequest, stored: StoredSchedules, progress: Pr
         return
     yield data_line(stored.data_sha256, data_sha256)
     is_here = device_id(experiment) == stored.device
-    yield note("device", "the one it was exported on" if is_here else f"another one than {stored.device}")
+    yield device_line(stored.device, is_here=is_here)
     for number, (own, promised) in enumerate(zip(measured, stored.schedules, strict=True)):
         yield from schedule_lines(number, own, promised, dense_ms=stored.dense_ms, is_here=is_here)
     if request.max_latency_ms is not None:

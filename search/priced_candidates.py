@@ -23,6 +23,7 @@ from search.table_files import table_file
 from search.trial_identity import network_identity
 from spvit.schedule import PruningSchedule, TokenGeometry, TokenPlan
 from trainers.config import LatencyTarget, TrialConfig
+from trainers.metrics import PricedSchedule
 
 Plan = Callable[[PruningSchedule], TokenPlan]
 
@@ -117,9 +118,9 @@ class PricedStudy:
 
         estimate, lift = ElasticEstimate.of(best.priced, plan), lift_points(self.study.trials)
         number = max(trial.number for trial in self.study.trials) + 1
-        for schedule, network in _untrained(best, self.study.trials, plan):
-            guess = _top1(best, schedule) if estimate is None else estimate(network)
-            pruning = settings.pruning.model_copy(update={"schedule": schedule})
+        for priced, network in _untrained(best, self.study.trials, plan):
+            guess = (priced.top1 or 0.0) if estimate is None else estimate(network)
+            pruning = settings.pruning.model_copy(update={"schedule": priced.schedule})
             yield TrialRecord(
                 number=number,
                 state=TrialState.COMPLETE,
@@ -183,7 +184,7 @@ def _trained_further(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 def _untrained(
     best: TrialRecord, trials: Sequence[TrialRecord], plan: Plan
-) -> Iterator[tuple[PruningSchedule, TokenPlan]]:
+) -> Iterator[tuple[PricedSchedule, TokenPlan]]:
     """Each network that was priced once, without those that were trained further in the search itself."""
     further = (TrialConfig.model_validate(trial.config).pruning.schedule for trial in _trained_further(trials))
     seen: set[object] = {network_identity(plan(schedule)) for schedule in further}
@@ -191,8 +192,4 @@ def _untrained(
         network = plan(priced.schedule)
         if network_identity(network) not in seen:
             seen.add(network_identity(network))
-            yield priced.schedule, network
-
-
-def _top1(best: TrialRecord, schedule: PruningSchedule) -> float:
-    return next(priced.top1 or 0.0 for priced in best.priced if priced.schedule == schedule)
+            yield priced, network

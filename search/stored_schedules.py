@@ -11,6 +11,7 @@ from typing import Any
 from search.export_report import CERTIFICATE, FORMAT
 from search.schedule_certificate import ScheduleCertificate
 from spvit.errors import CheckpointError
+from spvit.export_json import read_export_json
 from spvit.exported_schedules import SCHEDULES
 
 
@@ -31,34 +32,24 @@ class StoredSchedules:
         """The certificate of a folder.
 
         Raises:
-            CheckpointError: it is damaged, or of another version.
+            CheckpointError: it is missing, damaged, or of another version.
         """
-        path = folder / CERTIFICATE
-        values = read_certificate(folder)
-        if values.get("format") != FORMAT:
-            raise CheckpointError(
-                f"{path}: format {FORMAT} was required, but got {values.get('format')!r}; export the schedules again"
-            )
+        values = read_export_json(folder, CERTIFICATE, version=FORMAT, remedy="export the schedules again")
         try:
             return cls(**_fields(values))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(
-                f"{path}: damaged ({type(error).__name__}: {error}); export the schedules again"
+                f"{folder / CERTIFICATE}: damaged ({type(error).__name__}: {error}); export the schedules again"
             ) from None
 
 
 def holds_schedules(folder: Path) -> bool:
     """Whether a folder's certificate is that of several schedules; one that cannot be read is not."""
-    return SCHEDULES in read_certificate(folder)
-
-
-def read_certificate(folder: Path) -> dict[str, Any]:
-    """The certificate's values; none where it cannot be read."""
     try:
         values = json.loads((folder / CERTIFICATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
+        return False
+    return isinstance(values, dict) and SCHEDULES in values
 
 
 def _fields(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,8 +79,14 @@ def make_proposer(config: ExperimentConfig) -> Proposer:
     return Proposer(space, price=price, budget=budget, config=config.search, seed=config.study.seed)
 
 
-def make_driver(config: ExperimentConfig, *, terms: OpeningTerms | None = None, **kwargs: Any) -> SearchDriver:
-    driver = SearchDriver(
+def make_driver(
+    config: ExperimentConfig,
+    *,
+    terms: OpeningTerms | None = None,
+    driver_type: type[SearchDriver] = SearchDriver,
+    **kwargs: Any,
+) -> SearchDriver:
+    driver = driver_type(
         store=make_store(config, terms=terms),
         proposer=make_proposer(config),
         pruner=PeerPruner(config.search, config.training, config.study.name),

@@ -7,8 +7,6 @@ import tabulated
 
 from search.choosing import binomial, choose_within
 from search.finishing import FinishDriver, choices_to_finish, finished_trials
-from search.limits import Limits
-from search.pruner import PeerPruner
 from search.records import EndCause, Origin, TrialState
 from search.selection import choose_trial
 from search.study import read_study
@@ -40,17 +38,8 @@ def trials_to_finish(study, **options):
     return tuple(choice.trial for choice in choices_to_finish(study, compare, epochs=EPOCHS, **options))
 
 
-def finish_driver(config, chosen, epochs=EPOCHS):
-    driver = FinishDriver(
-        chosen=chosen,
-        epochs=epochs,
-        store=tabulated.make_store(config),
-        proposer=tabulated.make_proposer(config),
-        pruner=PeerPruner(config.search, config.training, config.study.name),
-        limits=Limits.from_config(config),
-    )
-    driver.start()
-    return driver
+def finish_driver(config, chosen):
+    return tabulated.make_driver(config, driver_type=FinishDriver, chosen=chosen, epochs=EPOCHS)
 
 
 def finish(config, chosen, **options):

@@ -13,9 +13,7 @@ from search.choosing import binomial
 from search.elastic_front import best_elastic
 from search.experiment import validate
 from search.finishing import FinishDriver, choices_to_finish, finished_trials
-from search.limits import Limits
 from search.priced_candidates import PricedStudy, is_candidate, lift_points, with_priced
-from search.pruner import PeerPruner
 from search.rank_agreement import RankAgreement
 from search.records import Origin, StudyRecord, TrialRecord, TrialState
 from search.selection import choose_trial
@@ -46,16 +44,7 @@ def priced_study(config):
 
 
 def finish_driver(config, chosen):
-    driver = FinishDriver(
-        chosen=chosen,
-        epochs=EPOCHS,
-        store=tabulated.make_store(config),
-        proposer=tabulated.make_proposer(config),
-        pruner=PeerPruner(config.search, config.training, config.study.name),
-        limits=Limits.from_config(config),
-    )
-    driver.start()
-    return driver
+    return tabulated.make_driver(config, driver_type=FinishDriver, chosen=chosen, epochs=EPOCHS)
 
 
 def searched(tmp_path, mode, **search):
