@@ -82,7 +82,7 @@ def make_step(way: Way, model: str, device: str) -> Step:
         }
     )
     student = PrunedViT(create_backbone(model), way.schedule)
-    teacher = make_teacher(student, config.training, needed=config.losses.needs_teacher)
+    teacher = make_teacher(student, config, needed=config.losses.needs_teacher)
     set_frozen(student, config.training, epoch=0)
     step = TrainingStep(student, teacher, make_criterion(student, config), config).to(device).train()
     images = torch.randn(batch_size(model, device), 3, 224, 224, device=device)

@@ -34,12 +34,11 @@ class FailureLog:
 
     def error(self) -> TooManyFailuresError | None:
         """What to end the search with; None while it may go on."""
-        num_failed = sum(self._counts.values())
-        num_ended = num_failed + self._num_in_order
-        if num_ended < MIN_ENDED or num_failed <= self._max_share * num_ended:
+        num_ended = self._num_failed + self._num_in_order
+        if num_ended < MIN_ENDED or self._num_failed <= self._max_share * num_ended:
             return None
         return TooManyFailuresError(
-            f"{num_failed} of {num_ended} trials failed, more than search.max_failed_share = {self._max_share:g} "
+            f"{self._num_failed} of {num_ended} trials failed, more than search.max_failed_share = {self._max_share:g} "
             f"allows:\n{self._table()}\n"
             f"Mend the cause or narrow [search.space], then resume; finished trials are kept"
         )
@@ -48,11 +47,14 @@ class FailureLog:
         """What to end a search with that was too short for `error`: nothing but failures; None otherwise."""
         if self._num_in_order or not self._counts:
             return None
-        num_failed = sum(self._counts.values())
         return TooManyFailuresError(
-            f"no trial came to its end, {num_failed} failed:\n{self._table()}\n"
+            f"no trial came to its end, {self._num_failed} failed:\n{self._table()}\n"
             f"Mend the cause, then `spvit-search extend STUDY --trials +N`, or give the study another name"
         )
+
+    @property
+    def _num_failed(self) -> int:
+        return sum(self._counts.values())
 
     def _table(self) -> str:
         counts = sorted(self._counts.items(), key=lambda item: -item[1])

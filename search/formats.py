@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spvit.errors import UsageError
+
 if TYPE_CHECKING:
     from trainers.preprocessing import Preprocessing
 
@@ -41,6 +43,19 @@ _FILES = {
     ExportFormat.TORCH_EXPORT: "model.pt2",
 }
 ALL_FORMATS = tuple(ExportFormat)
+
+
+def formats_named(names: Iterable[str]) -> tuple[ExportFormat, ...]:
+    """The formats of these names.
+
+    Raises:
+        UsageError: one is none.
+    """
+    known, given = tuple(each.value for each in ExportFormat), tuple(names)
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise UsageError(f"formats must be of {', '.join(known)}, but {unknown[0]!r} was given.")
+    return tuple(map(ExportFormat, given))
 
 
 def write_formats(model: Network, preprocessing: Preprocessing, folder: Path, formats: Iterable[ExportFormat]) -> None:

@@ -149,13 +149,13 @@ class Study:
             force: replace an export that is there.
 
         Raises:
-            UsageError: there is no such finished trial, or the folder exists and is not to be replaced.
+            UsageError: there is no such finished trial or format, or the folder exists and is not to be replaced.
             NothingFeasibleError: no finished trial is within the latency.
         """
         from search.answers import by_answers
         from search.choosing import choose_to_take
         from search.exporting import export_trial
-        from search.formats import ExportFormat, available_formats
+        from search.formats import available_formats, formats_named
 
         compare = by_answers(self.record, log_progress if evaluate else None)
         choice = choose_to_take(self.record, compare, number=trial, max_latency_ms=max_latency_ms)
@@ -168,7 +168,7 @@ class Study:
             max_latency_ms=max_latency_ms,
             output=None if output is None else Path(output),
             force=force,
-            formats=available_formats() if formats is None else [ExportFormat(name) for name in formats],
+            formats=available_formats() if formats is None else formats_named(formats),
             progress=log_progress,
         )
 

@@ -119,8 +119,13 @@ def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, An
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted({*old, *new}):
             yield from _differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else str(key))
-    elif old != new:
+    elif old != new and not _says_nothing(old, new):
         yield prefix, old, new
+
+
+def _says_nothing(old: Any, new: Any) -> bool:
+    """Whether one is an empty table and the other was not there: a study is older than the table."""
+    return {} in (old, new) and None in (old, new)
 
 
 def _shown(value: Any) -> str:

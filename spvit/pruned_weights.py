@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import Tensor
+
 from spvit.errors import CheckpointError
 from spvit.multi_head_selector import MultiHeadSelector
 from spvit.pruned_model import PrunedModel
@@ -44,10 +46,16 @@ def load_selectors(model: PrunedModel, path: Path) -> bool:
     return True
 
 
-def load_pruned(model: PrunedModel, path: Path) -> None:
+def load_pruned(model: PrunedModel, path: Path, *, backbone_share: float = 1.0) -> None:
     """Load backbone and selectors as `model.state_dict()` names them, in place.
 
     The file may hold more selectors than the model has, as that of an elastic trial does.
+
+    Args:
+        model: changed in place.
+        path: of the file.
+        backbone_share: of the file's backbone in a weighted mean with the model's own, between 0 and 1 (WiSE-FT,
+            Wortsman et al. 2022, equation 1). Selectors are the file's.
 
     Raises:
         CheckpointError: the file is unreadable, lacks a part of the model, or a part has another shape.
@@ -63,7 +71,15 @@ def load_pruned(model: PrunedModel, path: Path) -> None:
                 f"{some_names(names)}. Use model.name, model.args and [pruning] of the trial that it comes from; "
                 "selectors can stand only where that trial had some."
             )
-    model.load_state_dict({name: weights[name] for name in wanted})
+    loaded = {name: weights[name] for name in wanted}
+    if backbone_share < 1:
+        loaded |= {n: _between(wanted[n], loaded[n], backbone_share) for n in wanted if n.startswith("backbone.")}
+    model.load_state_dict(loaded)
+
+
+def _between(own: Tensor, other: Tensor, share: float) -> Tensor:
+    """`own` and, to a share, `other`; where the two are equal they come out as they are."""
+    return own + share * (other.to(own.device) - own) if own.is_floating_point() else own
 
 
 def _load(model: PrunedModel, block: int, weights: SelectorWeights, path: Path) -> None:

@@ -6,11 +6,13 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 
+from torch import nn
+
 from spvit.factory import create_backbone
 from spvit.pruned_model import PrunedModel
 from spvit.pruned_weights import load_pruned, load_selectors
 from spvit.pruning import prune
-from trainers.config import TrialConfig
+from trainers.config import ModelConfig, TrialConfig
 from trainers.data import Batches, Loading, Split, open_split
 from trainers.preprocessing import Preprocessing
 from trainers.seeding import torch_seeded
@@ -44,11 +46,8 @@ def build_model(config: TrialConfig) -> PrunedModel:
     """
     model, pruning = config.model, config.pruning
     with torch_seeded(config.training.seed):
-        backbone = create_backbone(
-            model.name, args=model.args, checkpoint=model.checkpoint, pretrained=model.pretrained
-        )
         pruned = prune(
-            backbone,
+            _create_backbone(model),
             pruning.schedule,
             selector=pruning.selector,
             head_weighting=pruning.head_weighting,
@@ -58,8 +57,19 @@ def build_model(config: TrialConfig) -> PrunedModel:
         load_selectors(pruned, model.checkpoint)
     if config.start is not None:
         config.start.check()
-        load_pruned(pruned, config.start.path)
+        load_pruned(pruned, config.start.path, backbone_share=config.start.backbone_share)
     return pruned
+
+
+def original_backbone(config: TrialConfig) -> nn.Module:
+    """The unpruned model that a trial's `model` names, on the CPU, whatever weights the trial goes on from.
+
+    Raises:
+        ConfigError: the model cannot be made.
+        CheckpointError: its weights cannot be read or do not fit.
+    """
+    with torch_seeded(config.training.seed):
+        return _create_backbone(config.model)
 
 
 def open_data(config: TrialConfig, preprocessing: Preprocessing, *, workers: WorkerGroup, device: str) -> TrialData:
@@ -85,6 +95,13 @@ def open_data(config: TrialConfig, preprocessing: Preprocessing, *, workers: Wor
     )
 
 
+def _create_backbone(model: ModelConfig) -> nn.Module:
+    backbone: nn.Module = create_backbone(
+        model.name, args=model.args, checkpoint=model.checkpoint, pretrained=model.pretrained
+    )
+    return backbone
+
+
 def identity_of(config: TrialConfig) -> str:
     """A hash of everything that decides the result, so that a checkpoint continues its own trial only."""
     values = config.to_dict()
@@ -95,6 +112,8 @@ def identity_of(config: TrialConfig) -> str:
         values["training"].pop("continues_epochs")
     if config.start is not None:
         values["start"].pop("path")
+        if config.start.backbone_share == 1:  # as in checkpoints from before there was such a key
+            values["start"].pop("backbone_share")
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

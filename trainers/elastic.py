@@ -57,7 +57,7 @@ class ElasticTuner(FineTuner):
         is_asked = elastic.teacher is ElasticTeacher.ORIGINAL and config.losses.needs_teacher
         step = ElasticStep(
             self._model,
-            make_teacher(self._model, config.training, needed=is_asked),
+            make_teacher(self._model, config, needed=is_asked),
             config,
             StepPlans(sampler, seed=config.training.seed, sandwich_share=elastic.sandwich_share),
             self._workers,

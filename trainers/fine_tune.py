@@ -40,7 +40,7 @@ def make_training_step(
 ) -> TrainingStep:
     """The loss of a batch as a trial trains by it: model, teacher and terms, compiled where that is asked for."""
     criterion = make_criterion(model, config, workers).to(device)
-    teacher = make_teacher(model, config.training, needed=config.losses.needs_teacher)
+    teacher = make_teacher(model, config, needed=config.losses.needs_teacher)
     step = TrainingStep(model, teacher, criterion, config)
     if config.training.compile:
         compile_blocks(step, device)

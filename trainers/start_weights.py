@@ -9,7 +9,7 @@ from typing import Self
 from pydantic import Field
 
 from spvit.errors import CheckpointError
-from trainers.frozen_config import FrozenConfig
+from trainers.frozen_config import FrozenConfig, Share
 
 _CHUNK_BYTES = 1 << 20
 
@@ -19,6 +19,9 @@ class StartWeights(FrozenConfig):
 
     path: Path = Field(description="`weights.safetensors` of another trial's checkpoint.")
     sha256: str = Field(description="Of the file.", pattern=r"^[0-9a-f]{64}$")
+    backbone_share: Share = Field(
+        default=1.0, description="Of the file's backbone in a weighted mean with the one that `model` names."
+    )
 
     @classmethod
     def of(cls, path: Path) -> Self:

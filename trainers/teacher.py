@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from spvit.model import dense_tokens, trailing_dense_tokens
 from spvit.pruned_model import PrunedModel
-from trainers.config import TrainingConfig
+from trainers.build import original_backbone
+from trainers.config import TrainingConfig, TrialConfig
 from trainers.frozen_part import leading_modules
 from trainers.optim import is_leading_fixed
 
@@ -24,21 +25,23 @@ class TeacherOutput:
 
 
 class Teacher(nn.Module):
-    """The backbone as it was before training; always in evaluation mode.
+    """The backbone as it was before it was trained for pruning; always in evaluation mode.
 
     Args:
         student: the model to be trained.
         config: how. What is never trained is shared with the student; only the rest is copied.
+        original: the backbone to learn from where the student starts from other weights; the student's own if absent.
     """
 
-    def __init__(self, student: PrunedModel, config: TrainingConfig) -> None:
+    def __init__(self, student: PrunedModel, config: TrainingConfig, original: nn.Module | None = None) -> None:
         super().__init__()
         shared = {id(part): part for part in _never_trained(student, config)}
-        self.backbone = copy.deepcopy(student.backbone, shared).eval()
+        self.backbone = (original or copy.deepcopy(student.backbone, shared)).eval()
         own = (p for p in self.backbone.parameters() if id(p) not in {id(s) for s in student.parameters()})
         for parameter in own:
             parameter.requires_grad_(False)
         self._first_block = student.num_leading_blocks
+        self._shares_leading = original is None or _begin_alike(student, original)
 
     def train(self, mode: bool = True) -> Teacher:  # noqa: ARG002
         """Stay in evaluation mode: dropout in a teacher would be noise in the target."""
@@ -50,10 +53,10 @@ class Teacher(nn.Module):
 
         Args:
             images: (B, C, H, W).
-            leading_tokens: tokens that reach the student's first selector, where the student's leading part is still
-                the teacher's.
+            leading_tokens: tokens that reach the student's first selector, where the student's leading part is as it
+                was. They are of no use to a teacher whose leading part is another one.
         """
-        if leading_tokens is None:
+        if leading_tokens is None or not self._shares_leading:
             logits, patch_tokens = dense_tokens(self.backbone, images)
         else:
             logits, patch_tokens = trailing_dense_tokens(self.backbone, leading_tokens, self._first_block)
@@ -68,9 +71,23 @@ class NoTeacher(nn.Module):
         return None
 
 
-def make_teacher(student: PrunedModel, config: TrainingConfig, *, needed: bool) -> nn.Module:
-    """The backbone as it is now, or a stand-in that costs nothing."""
-    return Teacher(student, config) if needed else NoTeacher()
+def make_teacher(student: PrunedModel, config: TrialConfig, *, needed: bool) -> nn.Module:
+    """The backbone that the trial's `model` names, or a stand-in that costs nothing.
+
+    That is the student's own, before it is trained, unless it starts from the weights of another trial: those serve
+    pruned models, and are a worse teacher (decision 42).
+    """
+    if not needed:
+        return NoTeacher()
+    device = next(student.parameters()).device
+    return Teacher(student, config.training, None if config.start is None else original_backbone(config).to(device))
+
+
+def _begin_alike(student: PrunedModel, original: nn.Module) -> bool:
+    """Whether the student's leading part is that of the original."""
+    leading, others = {id(p) for p in student.leading_parameters()}, dict(original.named_parameters())
+    own = ((name, p) for name, p in student.backbone.named_parameters() if id(p) in leading)
+    return all(torch.equal(parameter, others[name]) for name, parameter in own)
 
 
 def _never_trained(student: PrunedModel, config: TrainingConfig) -> list[object]:

@@ -9,8 +9,8 @@ from latency_tables.elapsed import ElapsedTime
 from search.check_report import CheckReport, CheckState
 from search.format_certificate import FormatCertificate, FormatTiming
 from search.format_checks import budget_line, format_lines
-from search.formats import ALL_FORMATS, ExportFormat, available_formats, check_formats
-from spvit.errors import ConfigError
+from search.formats import ALL_FORMATS, ExportFormat, available_formats, check_formats, formats_named
+from spvit.errors import ConfigError, UsageError
 
 
 def elapsed(p50_ms, spread=0.02):
@@ -108,3 +108,9 @@ def test_without_its_packages_onnx_is_left_out_unless_it_was_asked_for(monkeypat
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ConfigError, match=r"onnxscript, which is not installed.*--format torch_export"):
         check_formats([ExportFormat.ONNX])
+
+
+def test_formats_are_named_as_they_are_and_others_refused():
+    assert formats_named(["torch_export", "onnx"]) == (ExportFormat.TORCH_EXPORT, ExportFormat.ONNX)
+    with pytest.raises(UsageError, match=r"formats must be of safetensors, onnx, torch_export, but 'nonsense' was"):
+        formats_named(["onnx", "nonsense"])

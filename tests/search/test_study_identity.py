@@ -15,6 +15,12 @@ def test_what_a_search_does_not_read_may_change():
     assert changes_between(made(), made(STORED | {"search": {"num_trials": 9}})) == {}
 
 
+def test_a_table_that_an_older_study_did_not_have_says_nothing_while_it_is_empty():
+    assert changes_between(made(), made(STORED | {"losses": {}})) == {}
+    assert changes_between(made(STORED | {"losses": {}}), made()) == {}
+    assert changes_between(made(), made(STORED | {"losses": {"ratio": 0}})) != {}
+
+
 @pytest.mark.parametrize(
     ("changed", "told"),
     [

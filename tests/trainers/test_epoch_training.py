@@ -53,7 +53,7 @@ def train(*, seen: list[float] | None = None, **training: Any) -> tuple[PrunedVi
         }
     )
     set_frozen(model, config.training, epoch=0)
-    teacher = make_teacher(model, config.training, needed=True)
+    teacher = make_teacher(model, config, needed=True)
     step = TrainingStep(model, teacher, make_criterion(model, config), config)
     if seen is not None:
         step.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[2]))

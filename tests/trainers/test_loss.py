@@ -51,7 +51,7 @@ def make_config(losses: dict[str, Any] | None = None, **training: Any) -> TrialC
 
 
 def make_step(model: PrunedViT, config: TrialConfig, *, epoch: int = 0) -> TrainingStep:
-    teacher = make_teacher(model, config.training, needed=config.losses.needs_teacher)
+    teacher = make_teacher(model, config, needed=config.losses.needs_teacher)
     set_frozen(model, config.training, epoch=epoch)
     return TrainingStep(model, teacher, make_criterion(model, config), config).train()
 
@@ -197,7 +197,7 @@ def ratio_work(rank: int, port: int, directory: str) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=2)
     group, model, config = WorkerGroup.current(), make_model(), make_config(RATIO_ALONE)
     set_frozen(model, config.training, epoch=0)
-    teacher = make_teacher(model, config.training, needed=False)
+    teacher = make_teacher(model, config, needed=False)
     step = TrainingStep(model, teacher, make_criterion(model, config, group), config).train()
     wrapped, share = group.wrap(step), slice(4 * rank, 4 * rank + 4)  # averages gradients as long as it lives
     loss = wrapped(IMAGES[share], LABELS[share])
