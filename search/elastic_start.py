@@ -10,6 +10,7 @@ from search.records import TrialRecord
 from search.study_files import trial_directory
 from spvit.errors import CheckpointError
 from trainers.config import StartWeights, TrialConfig
+from trainers.start_weights import ShareRule
 
 
 def elastic_start(experiment: ExperimentConfig, trial: TrialRecord, study_directory: Path) -> TrialConfig:
@@ -32,5 +33,5 @@ def elastic_start(experiment: ExperimentConfig, trial: TrialRecord, study_direct
             "whole checkpoint; search under another study.name, or train what was trained before: set "
             "search.mode = 'schedule', or name trials with `finish --trial`"
         )
-    start = StartWeights.of((saved.directory / WEIGHTS).absolute())
+    start = StartWeights.of((saved.directory / WEIGHTS).absolute(), backbone_share=ShareRule.BY_DROPPED)
     return TrialConfig.model_validate(trial.config).model_copy(update={"start": start})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import optuna
 
@@ -103,7 +104,7 @@ class Proposer:
         for draw in range(NUM_MODEL_DRAWS + NUM_RANDOM_DRAWS):
             has_converged = drawn[Rejection.DUPLICATE] >= NUM_DUPLICATE_DRAWS
             trial = self._ask(turn, draw, at_random=has_converged)
-            verdict = self._admission.judge(self._widening(self._space.suggest(trial)), trial.params)
+            verdict = self._judge(self._widening(self._space.suggest(trial)), trial.params)
             if isinstance(verdict, Proposal):
                 return self._accept(verdict, number, trial)
             self._shadow.reject(trial)
@@ -146,7 +147,7 @@ class Proposer:
             self._shadow.enqueue(start.params)
             trial = self._ask(turn, draw=0)
             config = self._space.suggest(trial)
-            verdict = self._admission.judge(config if start.is_exact else self._widening(config), trial.params)
+            verdict = self._judge(config if start.is_exact else self._widening(config), trial.params)
             if isinstance(verdict, Proposal):
                 named = replace(verdict, origin=start.origin, label=start.label)
                 return self._accept(named, number, trial)
@@ -179,6 +180,9 @@ class Proposer:
             knowledge=self._knowledge,
         )
         return self._shadow.ask(sampler)
+
+    def _judge(self, config: TrialConfig, params: Mapping[str, Any]) -> Proposal | Rejection:
+        return self._admission.judge(config, params)
 
     def _nothing_found(self, num_draws: int) -> str:
         return (

@@ -12,6 +12,7 @@ from spvit.factory import create_backbone
 from spvit.pruned_model import PrunedModel
 from spvit.pruned_weights import load_pruned, load_selectors
 from spvit.pruning import prune
+from spvit.schedule import PruningSchedule
 from trainers.config import ModelConfig, TrialConfig
 from trainers.data import Batches, Loading, Split, open_split
 from trainers.preprocessing import Preprocessing
@@ -57,7 +58,8 @@ def build_model(config: TrialConfig) -> PrunedModel:
         load_selectors(pruned, model.checkpoint)
     if config.start is not None:
         config.start.check()
-        load_pruned(pruned, config.start.path, backbone_share=config.start.backbone_share)
+        dense = PruningSchedule().plan(pruned.geometry, pruned.package)
+        load_pruned(pruned, config.start.path, backbone_share=config.start.share_for(pruned.plan, dense))
     return pruned
 
 

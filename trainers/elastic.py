@@ -24,7 +24,7 @@ from trainers.metrics import Evaluation, PricedSchedule
 from trainers.sampling import Purpose, stream
 from trainers.schedule_prices import price_of_schedules
 from trainers.schedule_sampler import ScheduleSampler, ScheduleSpace
-from trainers.start_weights import StartWeights
+from trainers.start_weights import ShareRule, StartWeights
 from trainers.teacher import make_teacher
 
 __all__ = ["ElasticTuner", "elastic_of", "make_sampler", "specialised"]
@@ -157,6 +157,6 @@ def specialised(
             "pruning": config.pruning.model_copy(update={"schedule": schedule}),
             "training": training,
             "elastic": None,
-            "start": StartWeights.of(saved.directory / WEIGHTS),
+            "start": StartWeights.of(saved.directory / WEIGHTS, backbone_share=ShareRule.BY_DROPPED),
         }
     )

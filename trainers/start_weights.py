@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field
 
 from spvit.errors import CheckpointError
+from spvit.schedule import TokenPlan
 from trainers.frozen_config import FrozenConfig, Share
 
 _CHUNK_BYTES = 1 << 20
+
+
+class ShareRule(StrEnum):
+    """What decides how much of a file's backbone a trial starts with."""
+
+    BY_DROPPED = "by_dropped"
+
+
+BackboneShare = Share | ShareRule
 
 
 class StartWeights(FrozenConfig):
@@ -19,18 +30,31 @@ class StartWeights(FrozenConfig):
 
     path: Path = Field(description="`weights.safetensors` of another trial's checkpoint.")
     sha256: str = Field(description="Of the file.", pattern=r"^[0-9a-f]{64}$")
-    backbone_share: Share = Field(
-        default=1.0, description="Of the file's backbone in a weighted mean with the one that `model` names."
+    backbone_share: BackboneShare = Field(
+        default=1.0,
+        description="Of the file's backbone in a weighted mean with the one that `model` names; `by_dropped` has the "
+        "schedule decide.",
     )
 
     @classmethod
-    def of(cls, path: Path) -> Self:
+    def of(cls, path: Path, *, backbone_share: BackboneShare = 1.0) -> Self:
         """What a file holds now.
 
         Raises:
             CheckpointError: there is no such file.
         """
-        return cls(path=path, sha256=digest_of(path))
+        return cls(path=path, sha256=digest_of(path), backbone_share=backbone_share)
+
+    def share_for(self, plan: TokenPlan, dense: TokenPlan) -> float:
+        """The share of the file's backbone for a schedule whose plan is given, on a model with that dense plan.
+
+        Twice the share of the tokens times blocks that the schedule drops, and never more than all: weights that serve
+        many schedules are better than the original ones where much is dropped, and worse near the dense model, where
+        short trainings do not bring back what they have lost (measured in decision 42).
+        """
+        if not isinstance(self.backbone_share, ShareRule):
+            return self.backbone_share
+        return min(1.0, 2.0 * (1.0 - sum(plan.block_tokens) / sum(dense.block_tokens)))
 
     def check(self) -> None:
         """Refuse a file that was changed.

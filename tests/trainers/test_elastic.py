@@ -11,15 +11,16 @@ from tiny import MODEL, save_noise
 
 from spvit.errors import CheckpointError, ConfigError
 from spvit.schedule import PruningSchedule
-from trainers.build import build_model, identity_of
+from trainers.build import build_model, identity_of, original_backbone
 from trainers.config import ElasticConfig, ElasticTeacher, StartWeights, TrialConfig
 from trainers.elastic import ElasticTuner, make_sampler, specialised
-from trainers.elastic_step import DENSE_TERM, StepPlans
+from trainers.elastic_step import DENSE, DENSE_TERM, StepPlans
 from trainers.fine_tune import FineTuner
 from trainers.latency_target import LatencyCurve, LatencyTarget
 from trainers.many_schedules import price_schedules
 from trainers.metrics import EpochMetrics
 from trainers.schedule_prices import price_of_schedules
+from trainers.start_weights import ShareRule
 
 TRAINING = {
     "epochs": 3, "batch_size": 8, "freeze_epochs": 1, "selector_warmup_steps": 2, "device": "cpu", "num_threads": 1,
@@ -129,6 +130,8 @@ def test_a_specialised_trial_starts_as_the_elastic_weights_are(data_path: Path, 
     elastic.run_epoch()
     schedule = PruningSchedule.from_keep_rates([0.4], [2])
     trial = specialised(config, schedule, tmp_path, epochs=2)
+    assert trial.start is not None
+    trial = trial.model_copy(update={"start": trial.start.model_copy(update={"backbone_share": 1.0})})
     assert (trial.elastic, trial.training.epochs, trial.pruning.schedule) == (None, 2, schedule)
     tuner = FineTuner(trial)
     trained = weights_of(elastic)
@@ -138,6 +141,39 @@ def test_a_specialised_trial_starts_as_the_elastic_weights_are(data_path: Path, 
     assert np.array_equal(alone.correct, elastic.price([schedule]).correct)
     tuner.fit()
     assert tuner.is_done
+
+
+@pytest.mark.parametrize(("keep_rates", "is_whole"), [([0.1, 0.1], True), ([1.0, 0.8], False)])
+def test_the_less_a_schedule_drops_the_more_it_starts_from_the_original(
+    data_path: Path, tmp_path: Path, keep_rates: list[float], is_whole: bool
+):
+    config = make_config(data_path, epochs=1, freeze_epochs=0, lr=1e-2)
+    elastic = ElasticTuner(config, tmp_path)
+    elastic.run_epoch()
+    model = build_model(specialised(config, PruningSchedule.from_keep_rates(keep_rates, [1, 2]), tmp_path))
+    trained, original = weights_of(elastic), original_backbone(config).state_dict()
+    plan, dense = model.plan.block_tokens, PruningSchedule().plan(model.geometry, model.package).block_tokens
+    share = min(1.0, 2 * (1 - sum(plan) / sum(dense)))
+    assert (share == 1.0) == is_whole
+    for name, tensor in model.state_dict().items():
+        part, _, rest = name.partition(".")
+        mixed = trained[name] if part != "backbone" else torch.lerp(original[rest], trained[name], share)
+        torch.testing.assert_close(tensor, mixed, rtol=1e-5, atol=1e-6, msg=name)
+    assert any(not torch.equal(original[n.partition(".")[2]], t) for n, t in trained.items() if n.startswith("back"))
+
+
+def test_a_specialised_trial_learns_from_the_original_backbone(data_path: Path, tmp_path: Path):
+    config = make_config(data_path, epochs=1, freeze_epochs=0, freeze_leading=False, lr=1e-2)
+    ElasticTuner(config, tmp_path).run_epoch()
+    tuner = FineTuner(specialised(config, HOME, tmp_path))
+    images, _ = next(iter(tuner._data.val.epoch(0)))
+    leading = tuner.model.leading_tokens(images)
+    with torch.no_grad():
+        expected = original_backbone(config).eval()(images)
+    assert not torch.allclose(tuner.model.eval().at(DENSE)(images), expected, atol=1e-3)
+    for tokens in (None, leading):  # those of a student whose leading part has been trained are of no use
+        taught = tuner._step.teacher(images, tokens)
+        torch.testing.assert_close(taught.logits, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_weights_that_changed_are_not_started_from(data_path: Path, tmp_path: Path):
@@ -176,6 +212,9 @@ def test_trials_that_are_not_elastic_are_the_ones_they_were(data_path: Path):
     moved = StartWeights(path=Path("a"), sha256="1" * 64), StartWeights(path=Path("b"), sha256="1" * 64)
     one, other = (config.model_copy(update={"start": start}) for start in moved)
     assert identity_of(one) == identity_of(other) != identity_of(config)
+    mixed = config.model_copy(update={"start": moved[0].model_copy(update={"backbone_share": ShareRule.BY_DROPPED})})
+    assert identity_of(mixed) != identity_of(one)
+    assert TrialConfig.model_validate(mixed.to_dict()) == mixed
     with pytest.raises(ConfigError, match=r"\[elastic\] section"):
         ElasticTuner(config)
 
