@@ -1,6 +1,6 @@
 """Whether one elastic training tells schedules apart as trainings of each do, and is a better start for them.
 
-    python benchmarks/elastic.py [--quick] [--json FILE] [--results FOLDER] [--report]
+    python benchmarks/elastic.py [--quick] [--json FILE] [--results FOLDER] [--report] [--seed N]
 
 The demo's data, backbone and recipe (decision 18), on schedules whose costs are evenly spread:
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -137,9 +137,15 @@ def trial(job: Job, size: Size) -> Any:
 def identity(job: Job, size: Size) -> str:
     """Results of other settings are not those of this job; a specialised one depends on its elastic training too."""
     from trainers.build import identity_of
+    from trainers.further_training import further_training
+    from trainers.start_weights import ShareRule, StartWeights
 
-    own = identity_of(trial(job, size))[:12]
-    return own if job.kind != SPECIALISED else own + identity(Job(kind=ELASTIC, seed=job.seed), size)
+    config = trial(job, size)
+    if job.kind != SPECIALISED:
+        return identity_of(config)[:12]
+    start = StartWeights(path=Path("unknown"), sha256="0" * 64, backbone_share=ShareRule.BY_DROPPED)
+    further = {"start": start, "training": further_training(config.training)}
+    return identity_of(config.model_copy(update=further))[:12] + identity(Job(kind=ELASTIC, seed=job.seed), size)
 
 
 def elastic_folder(seed: int, size: Size, results: Path) -> Path:
@@ -151,7 +157,6 @@ def run(job: Job, size: Size, results: Path) -> list[Result]:
     """Train and evaluate. An elastic training has a result for each schedule, which share its cost."""
     from trainers.elastic import ElasticTuner, specialised
     from trainers.fine_tune import FineTuner
-    from trainers.start_weights import StartWeights
 
     started, config = time.process_time(), trial(job, size)
     if job.kind == ELASTIC:
@@ -160,8 +165,7 @@ def run(job: Job, size: Size, results: Path) -> list[Result]:
         if job.kind == SPECIALISED:
             elastic = trial(Job(kind=ELASTIC, seed=job.seed), size)
             folder = elastic_folder(job.seed, size, results)
-            start: StartWeights = specialised(elastic, config.pruning.schedule, folder).start
-            config = config.model_copy(update={"start": start})
+            config = specialised(elastic, config.pruning.schedule, folder, epochs=size.specialised_epochs)
         tuner = FineTuner(config, cache=results / "starts")
     tuner.fit()
     trained_s = time.process_time() - started
@@ -193,8 +197,8 @@ def evaluated(model: Any, config: Any, chosen: Sequence[parity.KeepRates], size:
     return list(ScheduleScores.joined(parts).top1.tolist())
 
 
-def collect(size: Size, results: Path, *, may_train: bool) -> list[Result]:
-    """Results of all jobs, those that the folder lacks being trained one after the other where that is asked for."""
+def collect(size: Size, results: Path, *, trains: Collection[int]) -> list[Result]:
+    """Results of all jobs; those of these seeds that the folder lacks are trained, one after the other."""
     results.mkdir(parents=True, exist_ok=True)
     path = results / "results.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
@@ -204,7 +208,7 @@ def collect(size: Size, results: Path, *, may_train: bool) -> list[Result]:
     found: list[Result] = []
     for job in jobs(size):
         key = (job.kind, job.seed, identity(job, size))
-        if key not in done and may_train:
+        if key not in done and job.seed in trains:
             done[key] = run(job, size, results)
             with path.open("a") as file:
                 file.writelines(json.dumps(asdict(result)) + "\n" for result in done[key])
@@ -220,10 +224,12 @@ def main() -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--results", type=Path, default=Path("elastic_results"), help="where results are kept")
     arguments.add_argument("--report", action="store_true", help="train nothing, report what there is")
+    arguments.add_argument("--seed", type=int, help="train this one alone: processes may share a folder of results")
     options = arguments.parse_args()
     torch.set_num_threads(1)
     size = QUICK if options.quick else FULL
-    found = collect(size, options.results, may_train=not options.report)
+    seeds = range(size.num_seeds) if options.seed is None else [options.seed]
+    found = collect(size, options.results, trains=[] if options.report else seeds)
     print_report(found, num_schedules=size.num_schedules, num_seeds=size.num_seeds)
     finish([asdict(result) for result in found], bars_of(found), options.json)
 

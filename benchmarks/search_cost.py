@@ -1,6 +1,6 @@
 """What a search costs until its front is as good as another's: a fixed grid, schedules one by one, elastic weights.
 
-    python benchmarks/search_cost.py [--quick] [--json FILE] [--results FOLDER] [--report]
+    python benchmarks/search_cost.py [--quick] [--json FILE] [--results FOLDER] [--report] [--seed N]
 
 Real trainings on the demo's data and backbone, one after the other in this process, without Ray. All methods explore
 keep rates alone, with the file's own loss and learning rate, within the same budget in multiply-accumulates:
@@ -17,10 +17,11 @@ and all methods have the same ones. Runs are kept in the results folder; a run t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import combinations_with_replacement
@@ -79,7 +80,7 @@ class Run:
 
     method: str
     seed: int
-    size: str
+    settings: str
     steps: tuple[Step, ...]
     tau: float | None = None
 
@@ -118,6 +119,12 @@ def experiment(method: str, seed: int, size: Size, directory: Path) -> Any:
         }  # fmt: skip
         values["elastic"] = {"num_priced": 4, "drawn_classification": 0, "sandwich_share": 0}  # decision 42
     return ExperimentConfig.model_validate(values | {"search": search})
+
+
+def settings_of(method: str, seed: int, size: Size) -> str:
+    """A hash of all that a run is told: runs of other settings are not this one."""
+    values = experiment(method, seed, size, Path("anywhere")).model_dump(mode="json")
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def grid_rates(count: int, seed: int) -> list[list[float]]:
@@ -174,7 +181,7 @@ def max_share() -> float:
     return share
 
 
-def run(method: str, seed: int, size: Size, name: str, results: Path) -> Run:
+def run(method: str, seed: int, size: Size, results: Path) -> Run:
     """One search, with what it was worth whenever a trial had been trained to its end."""
     from search.rank_agreement import RankAgreement
     from search.trial_factory import fine_tune_trial
@@ -200,7 +207,8 @@ def run(method: str, seed: int, size: Size, name: str, results: Path) -> Run:
         raise driver.error
     agreement = RankAgreement.of(store.trials)
     shutil.rmtree(store.directory, ignore_errors=True)
-    return Run(method=method, seed=seed, size=name, steps=tuple(steps), tau=agreement.tau)
+    settings = settings_of(method, seed, size)
+    return Run(method=method, seed=seed, settings=settings, steps=tuple(steps), tau=agreement.tau)
 
 
 def _config_of(trial: Any) -> Any:
@@ -260,17 +268,20 @@ def worth(store: Any, *, plus: bool) -> float:
     return hypervolume(found, min_top1=0.0, max_latency_ms=cap_ms) / (cap_ms - lowest_ms)
 
 
-def collect(size: Size, name: str, results: Path, *, may_train: bool) -> list[Run]:
-    """All runs, seed after seed; those that the folder lacks are made where that is asked for."""
+def collect(size: Size, results: Path, *, trains: Collection[int]) -> list[Run]:
+    """All runs, seed after seed; those of these seeds that the folder lacks are made."""
     results.mkdir(parents=True, exist_ok=True)
     path = results / "runs.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
-    known = [_run(json.loads(line)) for line in lines]
-    done = {(found.method, found.seed): found for found in known if found.size == name}
+    known = {(found.method, found.seed, found.settings): found for found in (_run(json.loads(line)) for line in lines)}
+    done: dict[tuple[str, int], Run] = {}
     for method, seed in ((method, seed) for seed in range(size.num_seeds) for method in METHODS):
-        if (method, seed) in done or not may_train:
+        before = known.get((method, seed, settings_of(method, seed, size)))
+        if before is not None:
+            done[method, seed] = before
+        if before is not None or seed not in trains:
             continue
-        done[method, seed] = found = run(method, seed, size, name, results)
+        done[method, seed] = found = run(method, seed, size, results)
         with path.open("a") as file:
             file.write(json.dumps(asdict(found)) + "\n")
         last = found.steps[-1]
@@ -320,10 +331,12 @@ def main() -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--results", type=Path, default=Path("search_cost_results"), help="where runs are kept")
     arguments.add_argument("--report", action="store_true", help="train nothing, report what there is")
+    arguments.add_argument("--seed", type=int, help="run this one alone: processes may share a folder of results")
     options = arguments.parse_args()
     torch.set_num_threads(1)
-    size, name = (QUICK, "quick") if options.quick else (FULL, "full")
-    rows = list(rows_of(collect(size, name, options.results, may_train=not options.report)))
+    size = QUICK if options.quick else FULL
+    seeds = range(size.num_seeds) if options.seed is None else [options.seed]
+    rows = list(rows_of(collect(size, options.results, trains=[] if options.report else seeds)))
     print_report(rows)
     shares = [np.inf if row["share"] is None else row["share"] for row in rows if row["method"] == AUTO]
     bars = []

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from trainers.frozen_config import FrozenConfig
+from trainers.frozen_config import FrozenConfig, Positive
+from trainers.further_training import FURTHER_LR_SCALE
 
 
 class SearchMode(StrEnum):
@@ -39,6 +40,9 @@ class ElasticSearchConfig(FrozenConfig):
         default=None,
         ge=1,
         description="Of a schedule trained further from elastic weights; a third of `training.epochs` if absent.",
+    )
+    contender_lr_scale: Positive = Field(
+        default=FURTHER_LR_SCALE, description="Its learning rates, over those of the elastic trial."
     )
     num_priced: int = Field(
         default=64, ge=8, description="Schedules within the budget that an elastic trial evaluates at its end."

@@ -14,7 +14,8 @@ from search.space_config import BlockChoice, BlockRange, SpaceConfig
 from search.structure import Structure
 from spvit.errors import ConfigError
 from spvit.schedule import PruningSchedule, TokenGeometry
-from trainers.config import ElasticConfig, LatencyTarget, TrialConfig
+from trainers.config import ElasticConfig, LatencyTarget, TrainingConfig, TrialConfig
+from trainers.further_training import further_training
 
 OF_ONE_SCHEDULE = frozenset({"ratio", "latency"})
 """Terms of a loss that mean the counts of one schedule, so that an elastic training has no use for them."""
@@ -77,10 +78,15 @@ def schedule_space(
         update={
             "pruning": experiment.pruning.model_copy(update=form),
             "losses": elastic.losses.model_copy(update=losses),
-            "training": shortened(elastic.training, epochs),
+            "training": contender_training(experiment, elastic, epochs),
         }
     )
     return SearchSpace(settled, geometry, latency, start=elastic.start)
+
+
+def contender_training(experiment: ExperimentConfig, elastic: TrialConfig, epochs: int) -> TrainingConfig:
+    """How a schedule is trained for so many epochs from an elastic trial's weights."""
+    return further_training(shortened(elastic.training, epochs), experiment.search.elastic.contender_lr_scale)
 
 
 def elastic_trial(

@@ -13,12 +13,11 @@ from search.config import ExperimentConfig
 from search.elastic_estimate import ElasticEstimate
 from search.elastic_front import best_elastic
 from search.elastic_start import elastic_start
-from search.elastic_trial import schedule_space
+from search.elastic_trial import contender_training, schedule_space
 from search.latency_target import target_from
 from search.proposal import Proposal
 from search.rank_agreement import RankAgreement
 from search.records import Origin, StudyRecord, TrialRecord, TrialState
-from search.shortened_training import shortened
 from search.table_files import table_file
 from search.trial_identity import network_identity
 from spvit.schedule import PruningSchedule, TokenGeometry, TokenPlan
@@ -139,7 +138,7 @@ class PricedStudy:
     def _settings(self, elastic: TrialConfig, epochs: int) -> TrialConfig:
         """The trial that goes on from the elastic one's weights, without its schedule."""
         default = schedule_space(self.experiment, self.geometry, self.latency, elastic).default
-        return default.model_copy(update={"training": shortened(elastic.training, epochs)})
+        return default.model_copy(update={"training": contender_training(self.experiment, elastic, epochs)})
 
 
 def lift_points(trials: Iterable[TrialRecord]) -> float:

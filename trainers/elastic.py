@@ -18,6 +18,7 @@ from trainers.config import ElasticConfig, ElasticTeacher, TrialConfig
 from trainers.effective import Facts
 from trainers.elastic_step import DENSE, ElasticStep, StepPlans
 from trainers.fine_tune import FineTuner
+from trainers.further_training import further_training
 from trainers.loss import TrainingStep
 from trainers.many_schedules import ScheduleScores, price_schedules
 from trainers.metrics import Evaluation, PricedSchedule
@@ -136,6 +137,9 @@ def specialised(
 ) -> TrialConfig:
     """The trial that fine-tunes one schedule from the weights of an elastic one, by `FineTuner` as any other.
 
+    It starts between these and the original backbone (`StartWeights.share_for`) and learns at lower rates
+    (`further_training`).
+
     Args:
         config: the elastic trial.
         schedule: of its space.
@@ -151,7 +155,9 @@ def specialised(
             f"A schedule was to be specialised from the elastic weights in {directory}, but no whole checkpoint is "
             "there. Train the elastic trial for an epoch at least."
         )
-    training = config.training if epochs is None else config.training.model_copy(update={"epochs": epochs})
+    training = further_training(config.training)
+    if epochs is not None:
+        training = training.model_copy(update={"epochs": epochs})
     return config.model_copy(
         update={
             "pruning": config.pruning.model_copy(update={"schedule": schedule}),
