@@ -236,6 +236,10 @@ SINGLE_CHANGES: list[tuple[str, Callable[[Document], object]]] = [
         r"end_to_end, column p90_error_percent: must be at most 1000",
         lambda d: d["end_to_end"].update(p90_error_percent=1e9, max_error_percent=1e9),
     ),
+    (
+        r"end_to_end, column max_error_percent: must be at most 1000, but is 1e\+300",
+        lambda d: d["end_to_end"].update(max_error_percent=1e300),
+    ),
     (r"end_to_end: At least one model must be fitted", lambda d: d["end_to_end"].update(num_checked=0)),
     (r"blocks row 2 has unknown columns: 'note'", lambda d: d["blocks"][1].update(note=1)),
     (r"the file has unknown columns: 'blocks_, x'", lambda d: d.update(x=1, blocks_=[])),
