@@ -152,6 +152,9 @@ def test_elastic_weights_are_fetched_from_where_checkpoints_are_published(tmp_pa
     starts = {t.config["start"]["path"] for t in schedules}
     assert starts == {str(folder / "checkpoint-000003" / "weights.safetensors")}
     TrialConfig.model_validate(schedules[0].config).start.check()
+    rates = {t.config["training"]["lr"] / best.config["training"]["lr"] for t in schedules}
+    assert rates == {config.search.elastic.contender_lr_scale}
+    assert {t.config["start"]["backbone_share"] for t in schedules} == {"by_dropped"}
 
 
 def test_a_study_that_goes_on_draws_as_it_did(tmp_path):
