@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import settled
 from faulty_search import STUDY, TOLD, WORK, Order
 
 from search.records import StudyRecord, TrialState
 from search.retries import root_of
 from search.verify import Expected
-from search.verify.load import load_facts
 from search.verify.verify import verify_facts
 
 OWN_ENDS = {str(TrialState.COMPLETE), str(TrialState.PRUNED)}
@@ -49,7 +49,7 @@ def judge(
 ) -> None:
     folder = Path(order.folder)
     work = notes(folder, WORK)
-    facts = load_facts(folder / order.directory / STUDY)
+    facts = settled.facts(folder / order.directory / STUDY)
     executed: dict[int, int] = {}
     for line in work:
         executed[line["root"]] = executed.get(line["root"], 0) + 1

@@ -6,10 +6,22 @@ import time
 from pathlib import Path
 
 from search.verify import Expected, verify_study
+from search.verify.facts import Facts
+from search.verify.load import load_facts
 from search.verify.report import Violation
 
 PATIENCE_S = 90
 """Ray's agents look every few seconds; on a busy machine that takes many."""
+
+
+def facts(directory: Path) -> Facts:
+    """All facts; processes only where they stay."""
+    for _ in range(PATIENCE_S):
+        found = load_facts(directory)
+        if not found.orphans:
+            break
+        time.sleep(1.0)
+    return found
 
 
 def violations(directory: Path, expected: Expected | None = None) -> tuple[Violation, ...]:
