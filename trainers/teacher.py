@@ -36,7 +36,7 @@ class Teacher(nn.Module):
     def __init__(self, student: PrunedModel, config: TrainingConfig, original: nn.Module | None = None) -> None:
         super().__init__()
         shared = {id(part): part for part in _never_trained(student, config)}
-        self.backbone = (original or copy.deepcopy(student.backbone, shared)).eval()
+        self.backbone = (copy.deepcopy(student.backbone, shared) if original is None else original).eval()
         own = (p for p in self.backbone.parameters() if id(p) not in {id(s) for s in student.parameters()})
         for parameter in own:
             parameter.requires_grad_(False)
