@@ -124,6 +124,8 @@ def experiment(method: str, seed: int, size: Size, directory: Path) -> Any:
 def settings_of(method: str, seed: int, size: Size) -> str:
     """A hash of all that a run is told: runs of other settings are not this one."""
     values = experiment(method, seed, size, Path("anywhere")).model_dump(mode="json")
+    values["model"].pop("checkpoint")  # where the project lies decides nothing
+    values["data"].pop("path")
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -274,19 +276,20 @@ def collect(size: Size, results: Path, *, trains: Collection[int]) -> list[Run]:
     path = results / "runs.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     known = {(found.method, found.seed, found.settings): found for found in (_run(json.loads(line)) for line in lines)}
-    done: dict[tuple[str, int], Run] = {}
+    runs: list[Run] = []
     for method, seed in ((method, seed) for seed in range(size.num_seeds) for method in METHODS):
-        before = known.get((method, seed, settings_of(method, seed, size)))
-        if before is not None:
-            done[method, seed] = before
-        if before is not None or seed not in trains:
+        if before := known.get((method, seed, settings_of(method, seed, size))):
+            runs.append(before)
             continue
-        done[method, seed] = found = run(method, seed, size, results)
+        if seed not in trains:
+            continue
+        found = run(method, seed, size, results)
+        runs.append(found)
         with path.open("a") as file:
             file.write(json.dumps(asdict(found)) + "\n")
         last = found.steps[-1]
         print(f"{method:9} seed {seed}: {last.cpu_s:.0f} CPU s, {last.worth:.2f} / {last.worth_plus:.2f}", flush=True)
-    return list(done.values())
+    return runs
 
 
 def _run(values: dict[str, Any]) -> Run:
