@@ -137,15 +137,15 @@ def trial(job: Job, size: Size) -> Any:
 def identity(job: Job, size: Size) -> str:
     """Results of other settings are not those of this job; a specialised one depends on its elastic training too."""
     from trainers.build import identity_of
-    from trainers.further_training import further_training
+    from trainers.elastic import specialised_from
     from trainers.start_weights import ShareRule, StartWeights
 
     config = trial(job, size)
     if job.kind != SPECIALISED:
         return identity_of(config)[:12]
     start = StartWeights(path=Path("unknown"), sha256="0" * 64, backbone_share=ShareRule.BY_DROPPED)
-    further = {"start": start, "training": further_training(config.training)}
-    return identity_of(config.model_copy(update=further))[:12] + identity(Job(kind=ELASTIC, seed=job.seed), size)
+    further = specialised_from(start, config, config.pruning.schedule)
+    return identity_of(further)[:12] + identity(Job(kind=ELASTIC, seed=job.seed), size)
 
 
 def elastic_folder(seed: int, size: Size, results: Path) -> Path:

@@ -9,8 +9,7 @@ from search.published_trials import bring_published
 from search.records import TrialRecord
 from search.study_files import trial_directory
 from spvit.errors import CheckpointError
-from trainers.config import StartWeights, TrialConfig
-from trainers.start_weights import ShareRule
+from trainers.config import TrialConfig
 
 
 def elastic_start(experiment: ExperimentConfig, trial: TrialRecord, study_directory: Path) -> TrialConfig:
@@ -22,16 +21,15 @@ def elastic_start(experiment: ExperimentConfig, trial: TrialRecord, study_direct
         CheckpointError: there are no weights.
         StorageError: they were published, and cannot be fetched.
     """
-    from trainers.checkpoint import WEIGHTS, latest_checkpoint
+    from trainers.elastic_weights import elastic_weights
 
     folder = trial_directory(study_directory, trial)
     bring_published(experiment, folder)
-    saved = latest_checkpoint(folder, is_owner=False)
-    if saved is None:
+    start = elastic_weights(folder.absolute())
+    if start is None:
         raise CheckpointError(
             f"schedules were to be trained from the weights of elastic trial {trial.number}, but {folder} holds no "
             "whole checkpoint; search under another study.name, or train what was trained before: set "
             "search.mode = 'schedule', or name trials with `finish --trial`"
         )
-    start = StartWeights.of((saved.directory / WEIGHTS).absolute(), backbone_share=ShareRule.BY_DROPPED)
     return TrialConfig.model_validate(trial.config).model_copy(update={"start": start})

@@ -113,9 +113,8 @@ def identity_of(config: TrialConfig) -> str:
     if values["training"]["continues_epochs"] is None:  # as in checkpoints from before there was such a key
         values["training"].pop("continues_epochs")
     if config.start is not None:
-        values["start"].pop("path")
-        if config.start.backbone_share == 1:  # as in checkpoints from before there was such a key
-            values["start"].pop("backbone_share")
+        # Without what has its default, as in checkpoints from before there was such a key.
+        values["start"] = config.start.model_dump(mode="json", exclude={"path"}, exclude_defaults=True)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -12,11 +12,11 @@ from torch import Tensor
 from spvit.errors import CheckpointError, ConfigError
 from spvit.pruned_model import PrunedModel
 from spvit.schedule import PruningSchedule
-from trainers.checkpoint import WEIGHTS, latest_checkpoint
 from trainers.compiling import compile_blocks
 from trainers.config import ElasticConfig, ElasticTeacher, TrialConfig
 from trainers.effective import Facts
 from trainers.elastic_step import DENSE, ElasticStep, StepPlans
+from trainers.elastic_weights import elastic_weights
 from trainers.fine_tune import FineTuner
 from trainers.further_training import further_training
 from trainers.loss import TrainingStep
@@ -25,10 +25,10 @@ from trainers.metrics import Evaluation, PricedSchedule
 from trainers.sampling import Purpose, stream
 from trainers.schedule_prices import price_of_schedules
 from trainers.schedule_sampler import ScheduleSampler, ScheduleSpace
-from trainers.start_weights import ShareRule, StartWeights
+from trainers.start_weights import StartWeights
 from trainers.teacher import make_teacher
 
-__all__ = ["ElasticTuner", "elastic_of", "make_sampler", "specialised"]
+__all__ = ["ElasticTuner", "elastic_of", "make_sampler", "specialised", "specialised_from"]
 
 
 class ElasticTuner(FineTuner):
@@ -149,12 +149,19 @@ def specialised(
     Raises:
         CheckpointError: there is no whole checkpoint.
     """
-    saved = latest_checkpoint(directory, is_owner=False)
-    if saved is None:
+    start = elastic_weights(directory)
+    if start is None:
         raise CheckpointError(
             f"A schedule was to be specialised from the elastic weights in {directory}, but no whole checkpoint is "
             "there. Train the elastic trial for an epoch at least."
         )
+    return specialised_from(start, config, schedule, epochs=epochs)
+
+
+def specialised_from(
+    start: StartWeights, config: TrialConfig, schedule: PruningSchedule, *, epochs: int | None = None
+) -> TrialConfig:
+    """As `specialised`, from weights that are known already; reads no file."""
     training = further_training(config.training)
     if epochs is not None:
         training = training.model_copy(update={"epochs": epochs})
@@ -163,6 +170,6 @@ def specialised(
             "pruning": config.pruning.model_copy(update={"schedule": schedule}),
             "training": training,
             "elastic": None,
-            "start": StartWeights.of(saved.directory / WEIGHTS, backbone_share=ShareRule.BY_DROPPED),
+            "start": start,
         }
     )

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from search.config import STUDY_NAME, ExperimentConfig
-from search.formats import ExportFormat, available_formats
+from search.formats import ExportFormat, available_formats, formats_named
 from search.ray_token import INSECURE
 from search.storage_url import check_storage_url
 from search.study_files import STUDY_FILE
@@ -158,7 +158,7 @@ def format_option(function: Decorated) -> Decorated:
 
 def chosen_formats(names: tuple[str, ...]) -> tuple[ExportFormat, ...]:
     """The formats that `--format` named, or all that can be written here."""
-    return tuple(ExportFormat(name) for name in names) or available_formats()
+    return formats_named(names) or available_formats()
 
 
 def address_option(function: Decorated) -> Decorated:
