@@ -9,8 +9,8 @@ The demo's data, backbone and recipe (decision 18), on schedules whose costs are
     specialised   each schedule trained further from the elastic weights: the second ground truth
 
 Every seed has its own order of images, noise, selectors and drawn schedules. All are evaluated on the 9,800 images that
-neither backbone nor trainings have seen (decision 22). The epochs of the elastic training and of all that are
-specialised from it are together no more than those of the individual ones.
+neither backbone nor trainings have seen (decision 22). The elastic training and all that are specialised
+from it see no more images together than the individual ones.
 
 Trainings are kept in the results folder, so that a run that was stopped goes on there; `--report` trains nothing and
 prints what can be said of what there is. 147 trainings, about an hour and a half of one quiet core.
@@ -49,20 +49,23 @@ class Size:
     individual_epochs: int
     elastic_epochs: int
     specialised_epochs: int
+    specialised_images: int
     splits: tuple[str, ...] = ("val", "holdout")
 
     def __post_init__(self) -> None:
-        shared = self.elastic_epochs + self.num_schedules * self.specialised_epochs
-        assert shared <= self.num_schedules * self.individual_epochs, "epochs must not be more than individual ones"
+        individual = self.num_schedules * self.individual_epochs * self.images_per_epoch
+        specialised = self.num_schedules * self.specialised_epochs * self.specialised_images
+        shared = self.elastic_epochs * self.images_per_epoch + specialised
+        assert shared <= individual, "trained images must not be more than individual ones"
 
 
 FULL = Size(
     num_schedules=24, num_seeds=NUM_SEEDS, images_per_epoch=4000, warmup_steps=200,
-    individual_epochs=3, elastic_epochs=20, specialised_epochs=2,
+    individual_epochs=3, elastic_epochs=12, specialised_epochs=2, specialised_images=5000,
 )  # fmt: skip
 QUICK = Size(
     num_schedules=6, num_seeds=MIN_SEEDS, images_per_epoch=1000, warmup_steps=50,
-    individual_epochs=2, elastic_epochs=6, specialised_epochs=1, splits=("val",),
+    individual_epochs=2, elastic_epochs=6, specialised_epochs=1, specialised_images=1000, splits=("val",),
 )  # fmt: skip
 
 
@@ -127,11 +130,16 @@ def trial(job: Job, size: Size) -> Any:
         INDIVIDUAL: size.individual_epochs, ELASTIC: size.elastic_epochs, SPECIALISED: size.specialised_epochs,
     }[job.kind]  # fmt: skip
     update = {
-        "epochs": epochs, "images_per_epoch": size.images_per_epoch, "selector_warmup_steps": size.warmup_steps,
+        "epochs": epochs, "images_per_epoch": images_of(job.kind, size), "selector_warmup_steps": size.warmup_steps,
     }  # fmt: skip
     config = config.model_copy(update={"training": config.training.model_copy(update=update)})
     elastic = ElasticConfig(num_priced=2, drawn_classification=0, sandwich_share=0)  # decision 42
     return config.model_copy(update={"elastic": elastic}) if job.kind == ELASTIC else config
+
+
+def images_of(kind: str, size: Size) -> int:
+    """Images of an epoch."""
+    return size.specialised_images if kind == SPECIALISED else size.images_per_epoch
 
 
 def identity(job: Job, size: Size) -> str:
@@ -166,6 +174,8 @@ def run(job: Job, size: Size, results: Path) -> list[Result]:
             elastic = trial(Job(kind=ELASTIC, seed=job.seed), size)
             folder = elastic_folder(job.seed, size, results)
             config = specialised(elastic, config.pruning.schedule, folder, epochs=size.specialised_epochs)
+            images = {"images_per_epoch": images_of(job.kind, size)}
+            config = config.model_copy(update={"training": config.training.model_copy(update=images)})
         tuner = FineTuner(config, cache=results / "starts")
     tuner.fit()
     trained_s = time.process_time() - started

@@ -24,8 +24,10 @@ SETTINGS = {
 }
 
 NUM_STARTS = 3
-TOO_SLOW = "timed out during startup"
-"""What Ray says of a local start that took too long."""
+FROM_SERVER = "Initialization failure from server"
+"""Begins what a `ray://` address sends: a whole traceback, whose last line says what was wrong."""
+MAY_SUCCEED = ("timed out during startup", "Starting Ray client server failed", "Proxy failed to Connect to backend")
+"""What Ray says where a busy machine was too slow: of a local start, and of the server that it starts for a client."""
 
 
 @contextmanager
@@ -54,7 +56,7 @@ def connected(address: str | None, arguments: Mapping[str, Any] | None = None) -
 
 
 def _start(address: str | None, arguments: Mapping[str, Any]) -> None:
-    """A local Ray has 30 s to come up, which no setting extends and a busy machine exceeds: it is tried again."""
+    """What Ray starts has 30 s to come up, which no setting extends and a busy machine exceeds: it is tried again."""
     import ray
 
     for num_left in reversed(range(NUM_STARTS)):
@@ -64,7 +66,7 @@ def _start(address: str | None, arguments: Mapping[str, Any]) -> None:
             return
         except Exception as error:
             ray.shutdown()  # what was started of it would live as long as we do
-            if address is not None or not num_left or TOO_SLOW not in str(error):
+            if not num_left or not any(sentence in str(error) for sentence in MAY_SUCCEED):
                 raise ClusterError(_refusal(address, error)) from error
 
 
@@ -120,8 +122,9 @@ def _refusal(address: str | None, error: Exception) -> str:
         return f"a local Ray cannot be started: {lines[0]}. Check memory and /tmp"
     if any("version mismatch" in line.lower() for line in lines):
         return f"the Ray cluster at {address} has another version: {' '.join(lines)}. Install the same one here"
+    said = (lines[-1] if lines[0].startswith(FROM_SERVER) else lines[0]).removesuffix(".")
     return (
-        f"the Ray cluster at {address} cannot be reached: {lines[0]}. Check --address, the token and that its version "
+        f"the Ray cluster at {address} cannot be reached: {said}. Check --address, the token and that its version "
         f"of Ray is the same"
     )
 

@@ -21,10 +21,10 @@ from latency_tables.table import LatencyTable
 from latency_tables.timing import interleave
 from spvit.factory import create_backbone
 
-NUM_ROUNDS = 12
+NUM_ROUNDS, NUM_MEASUREMENTS = 12, 5
 NUM_PARTS, MIN_AGREEING = 18, 13
-"""Of two 90 % intervals of one thing 98 in 100 overlap. That fewer than 13 of 18 do then has a probability of 1e-6, and
-of 2e-4 if it were only 95 in 100."""
+"""Of two 90 % intervals of one thing 98 in 100 overlap; 92 of these parts of .02 to .3 ms do. What a busy second spoils,
+it spoils for many parts at once (12 of 18 agreed once in some hundred runs), so several measurements are counted."""
 
 
 def multiply_for_ever() -> None:
@@ -65,16 +65,21 @@ def parts_of_twins() -> tuple[dict[str, Work], Work]:
     return workloads, third.block(shape.geometry.num_tokens)
 
 
-@pytest.mark.parametrize("load", [nullcontext, loaded_core], ids=["alone", "another process loads a core"])
-def test_a_model_measured_twice_differs_by_less_than_the_stated_intervals(load: Callable) -> None:
+def twins_that_agree() -> list[bool]:
+    """Whether the intervals of a part and of its twin overlap, part by part."""
     workloads, reference = parts_of_twins()
-    with load(), steady_process(1):
-        timed = interleave(workloads, reference, clock=ThreadCpuClock(), num_rounds=NUM_ROUNDS)
+    timed = interleave(workloads, reference, clock=ThreadCpuClock(), num_rounds=NUM_ROUNDS)
     names = [name.removeprefix("first ") for name in workloads if name.startswith("first ")]
     pairs = [[repeatable(timed.ratio(f"{twin} {name}")) for twin in ("first", "second")] for name in names]
-    agreeing = [first.low <= second.high and second.low <= first.high for first, second in pairs]
-    assert len(pairs) == NUM_PARTS
-    assert sum(agreeing) >= MIN_AGREEING
+    return [first.low <= second.high and second.low <= first.high for first, second in pairs]
+
+
+@pytest.mark.parametrize("load", [nullcontext, loaded_core], ids=["alone", "another process loads a core"])
+def test_a_model_measured_twice_differs_by_less_than_the_stated_intervals(load: Callable) -> None:
+    with load(), steady_process(1):
+        agreeing = [agree for _ in range(NUM_MEASUREMENTS) for agree in twins_that_agree()]
+    assert len(agreeing) == NUM_MEASUREMENTS * NUM_PARTS
+    assert sum(agreeing) >= NUM_MEASUREMENTS * MIN_AGREEING
 
 
 def test_equal_tables_agree_in_every_part(leveled: LatencyTable) -> None:

@@ -8,6 +8,7 @@ import tabulated
 
 from search import ray_run, ray_session
 from search.trial_factory import fine_tune_trial
+from spvit.errors import ClusterError
 
 
 @pytest.fixture
@@ -58,3 +59,49 @@ def test_ray_puts_no_handler_of_sigterm_in_place_of_the_search_s_while_it_starts
         assert signal.getsignal(signal.SIGTERM) is before
     utils.set_sigterm_handler("theirs")
     assert asked == ["theirs"]
+
+
+FAILURE = """Initialization failure from server:
+Traceback (most recent call last):
+  File "proxier.py", line 772, in Datapath
+RuntimeError: {sentence} See ray_client_server_23000.err for detailed logs.
+"""
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """A Ray whose first starts fail with what it is given, and how often it was asked to start."""
+    import ray
+
+    failures, asked = [], []
+
+    def init(**arguments):
+        asked.append(arguments["address"])
+        if failures:
+            raise ConnectionAbortedError(failures.pop(0))
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    return failures, asked
+
+
+@pytest.mark.parametrize("sentence", ["Starting Ray client server failed.", "Proxy failed to Connect to backend!"])
+def test_a_client_s_server_that_came_to_nothing_is_started_again(failing, sentence):
+    failures, asked = failing
+    failures += [FAILURE.format(sentence=sentence)] * (ray_session.NUM_STARTS - 1)
+    ray_session._start("ray://there:10001", {})
+    assert asked == ["ray://there:10001"] * ray_session.NUM_STARTS
+
+
+def test_a_client_s_server_that_never_comes_up_says_where_to_look(failing):
+    failing[0].extend([FAILURE.format(sentence="Starting Ray client server failed.")] * ray_session.NUM_STARTS)
+    with pytest.raises(ClusterError, match=r"there:10001 cannot be reached: RuntimeError: .*23000.err for detailed"):
+        ray_session._start("ray://there:10001", {})
+
+
+def test_what_another_start_will_not_mend_is_not_tried_again(failing):
+    failures, asked = failing
+    failures.append("ray client connection timeout")
+    with pytest.raises(ClusterError, match="ray client connection timeout. Check --address"):
+        ray_session._start("ray://there:10001", {})
+    assert len(asked) == 1
