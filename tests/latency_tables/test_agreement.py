@@ -23,8 +23,8 @@ from spvit.factory import create_backbone
 
 NUM_ROUNDS, NUM_MEASUREMENTS = 12, 5
 NUM_PARTS, MIN_AGREEING = 18, 13
-"""Of two 90 % intervals of one thing 98 in 100 overlap; 92 of these parts of .02 to .3 ms do. What a busy second spoils,
-it spoils for many parts at once (12 of 18 agreed once in some hundred runs), so several measurements are counted."""
+"""Of two 90 % intervals of one thing 98 in 100 overlap; 92 of these parts of .02 to .3 ms do. What a busy second
+spoils, it spoils for many parts at once (once 12 of 18 agreed), so several measurements are counted."""
 
 
 def multiply_for_ever() -> None:
