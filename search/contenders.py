@@ -1,12 +1,12 @@
-"""Proposes schedules to train further from elastic weights: the best in each part of the latencies, then more."""
+"""Proposes schedules to train further from elastic weights: the best for each budget and latency, then more."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from search.draws import draws
+from search.draws import Draw, draws
 from search.elastic_estimate import ElasticEstimate
 from search.proposal import Proposal
 from search.proposer import Proposer
@@ -16,7 +16,7 @@ from search.starts import Start
 from trainers.config import TrialConfig
 
 NUM_CANDIDATES = 300
-"""Random configurations, of which the best in each part of the latencies is trained first."""
+"""Random configurations, of which the best within each budget and in each part of the latencies are trained first."""
 
 
 class ContenderProposer(Proposer):
@@ -50,24 +50,35 @@ class ContenderProposer(Proposer):
         return [*self._own_starts(), *self._contenders()]
 
     def _contenders(self) -> Iterator[Start]:
-        """The schedule estimated best in each part of the latencies, the slowest part first."""
+        """The schedule estimated best within each budget, then that of each part of the latencies that has none yet."""
         drawn = draws(self._space, self._price, num=NUM_CANDIDATES, seed=self._seed)
         found = [draw for draw in drawn if self._budget.admits(draw.latency)]
-        if not found:
-            return
-        lowest_ms = min(draw.latency.mean_ms for draw in found)
+        within = [[draw for draw in found if budget.admits(draw.latency)] for budget in self._budget.each]
+        first = [self._best(draws_within) for draws_within in within if draws_within]
+        for draw in first:
+            yield self._start(draw)
+        for part in self._parts(found):
+            if part and not any(draw in part for draw in first):
+                yield self._start(self._best(part))
+
+    def _parts(self, found: Sequence[Draw]) -> Iterator[list[Draw]]:
+        """What lies in each of equal parts of the latencies up to the cap, the slowest part first."""
+        lowest_ms = min((draw.latency.mean_ms for draw in found), default=self._budget.max_ms)
         width_ms = (self._budget.max_ms - lowest_ms) / self._num_bands
         for band in reversed(range(self._num_bands)):
             top_ms = lowest_ms + (band + 1) * width_ms
-            within = [draw for draw in found if top_ms - width_ms <= draw.latency.mean_ms <= top_ms]
-            if within:
-                best = max(within, key=lambda draw: self._estimate(draw.plan))
-                yield Start(
-                    params=self._space.params_of(best.config.pruning.schedule),
-                    label=f"best up to {top_ms:.3g} ms by elastic weights",
-                    origin=Origin.CONTENDER,
-                    is_exact=False,
-                )
+            yield [draw for draw in found if top_ms - width_ms <= draw.latency.mean_ms <= top_ms]
+
+    def _best(self, within: Sequence[Draw]) -> Draw:
+        return max(within, key=lambda draw: self._estimate(draw.plan))
+
+    def _start(self, draw: Draw) -> Start:
+        return Start(
+            params=self._space.params_of(draw.config.pruning.schedule),
+            label=f"best by elastic weights up to {draw.latency.high_ms:.3g} ms",
+            origin=Origin.CONTENDER,
+            is_exact=False,
+        )
 
     def _guess(self, params: Mapping[str, Any]) -> float:
         return self._estimate(self._space.network_of_params(params))

@@ -53,7 +53,8 @@ class ElasticSearchConfig(FrozenConfig):
     num_bands: int = Field(
         default=6,
         ge=1,
-        description="Parts of the range of latencies; the schedule estimated best in each is trained first.",
+        description="Parts of the range of latencies; the schedule estimated best within each budget is trained first, "
+        "then that of every part that has none of these.",
     )
     min_rank_correlation: Annotated[float, Field(ge=-1.0, le=1.0)] = Field(
         default=0.5,

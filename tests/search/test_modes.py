@@ -37,6 +37,18 @@ def test_elastic_trials_come_first_then_the_best_of_each_band_from_their_weights
     assert {t.origin for t in study.finished} == {Origin.BASELINE, Origin.CONTENDER, Origin.SAMPLER}
 
 
+def test_the_schedule_estimated_best_within_each_budget_is_trained_first(tmp_path):
+    config = experiment(tmp_path, num_concurrent=1)
+    cap_ms = budget(config).max_ms
+    limits = (0.75 * cap_ms, 0.85 * cap_ms, cap_ms)
+    latency = config.latency.model_copy(update={"max_latency_ms": limits, "max_latency_share": None})
+    run(config.model_copy(update={"latency": latency})).finish()
+    contenders = [t for t in read_study(tmp_path / "toy").trials if t.origin is Origin.CONTENDER]
+    for trial, limit_ms in zip(contenders, reversed(limits), strict=False):
+        assert 0.93 * limit_ms < trial.latency.high_ms <= limit_ms  # what is dearer is better here
+    assert len(contenders) == len({t.latency.mean_ms for t in contenders}) >= len(limits)
+
+
 def test_estimates_of_what_is_trained_further_are_kept_and_compared(tmp_path):
     run(experiment(tmp_path)).finish()
     study = read_study(tmp_path / "toy")
