@@ -33,7 +33,8 @@ from bars import Bar, finish, parser
 
 DEMO = Path(__file__).parents[1] / "experiments" / "demo.toml"
 GRID, UNPRUNED, SCHEDULE, AUTO, AUTO_PLUS = "grid", "unpruned", "schedule", "auto", "auto+"
-METHODS = (SCHEDULE, AUTO, GRID, UNPRUNED)
+METHODS = ((SCHEDULE, AUTO), (GRID, UNPRUNED))
+"""What is compared first, for all seeds, and what it is compared with then."""
 LEVELS = (0.3, 0.45, 0.6, 0.75, 0.9)
 LOW, HIGH = 0.3, 1.0
 TARGET_SHARE = 0.2
@@ -271,13 +272,14 @@ def worth(store: Any, *, plus: bool) -> float:
 
 
 def collect(size: Size, results: Path, *, trains: Collection[int]) -> list[Run]:
-    """All runs, seed after seed; those of these seeds that the folder lacks are made."""
+    """All runs; those of these seeds that the folder lacks are made."""
     results.mkdir(parents=True, exist_ok=True)
     path = results / "runs.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     known = {(found.method, found.seed, found.settings): found for found in (_run(json.loads(line)) for line in lines)}
     runs: list[Run] = []
-    for method, seed in ((method, seed) for seed in range(size.num_seeds) for method in METHODS):
+    jobs = ((method, seed) for methods in METHODS for seed in range(size.num_seeds) for method in methods)
+    for method, seed in jobs:
         if before := known.get((method, seed, settings_of(method, seed, size))):
             runs.append(before)
             continue
@@ -334,11 +336,13 @@ def main() -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--results", type=Path, default=Path("search_cost_results"), help="where runs are kept")
     arguments.add_argument("--report", action="store_true", help="train nothing, report what there is")
-    arguments.add_argument("--seed", type=int, help="run this one alone: processes may share a folder of results")
+    arguments.add_argument(
+        "--seed", type=int, action="append", help="run these alone; repeatable: processes may share a folder of results"
+    )
     options = arguments.parse_args()
     torch.set_num_threads(1)
     size = QUICK if options.quick else FULL
-    seeds = range(size.num_seeds) if options.seed is None else [options.seed]
+    seeds = options.seed or range(size.num_seeds)
     rows = list(rows_of(collect(size, options.results, trains=[] if options.report else seeds)))
     print_report(rows)
     shares = [np.inf if row["share"] is None else row["share"] for row in rows if row["method"] == AUTO]
