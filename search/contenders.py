@@ -50,22 +50,24 @@ class ContenderProposer(Proposer):
         return [*self._own_starts(), *self._contenders()]
 
     def _contenders(self) -> Iterator[Start]:
-        """The schedule estimated best within each budget, then that of each part of the latencies that has none yet."""
+        """The schedule estimated best within each budget, then that of each part of the latencies that has none yet.
+
+        The part that lies farthest from what came before is the next: a front fills from its ends, and estimates are
+        judged by results that lie apart from the first few on. Neighbours differ by less than results repeat.
+        """
         drawn = draws(self._space, self._price, num=NUM_CANDIDATES, seed=self._seed)
         found = [draw for draw in drawn if self._budget.admits(draw.latency)]
         within = [[draw for draw in found if budget.admits(draw.latency)] for budget in self._budget.each]
         first = [self._best(draws_within) for draws_within in within if draws_within]
-        for draw in first:
+        others = [self._best(part) for part in self._parts(found) if part and not any(draw in part for draw in first)]
+        for draw in (*first, *farthest_first(others, first)):
             yield self._start(draw)
-        for part in self._parts(found):
-            if part and not any(draw in part for draw in first):
-                yield self._start(self._best(part))
 
     def _parts(self, found: Sequence[Draw]) -> Iterator[list[Draw]]:
-        """What lies in each of equal parts of the latencies up to the cap, the slowest part first."""
+        """What lies in each of equal parts of the latencies up to the cap, the fastest part first."""
         lowest_ms = min((draw.latency.mean_ms for draw in found), default=self._budget.max_ms)
         width_ms = (self._budget.max_ms - lowest_ms) / self._num_bands
-        for band in reversed(range(self._num_bands)):
+        for band in range(self._num_bands):
             top_ms = lowest_ms + (band + 1) * width_ms
             yield [draw for draw in found if top_ms - width_ms <= draw.latency.mean_ms <= top_ms]
 
@@ -82,3 +84,13 @@ class ContenderProposer(Proposer):
 
     def _guess(self, params: Mapping[str, Any]) -> float:
         return self._estimate(self._space.network_of_params(params))
+
+
+def farthest_first(draws: Sequence[Draw], before: Sequence[Draw]) -> Iterator[Draw]:
+    """Each the one whose latency is farthest from those before it; the first of those that are as far."""
+    taken, left = [draw.latency.mean_ms for draw in before], list(draws)
+    while left:
+        far = max(left, key=lambda draw: min((abs(draw.latency.mean_ms - ms) for ms in taken), default=0.0))
+        left.remove(far)
+        taken.append(far.latency.mean_ms)
+        yield far

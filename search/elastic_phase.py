@@ -41,13 +41,23 @@ class ElasticPhase:
     dense_ms: float
     curves: LatencyTarget | None
 
+    @property
+    def config(self) -> TrialConfig:
+        """The elastic trial with the file's own settings."""
+        return self._config
+
+    def num_due(self, trials: Sequence[TrialRecord]) -> int:
+        """Elastic trials that have not been begun; where they have nothing to explore one is all there is."""
+        num_asked = 1 if self._settings is None else self.experiment.search.elastic.num_trials
+        return max(0, num_asked - len(_begun(trials)))
+
     def next(self, trials: Sequence[TrialRecord]) -> Proposal | None:
         """The next elastic trial; None where all were begun."""
-        begun = [trial for trial in _elastic(trials) if trial.retry_of is None]
-        if len(begun) >= self.experiment.search.elastic.num_trials:
+        begun = _begun(trials)
+        if not self.num_due(trials):
             return None
         if self._settings is None:
-            return None if begun else self._proposal(self._config, {})
+            return self._proposal(self._config, {})
         found = next_settings(self._settings, begun, seed=self.experiment.study.seed, turn=len(begun))
         return None if found is None else self._proposal(self._with_settings(found[1]), dict(found[0]))
 
@@ -124,3 +134,7 @@ class ElasticPhase:
 
 def _elastic(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     return [trial for trial in trials if trial.origin is Origin.ELASTIC]
+
+
+def _begun(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    return [trial for trial in _elastic(trials) if trial.retry_of is None]

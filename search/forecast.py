@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.config import ExperimentConfig
+from search.elastic_search_config import SearchMode
 from search.records import StudyRecord, TrialState
 from search.search_config import PrunerName
+from search.shortened_training import shortened
 
 MIN_TRIALS = 8
 """Ended trials from which a study's own share of epochs is believed."""
@@ -27,6 +29,18 @@ class Interval:
     def __post_init__(self) -> None:
         if not self.low <= (self.low if self.middle is None else self.middle) <= self.high:
             raise ValueError(f"An interval needs low <= middle <= high, but got {self}.")
+
+    def plus(self, other: Interval | float) -> Interval:
+        """The sum of both; its middle is unknown where one of theirs is."""
+        if not isinstance(other, Interval):
+            other = Interval(low=other, high=other, middle=other)
+        middle = None if self.middle is None or other.middle is None else self.middle + other.middle
+        return Interval(low=self.low + other.low, high=self.high + other.high, middle=middle)
+
+    def divided(self, divisor: float) -> Interval:
+        """By a positive number."""
+        middle = None if self.middle is None else self.middle / divisor
+        return Interval(low=self.low / divisor, high=self.high / divisor, middle=middle)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +61,29 @@ class TrialSeconds:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ElasticLoad:
+    """Elastic trials that are still to come: how many, of how many epochs, and the seconds of their parts."""
+
+    num_trials: int
+    num_epochs: int
+    epoch: Interval
+    start: float
+    pricing: float
+
+    @property
+    def seconds(self) -> Interval:
+        """Of all of them, one after the other; they are taken to be trained in full."""
+
+        def at(epoch_s: float) -> float:
+            return self.num_trials * (self.num_epochs * epoch_s + self.start + self.pricing)
+
+        epoch = self.epoch
+        return Interval(
+            low=at(epoch.low), high=at(epoch.high), middle=None if epoch.middle is None else at(epoch.middle)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
     """Trials that will end, epochs that they will train together, and hours until the last one does."""
 
@@ -55,6 +92,16 @@ class Forecast:
     trial_hours: Interval
     hours: Interval
     kept: KeptShare
+
+
+def as_trained(experiment: ExperimentConfig) -> ExperimentConfig:
+    """The experiment as its schedules are trained: from elastic weights they have fewer epochs."""
+    search, training = experiment.search, experiment.training
+    if search.mode is not SearchMode.AUTO:
+        return experiment
+    return experiment.model_copy(
+        update={"training": shortened(training, search.elastic.epochs_of_contender(training.epochs))}
+    )
 
 
 def sure_epochs(experiment: ExperimentConfig) -> int:
@@ -107,24 +154,32 @@ def kept_share_of_study(study: StudyRecord, experiment: ExperimentConfig) -> Kep
 
 
 def forecast(
-    experiment: ExperimentConfig, seconds: TrialSeconds, kept: KeptShare, *, num_at_once: float, num_done: int = 0
+    experiment: ExperimentConfig,
+    seconds: TrialSeconds,
+    kept: KeptShare,
+    *,
+    num_at_once: float,
+    num_done: int = 0,
+    elastic: ElasticLoad | None = None,
 ) -> Forecast:
     """The cost of the trials that are still to come, the fixed schedule's among them.
 
     Args:
         experiment: how many trials, with how many epochs.
-        seconds: what a trial's parts take.
-        kept: how many of the epochs trials train.
+        seconds: what the parts of a schedule's trial take.
+        kept: how many of the epochs schedules train.
         num_at_once: trials that run side by side at full speed.
         num_done: trials that have ended already.
+        elastic: the elastic trials of a search that has some.
     """
-    sure, epochs = sure_epochs(experiment), experiment.training.epochs
-    num_sampled = max(0, experiment.search.num_trials - num_done)
+    search, trained = experiment.search, as_trained(experiment)
+    sure, epochs = sure_epochs(trained), trained.training.epochs
+    num_sampled = 0 if search.mode is SearchMode.ELASTIC else max(0, search.num_trials - num_done)
     num_fixed = 0 if num_done or not experiment.pruning.schedule(depth=1000).stages else 1
     num_trials = num_sampled + num_fixed
 
     def epochs_at(share: float) -> float:
-        return num_fixed * epochs + num_sampled * (sure + share * (epochs - sure))
+        return num_fixed * experiment.training.epochs + num_sampled * (sure + share * (epochs - sure))
 
     def hours_at(share: float, epoch_s: float) -> float:
         return (epochs_at(share) * epoch_s + num_trials * seconds.start + seconds.warm_up) / 3600.0
@@ -141,15 +196,14 @@ def forecast(
         if kept.share.middle is None or seconds.epoch.middle is None
         else hours_at(kept.share.middle, seconds.epoch.middle),
     )
+    if elastic is not None:
+        num_trials += elastic.num_trials
+        num_epochs = num_epochs.plus(elastic.num_trials * elastic.num_epochs)
+        trial_hours = trial_hours.plus(elastic.seconds.divided(3600.0))
     return Forecast(
         num_trials=num_trials,
         num_epochs=num_epochs,
         trial_hours=trial_hours,
-        hours=_divided(trial_hours, min(num_at_once, max(1, num_trials))),
+        hours=trial_hours.divided(min(num_at_once, max(1, num_trials))),
         kept=kept,
     )
-
-
-def _divided(interval: Interval, divisor: float) -> Interval:
-    middle = None if interval.middle is None else interval.middle / divisor
-    return Interval(low=interval.low / divisor, high=interval.high / divisor, middle=middle)

@@ -54,7 +54,7 @@ class ModeParts:
 
     def driver_type(self) -> DriverType:
         """What makes the driver, from what every driver is made of."""
-        phase = self._phase()
+        phase = self.phase()
         return partial(
             ModeDriver,
             mode=self.experiment.search.mode,
@@ -68,7 +68,8 @@ class ModeParts:
         usual = PeerPruner(experiment.search, experiment.training, experiment.study.name)
         return self._pruner(usual, is_alike=lambda trial: trial.config.get("start") is None)
 
-    def _phase(self) -> ElasticPhase:
+    def phase(self) -> ElasticPhase:
+        """The elastic trials."""
         device = self.device
         is_plain = len(device.geometry.levels) == 1
         curves = LatencyTarget.from_table(device.table, self.budget.max_ms) if device.table and is_plain else None

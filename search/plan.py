@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.cluster_fit import ClusterFit
 from search.draws import ShareEstimate
-from search.forecast import Forecast
+from search.forecast import ElasticLoad, Forecast
 from search.reach import Cheapest, NetworkCount
 from search.records import Latency
 from search.table_files import PLAN_FILE
@@ -57,9 +57,10 @@ class SearchPlan:
         study: its name.
         num_trials: that are asked for.
         num_done: that have ended already.
-        num_epochs: of a trial that is trained to the end.
+        num_epochs: of a schedule's trial that is trained to the end.
         reach: what latencies there are.
         cost: of the costliest configuration within the budget.
+        elastic: the elastic trials that are still to come, in a search that has some.
         forecast: what is still to come.
         fit: how many trials run at once.
         warnings: what does not fit, and settings that make no sense together.
@@ -74,6 +75,7 @@ class SearchPlan:
     forecast: Forecast
     fit: ClusterFit
     warnings: tuple[str, ...]
+    elastic: ElasticLoad | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

@@ -16,17 +16,22 @@ from search.cluster_fit import ClusterFit, Node, cluster_fit
 from search.config import ExperimentConfig
 from search.contradictions import contradictions
 from search.draws import Draw, draws, estimated_networks, feasible_share
+from search.elastic_phase import ElasticPhase
 from search.feasible import check_feasible
 from search.forecast import (
+    ElasticLoad,
     Forecast,
     Interval,
     KeptShare,
     TrialSeconds,
+    as_trained,
     forecast,
     kept_share_of_study,
     prior_kept_share,
 )
 from search.latency_target import target_from
+from search.launcher import Device
+from search.modes import ModeParts, is_with_elastic
 from search.plan import BudgetReach, Reach, SearchPlan
 from search.reach import cheapest, count_networks
 from search.recorded_pruning import kept_share_of_curves
@@ -82,18 +87,30 @@ def make_plan(
     reach = _reach(priced, drawn)
     progress(0.3, "a few training steps of two trials")
     workers = experiment.trial_resources.workers
-    costs = measure_trials(_extremes(priced, drawn), num_threads=_num_threads(experiment), num_workers=workers)
+    phase = priced.elastic_phase(folder) if is_with_elastic(experiment) else None
+    timed = [*_extremes(priced, drawn), *([] if phase is None else [phase.config])]
+    costs = measure_trials(timed, num_threads=_num_threads(experiment), num_workers=workers)
     progress(0.9, "what there is to train on")
     fit = _fit(experiment, costs[0], address)
     num_done = 0 if study is None else num_counted(study)
-    foreseen = _forecast(experiment, costs, _kept_share(experiment, study, curves), fit, num_done)
+    kept = _kept_share(as_trained(experiment), study, curves)
+    elastic = None if phase is None else _elastic_load(phase, costs[-1], study)
+    foreseen = forecast(
+        experiment,
+        _seconds(costs[:NUM_EXTREMES]),
+        kept,
+        num_at_once=max(1.0, fit.num_at_full_speed),
+        num_done=num_done,
+        elastic=elastic,
+    )
     return SearchPlan(
         study=experiment.study.name,
         num_trials=experiment.search.num_trials,
         num_done=num_done,
-        num_epochs=experiment.training.epochs,
+        num_epochs=as_trained(experiment).training.epochs,
         reach=reach,
         cost=costs[0],
+        elastic=elastic,
         forecast=foreseen,
         fit=fit,
         warnings=(*contradictions(experiment), *fit.problems, *_limits(experiment, reach, foreseen)),
@@ -104,6 +121,7 @@ def make_plan(
 class _Priced:
     """A search space with its prices and its budget."""
 
+    experiment: ExperimentConfig
     space: SearchSpace
     table: LatencyTable
     price: Price
@@ -115,12 +133,22 @@ class _Priced:
         price = cache(price_from(table))
         dense = price(PruningSchedule().plan(table.geometry))
         return cls(
+            experiment=experiment,
             space=SearchSpace(experiment, table.geometry, target_from(experiment, table)),
             table=table,
             price=price,
             dense=dense,
             budget=LatencyBudget.from_config(experiment.latency, dense),
         )
+
+    def elastic_phase(self, folder: Path) -> ElasticPhase:
+        """The elastic trials of the search."""
+        device = Device(
+            geometry=self.table.geometry, price=self.price, table_sha256=self.table.sha256, table=self.table
+        )
+        return ModeParts(
+            experiment=self.experiment, device=device, space=self.space, budget=self.budget, directory=folder
+        ).phase()
 
 
 def _reach(priced: _Priced, drawn: Sequence[Draw]) -> Reach:
@@ -171,6 +199,10 @@ def _extremes(priced: _Priced, drawn: Sequence[Draw]) -> list[TrialConfig]:
     return [within[-1].config, within[0].config] if within else [priced.space.fastest()[0]] * 2
 
 
+NUM_EXTREMES = 2
+"""As many as `_extremes` gives."""
+
+
 def _num_threads(experiment: ExperimentConfig) -> int:
     """CPU threads that a worker trains with, as `search.ray_run` sets them."""
     return experiment.training.num_threads or experiment.trial_resources.threads_per_worker
@@ -213,11 +245,9 @@ def _free_mib() -> float | None:
     return float(found[0][1]) / 1024.0 if found else None
 
 
-def _forecast(
-    experiment: ExperimentConfig, costs: Sequence[TrainingCost], kept: KeptShare, fit: ClusterFit, num_done: int
-) -> Forecast:
+def _seconds(costs: Sequence[TrainingCost]) -> TrialSeconds:
     """The epochs of the costliest configuration are the likely ones: a search uses its budget up."""
-    seconds = TrialSeconds(
+    return TrialSeconds(
         epoch=Interval(
             low=min(cost.epoch_s(cost.low_step_s) for cost in costs),
             high=max(cost.epoch_s(cost.high_step_s) for cost in costs),
@@ -226,7 +256,19 @@ def _forecast(
         warm_up=max(cost.warm_up_s for cost in costs),
         start=max(cost.build_s for cost in costs),
     )
-    return forecast(experiment, seconds, kept, num_at_once=max(1.0, fit.num_at_full_speed), num_done=num_done)
+
+
+def _elastic_load(phase: ElasticPhase, cost: TrainingCost, study: StudyRecord | None) -> ElasticLoad:
+    """The elastic trials that have not begun. Their steps differ by what they draw; the mean is the likely one."""
+    return ElasticLoad(
+        num_trials=phase.num_due(() if study is None else study.trials),
+        num_epochs=phase.config.training.epochs,
+        epoch=Interval(
+            low=cost.epoch_s(cost.low_step_s), high=cost.epoch_s(cost.high_step_s), middle=cost.epoch_s(cost.step_s)
+        ),
+        start=cost.build_s + cost.warm_up_s,
+        pricing=cost.pricing_s,
+    )
 
 
 def _limits(experiment: ExperimentConfig, reach: Reach, foreseen: Forecast) -> Iterator[str]:

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from spvit.errors import CheckpointError, ConfigError
-from spvit.pruned_model import PrunedModel
+from spvit.errors import CheckpointError
 from spvit.schedule import PruningSchedule
-from trainers.compiling import compile_blocks
-from trainers.config import ElasticConfig, ElasticTeacher, TrialConfig
+from trainers.config import TrialConfig
 from trainers.effective import Facts
-from trainers.elastic_step import DENSE, ElasticStep, StepPlans
+from trainers.elastic_parts import (
+    elastic_of,
+    make_elastic_step,
+    make_sampler,
+    num_batches_priced,
+    spread_schedules,
+)
 from trainers.elastic_weights import elastic_weights
 from trainers.fine_tune import FineTuner
 from trainers.further_training import further_training
 from trainers.loss import TrainingStep
 from trainers.many_schedules import ScheduleScores, price_schedules
 from trainers.metrics import Evaluation, PricedSchedule
-from trainers.sampling import Purpose, stream
-from trainers.schedule_prices import price_of_schedules
-from trainers.schedule_sampler import ScheduleSampler, ScheduleSpace
 from trainers.start_weights import StartWeights
-from trainers.teacher import make_teacher
 
 __all__ = ["ElasticTuner", "elastic_of", "make_sampler", "specialised", "specialised_from"]
 
@@ -52,20 +51,9 @@ class ElasticTuner(FineTuner):
             return self._scores(schedules, self._data.val.epoch(0))
 
     def _make_step(self) -> TrainingStep:
-        config, elastic = self._config, elastic_of(self._config)
-        sampler = self._sampler = make_sampler(self._model, config)
-        self._priced = self._spread(elastic.num_priced)
-        is_asked = elastic.teacher is ElasticTeacher.ORIGINAL and config.losses.needs_teacher
-        step = ElasticStep(
-            self._model,
-            make_teacher(self._model, config, needed=is_asked),
-            config,
-            StepPlans(sampler, seed=config.training.seed, sandwich_share=elastic.sandwich_share),
-            self._workers,
-        ).to(self._device)
-        if config.training.compile:
-            compile_blocks(step, self._device)
-        return step
+        self._sampler = make_sampler(self._model, self._config)
+        self._priced = self._spread(elastic_of(self._config).num_priced)
+        return make_elastic_step(self._model, self._config, self._sampler, workers=self._workers, device=self._device)
 
     @property
     def facts(self) -> Facts:
@@ -77,8 +65,7 @@ class ElasticTuner(FineTuner):
         self._priced = self._history[-1].priced
 
     def _spread(self, num: int) -> tuple[PricedSchedule, ...]:
-        """Schedules at evenly spread costs, the same whenever they are asked for."""
-        spread = self._sampler.spread(num, stream(self._config.training.seed, Purpose.PRICED))
+        spread = spread_schedules(self._sampler, num, seed=self._config.training.seed)
         return tuple(PricedSchedule(schedule=each, cost=self._sampler.price(each)) for each in spread)
 
     def _accuracy(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
@@ -98,38 +85,13 @@ class ElasticTuner(FineTuner):
 
     def _some(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterable[tuple[Tensor, Tensor]]:
         """As many batches as it takes, at even distances: images may be sorted by class."""
-        wanted, num_batches = elastic_of(self._config).priced_images, self._data.val.num_batches()
-        if wanted is None:
-            return batches
-        share = self._workers.share_of_batch(self._config.training.batch_size)
-        num_taken = min(num_batches, max(1, math.ceil(wanted / (share * self._workers.world_size))))
+        num_batches = self._data.val.num_batches()
+        num_taken = num_batches_priced(self._config, num_batches, self._workers.world_size)
         taken = {number * num_batches // num_taken for number in range(num_taken)}
         return (batch for number, batch in enumerate(batches) if number in taken)
 
     def _scores(self, schedules: Sequence[PruningSchedule], batches: Iterable[tuple[Tensor, Tensor]]) -> ScheduleScores:
         return price_schedules(self._model, schedules, batches, device=self._device, workers=self._workers)
-
-
-def elastic_of(config: TrialConfig) -> ElasticConfig:
-    """What makes a trial elastic.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    if config.elastic is None:
-        raise ConfigError("An elastic training needs a trial with an [elastic] section, but this one has none.")
-    return config.elastic
-
-
-def make_sampler(model: PrunedModel, config: TrialConfig) -> ScheduleSampler:
-    """What an elastic trial draws its schedules by.
-
-    Raises:
-        ConfigError: the trial is not elastic, has nothing to draw, or its table does not know its selectors.
-    """
-    elastic, price = elastic_of(config), price_of_schedules(config, model)
-    space = ScheduleSpace.from_config(elastic, config.pruning.schedule, model.geometry)
-    return ScheduleSampler(space, price, max_price=elastic.max_cost_share * price(DENSE))
 
 
 def specialised(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import resource
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -16,10 +17,13 @@ from spvit.pruned_model import PrunedModel
 from trainers.build import build_model, open_data
 from trainers.config import TrialConfig
 from trainers.data import Batches
+from trainers.elastic_parts import make_elastic_step, make_sampler, num_batches_priced, spread_schedules
 from trainers.ema import make_average
 from trainers.epoch_training import EpochTraining
 from trainers.evaluate import evaluate
 from trainers.fine_tune import make_training_step
+from trainers.loss import TrainingStep
+from trainers.many_schedules import Labelled, price_schedules
 from trainers.optim import make_optimizer, set_frozen
 from trainers.preprocessing import preprocessing_of
 from trainers.warmup import warm_up_selectors
@@ -37,15 +41,17 @@ class TrainingCost:
     """Seconds of one trial's parts, measured, and how many of them there are.
 
     Attributes:
-        step_s: one optimisation step, the median of those that were timed.
+        step_s: one optimisation step, the median of those that were timed; of an elastic trial, whose steps differ by
+            what they draw, the mean.
         low_step_s: the fastest of them.
         high_step_s: the slowest of them.
         steps_per_epoch: steps of one epoch.
-        evaluation_s: the validation split, from its first batches.
+        evaluation_s: what an epoch evaluates, from its first batches.
         warm_up_s: the selectors' warm-up before the first epoch, which trials with the same selectors share.
         build_s: making the model and opening the data.
         images_timed: images of a timed step.
         is_scaled: whether these are fewer than a step has, as that would have taken too long to time.
+        pricing_s: what an elastic trial evaluates after its last epoch, in place of the usual; else 0.
         peak_mib: the greatest resident memory of the process that did this.
         gpu_peak_mib: the same of the GPU's memory; None on a CPU.
     """
@@ -61,6 +67,7 @@ class TrainingCost:
     is_scaled: bool
     peak_mib: float
     gpu_peak_mib: float | None = None
+    pricing_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.0 < self.low_step_s <= self.step_s <= self.high_step_s:
@@ -96,12 +103,15 @@ def measure_training(config: TrialConfig, *, time_limit_s: float = 20.0) -> Trai
     scale, images = _batch_to_time(timer, data.train, part_s)
     view = _View(data.train, num=MAX_STEPS, images=images, limit_s=part_s)
     steps = [scale * seconds for seconds in timer.steps(view)]
+    evaluations = _evaluations(model, config, data.val.num_batches(), device)
+    evaluation_s, *pricing_s = (_timed_s(each, data.val, part_s) for each in evaluations)
     return TrainingCost(
-        step_s=statistics.median(steps),
+        step_s=statistics.median(steps) if config.elastic is None else statistics.fmean(steps),
         low_step_s=min(steps),
         high_step_s=max(steps),
         steps_per_epoch=data.train.num_batches(),
-        evaluation_s=_evaluation_s(model, data.val, device, part_s),
+        evaluation_s=evaluation_s,
+        pricing_s=sum(pricing_s),
         warm_up_s=scale * _warm_up_s(model, _View(data.train, num=NUM_WARM_UP_STEPS, images=images), config),
         build_s=build_s,
         images_timed=images,
@@ -109,6 +119,13 @@ def measure_training(config: TrialConfig, *, time_limit_s: float = 20.0) -> Trai
         peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
         gpu_peak_mib=torch.cuda.max_memory_allocated(device) / MIB if device.type == "cuda" else None,
     )
+
+
+def make_step(model: PrunedModel, config: TrialConfig, *, workers: WorkerGroup, device: torch.device) -> TrainingStep:
+    """The loss of a batch as the trial trains by it, elastic or not."""
+    if config.elastic is None:
+        return make_training_step(model, config, workers=workers, device=device)
+    return make_elastic_step(model, config, make_sampler(model, config), workers=workers, device=device)
 
 
 class _View:
@@ -141,7 +158,7 @@ class _Timer:
         optimizer = make_optimizer(model, config.training)
         set_frozen(model, config.training, epoch=self._epoch)
         self._training = EpochTraining(
-            make_training_step(model, config, workers=workers, device=device),
+            make_step(model, config, workers=workers, device=device),
             optimizer,
             make_average(optimizer, config.training),
             config=config.training,
@@ -172,20 +189,47 @@ def _batch_to_time(timer: _Timer, batches: Batches, limit_s: float) -> tuple[flo
     return len(images) / timed, timed
 
 
-def _evaluation_s(model: PrunedModel, batches: Batches, device: torch.device, limit_s: float) -> float:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Evaluation:
+    """Something that is evaluated: on `num_batches`, of which at most so many images each are timed."""
+
+    run: Callable[[Labelled], object]
+    num_batches: int
+    max_images: int | None = None
+
+
+def _evaluations(
+    model: PrunedModel, config: TrialConfig, num_batches: int, device: torch.device
+) -> Iterator[_Evaluation]:
+    """What every epoch evaluates and, of an elastic trial, what the last one does in its place."""
+    if config.elastic is None:
+        yield _Evaluation(run=partial(evaluate, model, device=device), num_batches=num_batches)
+        return
+    sampler, elastic = make_sampler(model, config), config.elastic
+    for num in (elastic.num_priced, elastic.num_priced_last or elastic.num_priced):
+        schedules = spread_schedules(sampler, num, seed=config.training.seed)
+        yield _Evaluation(
+            run=partial(price_schedules, model, schedules, device=device),
+            num_batches=num_batches_priced(config, num_batches),
+            max_images=PILOT_IMAGES,
+        )
+
+
+def _timed_s(evaluation: _Evaluation, batches: Batches, limit_s: float) -> float:
     """Seconds of a whole evaluation, from as many batches as there is time for."""
-    num_seen, began_s = 0, time.perf_counter()
+    num_seen, began_s = 0.0, time.perf_counter()
 
     def seen() -> Iterator[tuple[Tensor, Tensor]]:
         nonlocal num_seen
-        for batch in batches.epoch(0):
-            yield batch
-            num_seen += 1
+        for images, labels in batches.epoch(0):
+            part = len(images) if evaluation.max_images is None else min(len(images), evaluation.max_images)
+            yield images[:part], labels[:part]
+            num_seen += part / len(images)
             if time.perf_counter() - began_s > limit_s:
                 return
 
-    evaluate(model, seen(), device=device)
-    return (time.perf_counter() - began_s) / num_seen * batches.num_batches()
+    evaluation.run(seen())
+    return (time.perf_counter() - began_s) / num_seen * evaluation.num_batches
 
 
 def _warm_up_s(model: PrunedModel, batches: _View, config: TrialConfig) -> float:

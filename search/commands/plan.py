@@ -22,7 +22,7 @@ from search.commands.pricing import priced_by
 from search.commands.progress import progress_bar
 
 if TYPE_CHECKING:
-    from search.forecast import Interval
+    from search.forecast import ElasticLoad, Interval
     from search.plan import SearchPlan
 
 EPILOG = epilog(
@@ -80,9 +80,10 @@ def command(
 def plan_text(plan: SearchPlan) -> str:
     """A plan in a few lines for a reader."""
     done = f", of which {plan.num_done} have ended" if plan.num_done else ""
+    first = "" if plan.elastic is None else "after its elastic trials "
     return "\n".join(
         [
-            f"study     {plan.study}: {plan.num_trials} trials of up to {plan.num_epochs} epochs{done}",
+            f"study     {plan.study}: {first}{plan.num_trials} trials of up to {plan.num_epochs} epochs{done}",
             *_reach_lines(plan),
             *_cost_lines(plan),
             *(f"warning   {warning}" for warning in plan.warnings),
@@ -124,10 +125,17 @@ def _cost_lines(plan: SearchPlan) -> list[str]:
     epochs, source = _range(forecast.num_epochs, 0), forecast.kept.source
     return [
         f"trial     {cost.step_s:.3g} s a step{scaled}, {parts}; about {memory}",
+        *([] if plan.elastic is None else [_elastic_line(plan.elastic)]),
         f"at once   {fit.num_at_once} trials, at the pace of {fit.num_at_full_speed:g}",
         f"epochs    {epochs} in {forecast.num_trials} trials (stopped early: {source})",
         f"hours     {_range(forecast.hours, 2)}; {_range(forecast.trial_hours, 2)} of all trials added up",
     ]
+
+
+def _elastic_line(load: ElasticLoad) -> str:
+    trials = "1 trial" if load.num_trials == 1 else f"{load.num_trials} trials"
+    epoch = f"{_range(load.epoch, 1)} s each, then {load.pricing:.3g} s of pricing schedules"
+    return f"elastic   {trials} of {load.num_epochs} epochs, {epoch}"
 
 
 def _range(interval: Interval, digits: int) -> str:

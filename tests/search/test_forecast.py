@@ -9,9 +9,11 @@ from search.config import ExperimentConfig
 from search.contradictions import contradictions
 from search.forecast import (
     MIN_TRIALS,
+    ElasticLoad,
     Interval,
     KeptShare,
     TrialSeconds,
+    as_trained,
     forecast,
     kept_share_of,
     kept_share_of_study,
@@ -126,3 +128,37 @@ def test_settings_that_contradict_each_other_are_named(tmp_path, search, trainin
     found = contradictions(_experiment(tmp_path, training=training, **search))
     with pytest.raises(ValueError, match=text):
         raise ValueError("\n".join(found))
+
+
+ELASTIC = ElasticLoad(
+    num_trials=2, num_epochs=8, epoch=Interval(low=20.0, high=60.0, middle=30.0), start=50.0, pricing=40.0
+)
+
+
+def _with_elastic(tmp_path, mode, **search):
+    elastic = {"contender_epochs": 1}
+    return _experiment(tmp_path, num_trials=10, pruner="none", mode=mode, elastic=elastic, **search)
+
+
+def test_schedules_that_start_from_elastic_weights_have_fewer_epochs(tmp_path):
+    config = _with_elastic(tmp_path, "auto")
+    found = forecast(config, SECONDS, prior_kept_share(as_trained(config)), num_at_once=2.0, elastic=ELASTIC)
+    epochs = 4 + 10 * 1  # the fixed schedule is trained from the backbone
+    assert found.num_trials == 1 + 10 + 2
+    assert found.num_epochs == Interval(low=epochs + 16, high=epochs + 16, middle=epochs + 16)
+    seconds = epochs * 20 + 11 * 5 + 100 + 2 * (8 * 30 + 50 + 40)
+    assert found.trial_hours.middle == pytest.approx(seconds / 3600)
+    assert found.hours.middle == pytest.approx(seconds / 3600 / 2)
+
+
+def test_a_search_of_elastic_trials_alone_trains_no_schedule_but_the_fixed_one(tmp_path):
+    config = _with_elastic(tmp_path, "elastic")
+    found = forecast(config, SECONDS, prior_kept_share(as_trained(config)), num_at_once=1.0, elastic=ELASTIC)
+    assert (found.num_trials, found.num_epochs.middle) == (1 + 2, 4 + 16)
+
+
+def test_the_middle_of_a_sum_is_known_where_both_are():
+    known, unknown = Interval(low=1.0, high=3.0, middle=2.0), Interval(low=1.0, high=3.0)
+    assert known.plus(known) == Interval(low=2.0, high=6.0, middle=4.0)
+    assert known.plus(unknown) == unknown.plus(1.0).plus(Interval(low=0.0, high=2.0)) == Interval(low=2.0, high=6.0)
+    assert known.divided(2.0) == Interval(low=0.5, high=1.5, middle=1.0)

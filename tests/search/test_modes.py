@@ -49,6 +49,15 @@ def test_the_schedule_estimated_best_within_each_budget_is_trained_first(tmp_pat
     assert len(contenders) == len({t.latency.mean_ms for t in contenders}) >= len(limits)
 
 
+def test_what_is_trained_first_lies_far_apart(tmp_path):
+    config = experiment(tmp_path, num_concurrent=1, elastic={"num_bands": 8})
+    run(config).finish()
+    contenders = [t.latency.mean_ms for t in read_study(tmp_path / "toy").trials if t.origin is Origin.CONTENDER]
+    assert contenders[:2] == [max(contenders), min(contenders)]
+    apart = [min(abs(ms - other) for other in contenders[:n]) for n, ms in enumerate(contenders) if n]
+    assert apart == sorted(apart, reverse=True)
+
+
 def test_estimates_of_what_is_trained_further_are_kept_and_compared(tmp_path):
     run(experiment(tmp_path)).finish()
     study = read_study(tmp_path / "toy")

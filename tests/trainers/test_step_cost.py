@@ -77,3 +77,12 @@ def test_times_must_be_in_order():
             step_s=1.0, low_step_s=2.0, high_step_s=3.0, steps_per_epoch=1, evaluation_s=1.0, warm_up_s=0.0,
             build_s=0.0, images_timed=1, is_scaled=False, peak_mib=1.0,
         )  # fmt: skip
+
+
+def test_an_elastic_trial_trains_what_it_draws_and_evaluates_many_schedules(data_path):
+    elastic = {"num_priced": 3, "num_priced_last": 9, "priced_images": 20}
+    config = TrialConfig.model_validate(_config(data_path).to_dict() | {"elastic": elastic})
+    cost = measure_training(config)
+    assert cost.low_step_s < cost.step_s < cost.high_step_s
+    assert 0.0 < cost.evaluation_s < cost.pricing_s
+    assert cost.steps_per_epoch == 5
