@@ -52,6 +52,19 @@ def test_a_plan_says_what_can_be_reached_and_what_it_costs(plan, folder):
     ]
 
 
+def test_a_plan_knows_that_elastic_trials_come_first(plan, experiment):
+    changes = ["--set", "search.mode=auto", "--set", "latency.on_drift=warn", "--no-profile", "--json"]
+    found = json.loads(call_here("plan", experiment, *changes)[0])
+    load = found["elastic"]
+    assert (load["num_trials"], load["num_epochs"]) == (1, 6)
+    assert 0 < load["epoch"]["low"] < load["epoch"]["middle"] < load["epoch"]["high"]
+    assert load["pricing"] > 0
+    assert found["num_epochs"] == 1
+    assert found["forecast"]["num_trials"] == 1 + 1 + 8
+    assert found["forecast"]["num_epochs"]["high"] == 3 + 6 + 8
+    assert plan["elastic"] is None
+
+
 def test_a_plan_as_text_needs_no_new_table_and_names_what_contradicts(plan, experiment):
     changes = ["--set", "search.grace_epochs=3", "--set", "latency.on_drift=warn", "--no-profile"]
     out, err = call_here("plan", experiment, *changes)
