@@ -226,7 +226,7 @@ def make_driver(config: Any) -> tuple[Any, Any]:
     from search.driver import SearchDriver
     from search.launcher import Device
     from search.limits import Limits
-    from search.modes import ModeParts, is_with_elastic
+    from search.modes import ModeParts
     from search.proposer import Proposer
     from search.pruner import PeerPruner
     from search.space import SearchSpace
@@ -241,7 +241,7 @@ def make_driver(config: Any) -> tuple[Any, Any]:
     )
     pruner: Any = PeerPruner(config.search, config.training, config.study.name)
     driver_type: Any = SearchDriver
-    if is_with_elastic(config):
+    if config.search.has_elastic_trials:
         parts = ModeParts(
             experiment=config,
             device=Device(geometry=geometry, price=price, table_sha256=""),

@@ -48,7 +48,7 @@ class ElasticPhase:
 
     def num_due(self, trials: Sequence[TrialRecord]) -> int:
         """Elastic trials that have not been begun; where they have nothing to explore one is all there is."""
-        num_asked = 1 if self._settings is None else self.experiment.search.elastic.num_trials
+        num_asked = 1 if self._settings is None else self.experiment.search.elastic.num_exploring
         return max(0, num_asked - len(_begun(trials)))
 
     def next(self, trials: Sequence[TrialRecord]) -> Proposal | None:

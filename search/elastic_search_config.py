@@ -24,14 +24,18 @@ class SearchMode(StrEnum):
     AUTO = "auto"
 
 
+NUM_EXPLORING = 3
+"""Elastic trials that tell settings apart: each costs as much as several schedules, and weights serve all of these."""
+
+
 class ElasticSearchConfig(FrozenConfig):
     """Elastic trials of a search, and the schedule trials that go on from the best one's weights."""
 
-    num_trials: int = Field(
-        default=1,
+    num_trials: int | None = Field(
+        default=None,
         ge=1,
         description="Elastic trials, beside `search.num_trials`; the first has the file's own settings, further ones "
-        "explore those that `search.space` names.",
+        "explore those of losses, training and form that the search explores. If absent 3, or 1 where there are none.",
     )
     epochs: int | None = Field(
         default=None, ge=1, description="Of an elastic trial; twice `training.epochs` if absent."
@@ -61,6 +65,11 @@ class ElasticSearchConfig(FrozenConfig):
         description="Kendall's tau between estimates and results under which the search goes by results alone.",
     )
     min_compared: int = Field(default=5, ge=3, description="Trained schedules before that correlation is judged.")
+
+    @property
+    def num_exploring(self) -> int:
+        """Elastic trials where they have settings to explore."""
+        return NUM_EXPLORING if self.num_trials is None else self.num_trials
 
     def elastic_epochs(self, training_epochs: int) -> int:
         """Epochs of an elastic trial where a schedule by itself is trained for so many."""

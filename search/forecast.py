@@ -97,7 +97,7 @@ class Forecast:
 def as_trained(experiment: ExperimentConfig) -> ExperimentConfig:
     """The experiment as its schedules are trained: from elastic weights they have fewer epochs."""
     search, training = experiment.search, experiment.training
-    if search.mode is not SearchMode.AUTO:
+    if search.mode is SearchMode.ELASTIC or not search.has_elastic_trials:
         return experiment
     return experiment.model_copy(
         update={"training": shortened(training, search.elastic.epochs_of_contender(training.epochs))}

@@ -18,7 +18,7 @@ from search.latency_target import target_from
 from search.limits import Limits
 from search.listener import StudyListener
 from search.lock import study_lock
-from search.modes import ModeParts, is_with_elastic
+from search.modes import ModeParts
 from search.proposer import Proposer
 from search.pruner import PeerPruner
 from search.ray_run import run_on_ray
@@ -150,7 +150,7 @@ def search(
             num_workers=experiment.trial.workers,
         )
         pruner = PeerPruner(experiment.search, experiment.training, experiment.study.name)
-        if is_with_elastic(experiment) and driver_type is SearchDriver:
+        if experiment.search.has_elastic_trials and driver_type is SearchDriver:
             parts = ModeParts(
                 experiment=experiment, device=device, space=space, budget=budget, directory=store.directory
             )

@@ -13,7 +13,6 @@ from search.config import ExperimentConfig
 from search.contenders import ContenderProposer
 from search.driver import SearchDriver
 from search.elastic_phase import ElasticPhase
-from search.elastic_search_config import SearchMode
 from search.elastic_start import elastic_start
 from search.elastic_trial import schedule_space
 from search.latency_target import target_from
@@ -39,7 +38,7 @@ class ModeParts:
     """What a driver of a search with elastic weights is made of.
 
     Attributes:
-        experiment: the search; its mode is not `SearchMode.SCHEDULE`.
+        experiment: the search; it has elastic trials.
         device: latencies, and the backbone's tokens.
         space: all that it explores.
         budget: what is admitted.
@@ -113,11 +112,6 @@ class ModeParts:
         epochs = experiment.search.elastic.elastic_epochs(experiment.training.epochs)
         elastic = PeerPruner(experiment.search, shortened(experiment.training, epochs), experiment.study.name)
         return ModePruner(elastic=elastic, schedules=schedules, is_alike=is_alike)
-
-
-def is_with_elastic(experiment: ExperimentConfig) -> bool:
-    """Whether a search has elastic trials."""
-    return experiment.search.mode is not SearchMode.SCHEDULE
 
 
 def _is_trained_further(trial: TrialRecord, *, epochs: int) -> bool:

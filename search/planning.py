@@ -31,7 +31,7 @@ from search.forecast import (
 )
 from search.latency_target import target_from
 from search.launcher import Device
-from search.modes import ModeParts, is_with_elastic
+from search.modes import ModeParts
 from search.plan import BudgetReach, Reach, SearchPlan
 from search.reach import cheapest, count_networks
 from search.recorded_pruning import kept_share_of_curves
@@ -87,7 +87,7 @@ def make_plan(
     reach = _reach(priced, drawn)
     progress(0.3, "a few training steps of two trials")
     workers = experiment.trial_resources.workers
-    phase = priced.elastic_phase(folder) if is_with_elastic(experiment) else None
+    phase = priced.elastic_phase(folder) if experiment.search.has_elastic_trials else None
     timed = [*_extremes(priced, drawn), *([] if phase is None else [phase.config])]
     costs = measure_trials(timed, num_threads=_num_threads(experiment), num_workers=workers)
     progress(0.9, "what there is to train on")

@@ -127,6 +127,11 @@ class SearchConfig(FrozenConfig):
         """Epochs after which a trial whose backbone is frozen for so many is never stopped."""
         return freeze_epochs + 1 if self.grace_epochs is None else self.grace_epochs
 
+    @property
+    def has_elastic_trials(self) -> bool:
+        """Whether there are any: `auto` has none where no keep rates are explored."""
+        return self.mode is SearchMode.ELASTIC or (self.mode is SearchMode.AUTO and self.space.explores_rates)
+
     @model_validator(mode="after")
     def _elastic_settings_are_explored(self) -> Self:
         if not self.space.elastic:
@@ -137,7 +142,12 @@ class SearchConfig(FrozenConfig):
                 f"{keys}: settings of elastic trials, which search.mode = 'schedule' has none of: set search.mode to "
                 "'elastic' or 'auto', or leave search.space.elastic out"
             )
-        if self.elastic.num_trials < 2:
+        if not self.has_elastic_trials:
+            raise ValueError(
+                f"{keys}: settings of elastic trials, of which a search of no keep rates has none: explore "
+                "space.stage_keep_rates, or leave search.space.elastic out"
+            )
+        if self.elastic.num_exploring < 2:
             raise ValueError(
                 f"{keys}: explored by the elastic trials after the first, but search.elastic.num_trials = 1: raise it, "
                 "or set the keys of [elastic] themselves"

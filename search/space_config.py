@@ -90,6 +90,11 @@ class SpaceConfig(FrozenConfig):
     )
 
     @property
+    def explores_rates(self) -> bool:
+        """Whether keep rates are explored: those that are named, or the usual ones where the table is empty."""
+        return self.explores_nothing or self.base_keep_rate is not None or self.stage_keep_rates is not None
+
+    @property
     def explores_nothing(self) -> bool:
         """Whether the table is absent or empty."""
         structure = (self.base_keep_rate, self.stage_keep_rates, self.num_selectors, self.blocks)
