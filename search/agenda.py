@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from search.continuations import trials_to_continue
+from search.continuations import epochs_asked_for, trials_to_continue
 from search.proposal import Proposal
 from search.proposer import Proposer
 from search.records import Origin, Rejection, TrialRecord
@@ -55,7 +55,7 @@ class Agenda:
         if rested := self.rested():
             return self.proposer.retry(rested[0], root_of(rested[0]))
         if prolonged := trials_to_continue(self._store.trials, self._store.generations):
-            return self.proposer.prolong(prolonged[0])
+            return self.proposer.prolong(prolonged[0], epochs_asked_for(self._store.generations))
         if (baseline := self.baseline()) is not None:
             return baseline
         return None if self._is_exhausted or self.is_full else self._proposed()

@@ -50,26 +50,33 @@ class ContenderProposer(Proposer):
         return [*self._own_starts(), *self._contenders()]
 
     def _contenders(self) -> Iterator[Start]:
-        """The schedule estimated best within each budget, then that of each part of the latencies that has none yet.
+        """The schedule estimated best within each budget, then the fastest of all and the best of each further part.
 
-        The part that lies farthest from what came before is the next: a front fills from its ends, and estimates are
+        The one that lies farthest from what came before is the next: a front fills from its ends, and estimates are
         judged by results that lie apart from the first few on. Neighbours differ by less than results repeat.
         """
         drawn = draws(self._space, self._price, num=NUM_CANDIDATES, seed=self._seed)
         found = [draw for draw in drawn if self._budget.admits(draw.latency)]
         within = [[draw for draw in found if budget.admits(draw.latency)] for budget in self._budget.each]
         first = [self._best(draws_within) for draws_within in within if draws_within]
-        others = [self._best(part) for part in self._parts(found) if part and not any(draw in part for draw in first)]
-        for draw in (*first, *farthest_first(others, first)):
+        fastest = self._fastest()
+        parts = self._parts(found, fastest.latency.mean_ms)
+        others = [self._best(part) for part in parts if part and not any(draw in part for draw in first)]
+        for draw in (*first, *farthest_first([fastest, *others], first)):
             yield self._start(draw)
 
-    def _parts(self, found: Sequence[Draw]) -> Iterator[list[Draw]]:
+    def _parts(self, found: Sequence[Draw], lowest_ms: float) -> Iterator[list[Draw]]:
         """What lies in each of equal parts of the latencies up to the cap, the fastest part first."""
-        lowest_ms = min((draw.latency.mean_ms for draw in found), default=self._budget.max_ms)
         width_ms = (self._budget.max_ms - lowest_ms) / self._num_bands
         for band in range(self._num_bands):
             top_ms = lowest_ms + (band + 1) * width_ms
             yield [draw for draw in found if top_ms - width_ms <= draw.latency.mean_ms <= top_ms]
+
+    def _fastest(self) -> Draw:
+        """Hardly ever drawn, and what covers the front from its lowest latency on."""
+        plans = [(config, self._space.network_of(config)) for config in self._space.fastest()]
+        configured = (Draw(config=config, plan=plan, latency=self._price(plan)) for config, plan in plans)
+        return min(configured, key=lambda draw: draw.latency.mean_ms)
 
     def _best(self, within: Sequence[Draw]) -> Draw:
         return max(within, key=lambda draw: self._estimate(draw.plan))

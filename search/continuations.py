@@ -16,12 +16,28 @@ def trials_to_continue(trials: Iterable[TrialRecord], generations: Sequence[Gene
 
     One that was begun and lost is run again as any trial is.
     """
-    last = next((generation for generation in reversed(generations) if generation.epochs is not None), None)
+    last = _last_longer(generations)
     if last is None:
         return ()
     known = {trial.number: trial for trial in trials}
     begun = {trial.continues for trial in known.values() if trial.generation >= last.number}
     return tuple(known[n] for n in last.continued if n in known and root_of(known[n]) not in begun)
+
+
+def epochs_asked_for(generations: Sequence[Generation]) -> int:
+    """Epochs that those trials are prolonged to.
+
+    Raises:
+        ValueError: no generation changed them.
+    """
+    last = _last_longer(generations)
+    if last is None or last.epochs is None:
+        raise ValueError("No generation of this study asks for other epochs.")
+    return last.epochs
+
+
+def _last_longer(generations: Sequence[Generation]) -> Generation | None:
+    return next((generation for generation in reversed(generations) if generation.epochs is not None), None)
 
 
 def continued_config(record: TrialRecord, epochs: int) -> TrialConfig:

@@ -58,7 +58,7 @@ class ElasticSearchConfig(FrozenConfig):
         default=6,
         ge=1,
         description="Parts of the range of latencies; the schedule estimated best within each budget is trained first, "
-        "then that of every part that has none of these.",
+        "then the fastest one and that of every part that has none of these.",
     )
     min_rank_correlation: Annotated[float, Field(ge=-1.0, le=1.0)] = Field(
         default=0.5,

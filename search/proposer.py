@@ -125,9 +125,9 @@ class Proposer:
         """The same trial again, as `root`'s continuation, changed as its failure asks for."""
         return repeated(record, root, self._space, self._num_workers)
 
-    def prolong(self, record: TrialRecord) -> Proposal:
-        """A complete trial trained for as many epochs as the experiment asks for now, from its last checkpoint."""
-        config = continued_config(record, self._space.default.training.epochs)
+    def prolong(self, record: TrialRecord, epochs: int) -> Proposal:
+        """A complete trial trained for so many epochs in all, from its last checkpoint."""
+        config = continued_config(record, epochs)
         return continuation(record, config, self._space.network_of(config))
 
     def add(self, record: TrialRecord) -> None:

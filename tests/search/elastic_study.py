@@ -23,6 +23,7 @@ from search.records import TrialRecord
 from search.retries import root_of
 from search.simulated_workers import SimulatedWorkers
 from search.space import SearchSpace
+from search.study_opening import OpeningTerms
 from spvit.schedule import PruningSchedule
 from trainers.checkpoint import save_checkpoint
 from trainers.config import TrialConfig
@@ -44,8 +45,8 @@ def budget(config: ExperimentConfig) -> LatencyBudget:
     return LatencyBudget.from_config(config.latency, tabulated.dense())
 
 
-def make_driver(config: ExperimentConfig) -> SearchDriver:
-    store, space = tabulated.make_store(config), SearchSpace(config, tabulated.GEOMETRY)
+def make_driver(config: ExperimentConfig, *, terms: OpeningTerms | None = None) -> SearchDriver:
+    store, space = tabulated.make_store(config, terms=terms), SearchSpace(config, tabulated.GEOMETRY)
     parts = ModeParts(
         experiment=config,
         device=Device(geometry=tabulated.GEOMETRY, price=tabulated.price, table_sha256="a" * 64),

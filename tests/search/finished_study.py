@@ -34,6 +34,7 @@ def experiment(directory: Path, **changes: Any) -> ExperimentConfig:
         "training": {"epochs": 3, "freeze_epochs": 0},
         "latency": {"batch_size": 4, "max_latency_share": 0.9},
         "search": {
+            "mode": "schedule",
             "num_trials": 12,
             "sampler": "random",
             "space": {

@@ -37,7 +37,7 @@ def experiment(directory: Path, **search: Any) -> ExperimentConfig:
             "pruning": {"blocks": [1, 2, 4], "base_keep_rate": 0.7},
             "training": {"epochs": 4, "freeze_epochs": 0},
             "latency": {"max_latency_share": 0.7},
-            "search": settings | {"space": space} | search,
+            "search": {"mode": "schedule"} | settings | {"space": space} | search,
         }
     )
 

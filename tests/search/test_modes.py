@@ -7,8 +7,10 @@ from elastic_study import NUM_BANDS, budget, experiment, make_driver, run, top1
 from search.driver import Failure, Idle, ReportKey
 from search.elastic_trial import elastic_trial, schedule_space, settings_space
 from search.experiment import validate
+from search.extension import extended
 from search.rank_agreement import RankAgreement
 from search.records import Origin, TrialState
+from search.selection import front_trials
 from search.space import SearchSpace
 from search.study import read_study
 from spvit.errors import ConfigError
@@ -56,6 +58,21 @@ def test_what_is_trained_first_lies_far_apart(tmp_path):
     assert contenders[:2] == [max(contenders), min(contenders)]
     apart = [min(abs(ms - other) for other in contenders[:n]) for n, ms in enumerate(contenders) if n]
     assert apart == sorted(apart, reverse=True)
+
+
+def test_an_extended_search_trains_the_front_on_and_more_schedules_from_the_same_weights(tmp_path):
+    config = experiment(tmp_path)
+    run(config).finish()
+    before = read_study(tmp_path / "toy")
+    longer, terms = extended(config, before, trials="+2", epochs=6)
+    run(longer, make_driver(longer, terms=terms)).finish()
+    after = read_study(tmp_path / "toy").trials[len(before.trials) :]
+    continued = [t for t in after if t.origin is Origin.CONTINUED]
+    assert {t.continues for t in continued} == {trial.number for trial in front_trials(before)}
+    assert {t.num_epochs for t in continued} == {6}
+    further = [t for t in after if t.origin is not Origin.CONTINUED]
+    assert [(t.origin, t.num_epochs) for t in further] == [(Origin.SAMPLER, 2)] * 2
+    assert {t.config["start"]["path"] for t in further} == {before.finished[-1].config["start"]["path"]}
 
 
 def test_estimates_of_what_is_trained_further_are_kept_and_compared(tmp_path):
