@@ -118,6 +118,7 @@ def experiment(directory: Path, *, epochs: int, num_trials: int, search: Mapping
             "training": {"epochs": epochs, "freeze_epochs": 0},
             "latency": {"max_latency_share": 0.9},
             "search": {
+                "mode": "schedule",
                 "num_trials": num_trials,
                 "num_concurrent": NUM_CONCURRENT,
                 "warm_starts": False,

@@ -79,6 +79,7 @@ def _experiment(directory: Path) -> Any:
             "training": {"epochs": 3, "freeze_epochs": 0, "batch_size": 32, **TRAINING},
             "latency": {"max_latency_share": 0.9},
             "search": {
+                "mode": "schedule",
                 "num_trials": NUM_TRIALS,
                 "num_concurrent": NUM_CONCURRENT,
                 "num_startup_trials": 4,

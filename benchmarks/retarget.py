@@ -54,10 +54,11 @@ def experiment(seed: int) -> ExperimentConfig:
         "pruning": {"blocks": [3, 6, 9]},
         "latency": {"max_latency_share": SHARE},
         "search": {
+            "mode": "schedule",
             "space": {
                 "stage_keep_rates": {"low": 0.15, "high": 0.95},
                 "losses": {"ratio": {"low": 0.1, "high": 10.0, "log": True}},
-            }
+            },
         },
     }
     return validate(values, source="benchmark")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -140,6 +141,9 @@ def _next_commands(study: StudyRecord, export: ExportReport | None) -> tuple[str
 
 
 def _rounded_up(limit_ms: float) -> str:
-    """Four digits or what it takes: a trial that just fits a budget must fit what is typed."""
+    """Four digits, or seven and up: a trial that just fits a budget must fit what is typed."""
     text = f"{limit_ms:.4g}"
-    return text if float(text) >= limit_ms else repr(limit_ms)
+    if float(text) >= limit_ms:
+        return text
+    scale = 10.0 ** (6 - math.floor(math.log10(limit_ms)))
+    return f"{math.ceil(limit_ms * scale) / scale:.7g}"

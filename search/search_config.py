@@ -49,7 +49,7 @@ class SearchConfig(FrozenConfig):
     """How many trials, how they are proposed and which are stopped early."""
 
     mode: SearchMode = Field(
-        default=SearchMode.SCHEDULE,
+        default=SearchMode.AUTO,
         description="What a trial trains (docs/elastic.md): `schedule`, one schedule; `elastic`, one set of weights "
         "for all of them; `auto`, elastic trials first, then the schedules that they find good, from their weights.",
     )

@@ -14,7 +14,7 @@ from search.failures import Failure
 from search.records import TrialState
 from search.verify import verify_study
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.large, pytest.mark.faults]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from steps import export_points, killed_export, killed_save, save_points, saving
 from spvit.errors import ExitCode
 from trainers.checkpoint import latest_checkpoint
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.large, pytest.mark.faults]
 
 
 def test_a_checkpoint_that_is_killed_anywhere_leaves_a_whole_one(tmp_path):

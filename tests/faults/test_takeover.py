@@ -9,7 +9,7 @@ from command_line import give_mlflow_database
 from harness import undisturbed_search
 from takeover import contest
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.large, pytest.mark.faults]
 
 
 def test_nothing_of_a_driver_that_was_shut_out_is_kept(tmp_path):

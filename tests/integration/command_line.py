@@ -62,6 +62,7 @@ batch_size = 32
 max_latency_share = 0.6
 time_limit_s = 8
 [search]
+mode = "schedule"
 num_trials = 8
 num_concurrent = 2
 sampler = "tpe"

@@ -18,7 +18,7 @@ from search.tracking import sync
 from search.tracking_place import default_tracking_uri
 from search.tracking_view import experiment_fragment
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,6 @@ def large_study(tmp_path_factory):
         yield study, f"{base}/{experiment_fragment(experiment.experiment_id)}"
 
 
-@pytest.mark.large
 def test_five_hundred_trials_are_browsed_as_quickly_as_a_few(page, large_study, tmp_path):
     study, address = large_study
     mlflow = MlflowPage(page, address, pictures=Path(os.environ.get("BROWSER_PICTURES", tmp_path)))

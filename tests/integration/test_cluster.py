@@ -23,7 +23,7 @@ from search.study import read_study
 from spvit.errors import ExitCode
 from trainers.checkpoint_names import NUM_KEPT, checkpoints_in
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.timeout(600)]
 SCRIPT = Path(__file__).parent / "cluster_search.py"
 NUM_TRIALS, EPOCHS = 5, 4
 SECRETS = {"MLFLOW_TRACKING_PASSWORD": "canary-1", "PGPASSWORD": "canary-2", "MLFLOW_TRACKING_USERNAME": "canary-3"}

@@ -13,7 +13,7 @@ from search.records import TrialState
 from search.retries import root_of
 from search.study import read_study
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.timeout(300)]
 SCRIPT = Path(__file__).parent / "team_search.py"
 EVERY_EPOCH = [f"epoch {number}" for number in range(1, EPOCHS + 1)]
 

@@ -16,7 +16,7 @@ from search.records import TrialState
 from search.study import read_study
 from spvit.errors import UnsupportedModelError
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.timeout(200)]
 EXPERIMENT = """
 [study]
 name = "pit"
@@ -45,6 +45,7 @@ batch_size = 16
 max_latency_ms = 1000
 time_limit_s = 8
 [search]
+mode = "schedule"
 num_trials = 2
 grace_epochs = 2
 [search.space]

@@ -18,7 +18,7 @@ from search.study import read_study
 from search.study_opening import OpeningTerms
 from spvit.errors import StorageError, StudyLockedError
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.large, pytest.mark.integration]
 DRIVER = OpeningTerms(as_driver=True)
 
 

@@ -16,7 +16,7 @@ from search.study import read_study
 from search.verify import Expected
 from spvit.errors import SpvitError
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.large, pytest.mark.integration]
 SCRIPT = Path(__file__).parent / "tabulated_search.py"
 
 

@@ -15,7 +15,7 @@ from command_line import ROOT, call_here, write_experiment
 from search.records import Origin, TrialState
 from search.study import read_study
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.timeout(300)]
 SCRIPT = Path(__file__).with_name("api_session.py")
 EXPLORED = "explored"
 """Where the example experiment exports to unless it is there: the same call as that of the page, seconds once more."""

@@ -10,7 +10,7 @@ import pytest
 
 from search.tracking_database import make_database, sqlite_path
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.large, pytest.mark.integration]
 MAKE = "import sys; from search.tracking_database import make_database; make_database(sys.argv[1])"
 
 

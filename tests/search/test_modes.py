@@ -3,6 +3,7 @@
 import pytest
 import tabulated
 from elastic_study import NUM_BANDS, budget, experiment, make_driver, run, top1
+from pydantic import ValidationError
 
 from search.driver import Failure, Idle, ReportKey
 from search.elastic_trial import elastic_trial, schedule_space, settings_space
@@ -10,8 +11,10 @@ from search.experiment import validate
 from search.extension import extended
 from search.rank_agreement import RankAgreement
 from search.records import Origin, TrialState
+from search.search_config import SearchConfig
 from search.selection import front_trials
 from search.space import SearchSpace
+from search.space_config import SpaceConfig
 from search.study import read_study
 from spvit.errors import ConfigError
 from trainers.config import TrialConfig
@@ -256,3 +259,37 @@ def test_elastic_settings_need_no_schedule_in_the_file(tmp_path):
 def test_elastic_settings_that_nothing_explores_are_refused(tmp_path, search, elastic, message):
     with pytest.raises(ConfigError, match=message):
         _with_elastic_space(experiment(tmp_path, **search), elastic)
+
+
+RATES = {"stage_keep_rates": {"low": 0.2, "high": 0.9}}
+RATIO = {"losses": {"ratio": {"low": 0.1, "high": 4.0}}}
+
+
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [
+        ({}, True),  # whose usual space has keep rates
+        ({"space": RATES}, True),
+        ({"space": {"base_keep_rate": {"low": 0.2, "high": 0.9}}}, True),
+        ({"space": RATIO}, False),
+        ({"space": RATIO, "mode": "elastic"}, True),
+        ({"space": RATES, "mode": "schedule"}, False),
+    ],
+)
+def test_a_search_has_elastic_trials_where_keep_rates_are_explored(search, expected):
+    assert SearchConfig.model_validate(search).has_elastic_trials == expected
+
+
+def test_elastic_settings_without_keep_rates_are_refused():
+    space = RATIO | {"elastic": {"sandwich_share": {"low": 0.0, "high": 1.0}}}
+    with pytest.raises(ValidationError, match=r"a search of no keep rates has none: explore space\.stage_keep"):
+        SearchConfig.model_validate({"mode": "auto", "space": space})
+
+
+@pytest.mark.parametrize(("losses", "expected"), [({}, 1), ({"distillation": {"low": 0.1, "high": 1.0}}, 3)])
+def test_there_are_several_elastic_trials_where_they_have_settings_to_explore(tmp_path, losses, expected):
+    config = experiment(tmp_path, elastic={"num_trials": None})
+    space = config.search.space.model_copy(update={"losses": SpaceConfig.model_validate({"losses": losses}).losses})
+    config = config.model_copy(update={"search": config.search.model_copy(update={"space": space, "num_trials": 2})})
+    run(config).finish()
+    assert len(read_study(tmp_path / "toy").elastic) == expected

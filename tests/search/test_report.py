@@ -2,11 +2,13 @@ import json
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from latency_tables.key import DType, Runtime
 from search.certificate import Certificate, Verdict
 from search.export_report import ExportReport
-from search.report import final_report
+from search.report import _rounded_up, final_report
 from search.report_text import report_text
 
 
@@ -98,3 +100,10 @@ def test_export_in_a_few_lines(exported):
     assert "85.00 % val, 84.00 % test" in text
     assert "0.500 of the dense model's (0.500 to 0.500): 2.00 times as fast" in text
     assert "budget     6.000 ms: met" in text
+
+
+@given(st.floats(1e-3, 1e6))
+def test_a_budget_as_it_is_to_be_typed_is_short_and_admits_what_just_fits(limit_ms):
+    text = _rounded_up(limit_ms)
+    assert limit_ms <= float(text) <= limit_ms * (1 + 1e-3)
+    assert len(text.replace(".", "").lstrip("0")) <= 8
