@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, product
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,23 @@ if TYPE_CHECKING:
 MAX_CORNERS = 256
 
 
+class UnusedParametersError(ConfigError):
+    """Parameters that no trial of a space asks for; `names` says which."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(
+            f"[search.space] explores {', '.join(names)}, which no trial would make use of with what else it may have "
+            f"(selectors, weights, mixing): leave that out, or widen what it depends on"
+        )
+        self.names = tuple(names)
+
+
 def check_corners(space: SearchSpace) -> None:
     """Refuses bounds that no trial may have, and parameters that no trial asks for.
 
     Raises:
-        ConfigError: some combination of bounds is refused by `[losses]` or `[training]`, or by the backbone; or a
-            parameter has an effect in none of them.
+        ConfigError: some combination of bounds is refused by `[losses]` or `[training]`, or by the backbone.
+        UnusedParametersError: a parameter has an effect in none of them.
     """
     used: set[str] = set()
     for corner in corners(space.domains):
@@ -36,10 +47,7 @@ def check_corners(space: SearchSpace) -> None:
         except ValueError as error:
             raise ConfigError(f"pruning.blocks do not fit the model: {error}") from None
     if unused := [name for name in space.names if name not in used]:
-        raise ConfigError(
-            f"[search.space] explores {', '.join(unused)}, which no trial would make use of with what else it may have "
-            f"(selectors, weights, mixing): leave that out, or widen what it depends on"
-        )
+        raise UnusedParametersError(unused)
 
 
 def corners(domains: Mapping[str, Domain]) -> Iterator[dict[str, Any]]:

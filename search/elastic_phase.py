@@ -8,6 +8,7 @@ from functools import cached_property
 
 from search.budget import LatencyBudget, Price
 from search.config import ExperimentConfig
+from search.draws import draws
 from search.elastic_estimate import ElasticEstimate
 from search.elastic_front import ElasticFront, front_of
 from search.elastic_proposals import next_settings
@@ -19,6 +20,9 @@ from search.space import SearchSpace
 from spvit.schedule import PruningSchedule, TokenPlan
 from trainers.config import LatencyTarget, TrialConfig
 from trainers.metrics import PricedSchedule
+
+NUM_LOOKS = 64
+"""Draws from which it is told whether there are as many settings as elastic trials are asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +51,8 @@ class ElasticPhase:
         return self._config
 
     def num_due(self, trials: Sequence[TrialRecord]) -> int:
-        """Elastic trials that have not been begun; where they have nothing to explore one is all there is."""
-        num_asked = 1 if self._settings is None else self.experiment.search.elastic.num_exploring
-        return max(0, num_asked - len(_begun(trials)))
+        """Elastic trials that have not been begun."""
+        return max(0, self._num_asked - len(_begun(trials)))
 
     def next(self, trials: Sequence[TrialRecord]) -> Proposal | None:
         """The next elastic trial; None where all were begun."""
@@ -91,6 +94,16 @@ class ElasticPhase:
     @cached_property
     def _settings(self) -> SearchSpace | None:
         return settings_space(self.experiment, self.space.geometry, self._config)
+
+    @cached_property
+    def _num_asked(self) -> int:
+        """No more than there are settings: with nothing to explore one is all."""
+        if self._settings is None:
+            return 1
+        settings = self._settings
+        drawn = [draw.config for draw in draws(settings, self.price, num=NUM_LOOKS)]
+        num_settings = len({settings.identity(config) for config in (settings.default, *drawn)})
+        return min(self.experiment.search.elastic.num_exploring, num_settings)
 
     @cached_property
     def _lowest_ms(self) -> float:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from search.budget import LatencyBudget
 from search.config import ExperimentConfig
+from search.corners import UnusedParametersError
 from search.default_space import default_space
-from search.domains import Domain
 from search.shortened_training import shortened
 from search.space import SearchSpace
 from search.space_config import BlockChoice, BlockRange, SpaceConfig
+from search.space_parts import without
 from search.structure import Structure
 from spvit.errors import ConfigError
+from spvit.options import TokenForm
 from spvit.schedule import PruningSchedule, TokenGeometry
 from trainers.config import ElasticConfig, LatencyTarget, TrainingConfig, TrialConfig
 from trainers.further_training import further_training
 
-OF_ONE_SCHEDULE = frozenset({"ratio", "latency"})
+OF_ONE_SCHEDULE = frozenset({"ratio", "ratio_per_image", "ratio_hinge", "latency"})
 """Terms of a loss that mean the counts of one schedule, so that an elastic training has no use for them."""
+OF_ONE_TRAINING = frozenset({"epochs", "warmup_epochs", "form"})
+"""What elastic trials have of their own, and schedules trained further too."""
 
 
 def explored(experiment: ExperimentConfig, geometry: TokenGeometry) -> SpaceConfig:
@@ -35,19 +40,15 @@ def settings_space(experiment: ExperimentConfig, geometry: TokenGeometry, elasti
         geometry: of its backbone.
         elastic: the trial with the file's own settings.
     """
-    space = explored(experiment, geometry)
-    own = SpaceConfig(
-        pruning=space.pruning,
-        losses=_those(space.losses, lambda key: key not in OF_ONE_SCHEDULE),
-        training=space.training,
-        elastic=space.elastic,
-    )
-    if own.explores_nothing:
-        return None
+    schedules = {"base_keep_rate": None, "stage_keep_rates": None, "num_selectors": None, "blocks": None}
+    own = explored(experiment, geometry).model_copy(update=schedules)
     schedule = elastic.pruning.schedule
     rates = {"blocks": schedule.blocks, "stage_keep_rates": schedule.keep_rates, "base_keep_rate": None}
-    settled = _with_space(experiment, own).model_copy(update={"pruning": experiment.pruning.model_copy(update=rates)})
-    return SearchSpace(settled, geometry, elastic=elastic.elastic)
+    settled = experiment.model_copy(update={"pruning": experiment.pruning.model_copy(update=rates)})
+    return _of_used(
+        without(own, OF_ONE_SCHEDULE | OF_ONE_TRAINING),
+        lambda space: SearchSpace(_with_space(settled, space), geometry, elastic=elastic.elastic),
+    )
 
 
 def schedule_space(
@@ -60,28 +61,60 @@ def schedule_space(
         geometry: of its backbone.
         latency: what a latency term aims at.
         elastic: the trial; `start` names its weights.
+
+    Raises:
+        ConfigError: it explores no schedules.
     """
-    space = explored(experiment, geometry)
-    search = experiment.search
-    own = space.model_copy(
-        update={
-            "pruning": {},
-            "training": {},
-            "elastic": {},
-            "losses": _those(space.losses, lambda key: key in OF_ONE_SCHEDULE),
-        }
-    )
+    space, search = explored(experiment, geometry), experiment.search
+    own = space.model_copy(update={"pruning": {}, "training": {}, "elastic": {}})
     losses = {key: getattr(experiment.losses, key) for key in OF_ONE_SCHEDULE}
     epochs = search.elastic.epochs_of_contender(experiment.training.epochs)
     form = {key: getattr(elastic.pruning, key) for key in ("selector", "head_weighting", "package")}
-    settled = _with_space(experiment, own).model_copy(
+    settled = experiment.model_copy(
         update={
             "pruning": experiment.pruning.model_copy(update=form),
             "losses": elastic.losses.model_copy(update=losses),
             "training": contender_training(experiment, elastic, epochs),
         }
     )
-    return SearchSpace(settled, geometry, latency, start=elastic.start)
+    found = _of_used(
+        without(own, own.losses.keys() - OF_ONE_SCHEDULE),
+        lambda space: SearchSpace(_with_space(settled, space), geometry, latency, start=elastic.start),
+    )
+    if found is None:
+        raise ConfigError("Nothing but settings is explored, so there are no schedules to train further.")
+    return found
+
+
+def _of_used(space: SpaceConfig, make: Callable[[SpaceConfig], SearchSpace]) -> SearchSpace | None:
+    """The space without what the settings that are settled leave no use for; None where nothing else is explored."""
+    while not space.explores_nothing:
+        try:
+            return make(space)
+        except UnusedParametersError as error:
+            before, space = space, without(space, frozenset(error.names))
+            if space == before:
+                raise
+    return None
+
+
+def check_elastic_spaces(experiment: ExperimentConfig, space: SearchSpace) -> None:
+    """Refuses a search whose elastic trials, or the schedules that follow any of them, could not be.
+
+    Args:
+        experiment: a search with elastic trials.
+        space: all that it explores.
+
+    Raises:
+        ConfigError: as `elastic_trial`, `settings_space` and `schedule_space` do.
+    """
+    elastic = elastic_trial(
+        experiment, space, budget=LatencyBudget(max_ms=1.0, source="any"), dense_ms=1.0, latency=None
+    )
+    settings_space(experiment, space.geometry, elastic)
+    for kind in experiment.selector_kinds:
+        best = elastic.model_copy(update={"pruning": elastic.pruning.model_copy(update={"selector": kind})})
+        schedule_space(experiment, space.geometry, None, best)
 
 
 def contender_training(experiment: ExperimentConfig, elastic: TrialConfig, epochs: int) -> TrainingConfig:
@@ -107,8 +140,13 @@ def elastic_trial(
         latency: a table's curves, by which schedules are drawn; by multiply-accumulates without.
 
     Raises:
-        ConfigError: the search explores no keep rates.
+        ConfigError: the search explores no keep rates, or trains in the masked form.
     """
+    if experiment.training.form is not TokenForm.GATHERED:
+        raise ConfigError(
+            f"training.form = '{experiment.training.form}': 'gathered' was required, as elastic trials remove tokens "
+            "while they train; set that, or search.mode = 'schedule'."
+        )
     rates = space.stage_rates or space.base_rates
     if rates is None:
         raise ConfigError(
@@ -163,12 +201,6 @@ def _blocks(structure: Structure) -> tuple[int, ...]:
             return tuple(range(low, high + 1))
         case _:
             return tuple(sorted({block for number in structure.numbers for block in structure.usual(number)}))
-
-
-def _those(domains: dict[str, Domain], is_wanted: Any) -> dict[str, Domain]:
-    """Some of the domains; one that depends on another goes with it, else the file's own value holds."""
-    kept = {key: domain for key, domain in domains.items() if is_wanted(key)}
-    return {key: domain for key, domain in kept.items() if not set(domain.when or ()) - kept.keys()}
 
 
 def _with_space(experiment: ExperimentConfig, space: SpaceConfig) -> ExperimentConfig:

@@ -54,6 +54,7 @@ def check_search_inputs(experiment: ExperimentConfig) -> None:
         CheckpointError: see `check_inputs`; or the selectors in the weights are not of every kind that may be chosen.
         DataError: see `check_inputs`.
     """
+    from search.elastic_trial import check_elastic_spaces
     from search.model_facts import geometry_of_experiment
     from search.space import SearchSpace
     from search.starts import enqueued_starts
@@ -62,6 +63,8 @@ def check_search_inputs(experiment: ExperimentConfig) -> None:
     check_inputs(experiment)
     space = SearchSpace(experiment, geometry_of_experiment(experiment))
     enqueued_starts(experiment.search.enqueue, space)
+    if experiment.has_elastic_trials:
+        check_elastic_spaces(experiment, space)
     # Package modes make no other modules, so one trial of each kind stands for all.
     for kind, trial in {trial.pruning.selector: trial for trial in space.fastest()}.items():
         try:

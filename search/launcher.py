@@ -150,7 +150,7 @@ def search(
             num_workers=experiment.trial.workers,
         )
         pruner = PeerPruner(experiment.search, experiment.training, experiment.study.name)
-        if experiment.search.has_elastic_trials and driver_type is SearchDriver:
+        if experiment.has_elastic_trials and driver_type is SearchDriver:
             parts = ModeParts(
                 experiment=experiment, device=device, space=space, budget=budget, directory=store.directory
             )

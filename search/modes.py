@@ -24,6 +24,7 @@ from search.records import TrialRecord
 from search.shortened_training import shortened
 from search.space import SearchSpace
 from search.staircase import Staircase
+from search.starts import starts_within
 from spvit.schedule import PruningSchedule
 from trainers.config import LatencyTarget
 
@@ -102,9 +103,12 @@ class ModeParts:
             space,
             price=self.device.price,
             budget=self.budget,
-            config=config.model_copy(update={"num_startup_trials": num_startup}),
+            config=config.model_copy(
+                update={"num_startup_trials": num_startup, "enqueue": starts_within(config.enqueue, space)}
+            ),
             seed=self.experiment.study.seed,
             staircase=None if table is None else Staircase.from_table(table),
+            num_workers=self.experiment.trial.workers,
         )
 
     def _pruner(self, schedules: PeerPruner, *, is_alike: Callable[[TrialRecord], bool]) -> ModePruner:

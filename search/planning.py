@@ -87,7 +87,7 @@ def make_plan(
     reach = _reach(priced, drawn)
     progress(0.3, "a few training steps of two trials")
     workers = experiment.trial_resources.workers
-    phase = priced.elastic_phase(folder) if experiment.search.has_elastic_trials else None
+    phase = priced.elastic_phase(folder) if experiment.has_elastic_trials else None
     timed = [*_extremes(priced, drawn), *([] if phase is None else [phase.config])]
     costs = measure_trials(timed, num_threads=_num_threads(experiment), num_workers=workers)
     progress(0.9, "what there is to train on")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from search.start_config import StartConfig
 from search.warm_starts import Gauge, WarmStartName, geometric_starts, warm_starts
 from spvit.errors import ConfigError
 from spvit.schedule import TokenGeometry
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +49,23 @@ def enqueued_starts(starts: Sequence[StartConfig], space: SearchSpace) -> tuple[
         ConfigError: one lies outside of the space; names the key.
     """
     return tuple(_enqueued(start, f"search.enqueue[{number}]", space) for number, start in enumerate(starts))
+
+
+def starts_within(starts: Sequence[StartConfig], space: SearchSpace) -> tuple[StartConfig, ...]:
+    """The user's own starting points without parameters that this space does not explore; says which.
+
+    Elastic trials settle losses, training and form for the schedules that are trained further from their weights.
+    """
+    for number, start in enumerate(starts):
+        if settled := [name for name in start.params if name not in space.domains]:
+            logger.warning(
+                "search.enqueue[%d]: %s are left out, as elastic trials settle them: search.mode = 'schedule' trains "
+                "each schedule with settings of its own",
+                number,
+                ", ".join(settled),
+            )
+    kept = ({k: v for k, v in start.params.items() if k in space.domains} for start in starts)
+    return tuple(start.model_copy(update={"params": params}) for start, params in zip(starts, kept, strict=True))
 
 
 def _enqueued(start: StartConfig, key: str, space: SearchSpace) -> Start:

@@ -41,6 +41,7 @@ batch_size = 4
 time_limit_s = 8
 max_latency_ms = 1000.0             # a model this small is not faster for being pruned
 [search]
+mode = "schedule"
 num_trials = 2
 [search.space]
 stage_keep_rates = { low = 0.1, high = 0.6 }
