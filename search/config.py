@@ -8,13 +8,12 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from search.elastic_search_config import SearchMode
 from search.latency_config import LatencyConfig
 from search.search_config import SearchConfig
 from search.secrets import has_user_info
 from search.storage_url import check_storage_url
 from search.trial_resources import TrialResources, TrialWorkersConfig
-from spvit.options import HeadWeighting, SelectorKind, TokenForm
+from spvit.options import HeadWeighting, SelectorKind
 from spvit.schedule import PackageMode, PruningSchedule, default_blocks
 from trainers.config import (
     DataConfig,
@@ -178,16 +177,8 @@ class ExperimentConfig(FrozenConfig):
 
     @property
     def has_elastic_trials(self) -> bool:
-        """Whether the search begins with elastic trials.
-
-        `auto` has none where no keep rates are explored, nor where schedules are to differ in what trainings from one
-        set of weights have in common: their epochs, and the form in which tokens are dropped.
-        """
-        search, training = self.search, self.training
-        if search.mode is not SearchMode.AUTO:
-            return search.mode is SearchMode.ELASTIC
-        is_shared = training.form is TokenForm.GATHERED and not {"epochs", "form"} & search.space.training.keys()
-        return search.space.explores_rates and is_shared
+        """Whether the search begins with elastic trials: `search.mode`, where they can be."""
+        return self.search.has_elastic_trials(self.training.form)
 
     @property
     def selector_kinds(self) -> tuple[SelectorKind, ...]:

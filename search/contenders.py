@@ -13,6 +13,7 @@ from search.proposer import Proposer
 from search.records import Origin, Rejection
 from search.sampler import Knowledge
 from search.starts import Start
+from search.warm_starts import USUAL
 from trainers.config import TrialConfig
 
 NUM_CANDIDATES = 300
@@ -37,7 +38,8 @@ class ContenderProposer(Proposer):
         """As `Proposer.propose`."""
         self._knowledge: Knowledge = self._informed if self.is_trusted else self._uninformed
         if not self.is_trusted:
-            self._starts = [start for start in self._starts or () if start.origin is not Origin.CONTENDER]
+            starts = self._find_starts() if self._starts is None else self._starts
+            self._starts = [start for start in starts if start.origin is not Origin.CONTENDER]
         return super().propose(number, turn=turn)
 
     def _judge(self, config: TrialConfig, params: Mapping[str, Any]) -> Proposal | Rejection:
@@ -47,7 +49,9 @@ class ContenderProposer(Proposer):
         return replace(verdict, estimated_top1=self._estimate(verdict.plan), space=self._space)
 
     def _find_starts(self) -> list[Start]:
-        return [*self._own_starts(), *self._contenders()]
+        """The usual warm starts guess what estimates know; the user's choice is trained all the same."""
+        named = () if self._config.warm_starts == USUAL else self._feasible_starts.named()
+        return [*self._own_starts(), *named, *self._contenders()]
 
     def _contenders(self) -> Iterator[Start]:
         """The schedule estimated best within each budget, then the fastest of all and the best of each further part.

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.config import ExperimentConfig
-from search.records import StudyRecord
+from search.elastic_search_config import SearchMode
+from search.records import StudyRecord, TrialState
 from search.search_config import KeepCheckpoints
 from search.study_files import STUDY_FILE
 from search.summary import num_counted
@@ -41,17 +42,32 @@ class SpaceNeeded:
         )
 
 
-def space_needed(experiment: ExperimentConfig, checkpoint_bytes: int, num_done: int = 0) -> SpaceNeeded:
-    """What the trials still to come will write; one more than is kept of each that runs, while it is being written."""
+def space_needed(
+    experiment: ExperimentConfig, checkpoint_bytes: int, num_done: int = 0, num_elastic_done: int = 0
+) -> SpaceNeeded:
+    """What the trials still to come will write; one more than is kept of each that runs, while it is being written.
+
+    Args:
+        experiment: the search.
+        checkpoint_bytes: of one trial's checkpoint.
+        num_done: trials that count and have ended.
+        num_elastic_done: elastic trials that were trained to their end.
+    """
     search = experiment.search
-    num_trials = max(0, search.num_trials - num_done)
-    baseline = 1 if num_trials and not num_done else 0
+    num_trials = 0 if search.mode is SearchMode.ELASTIC else max(0, search.num_trials - num_done)
+    num_elastic = 0 if num_done else max(0, _num_elastic(experiment) - num_elastic_done)
+    baseline = 1 if (num_trials or num_elastic) and not num_done else 0
     num_kept = num_trials if search.keep_checkpoints is KeepCheckpoints.ALL else min(num_trials, USUAL_FRONT)
     return SpaceNeeded(
         checkpoint_bytes=checkpoint_bytes,
-        num_running=(NUM_KEPT + 1) * min(search.num_concurrent, num_trials),
-        num_kept=num_kept + baseline,
+        num_running=(NUM_KEPT + 1) * min(search.num_concurrent, max(num_trials, num_elastic)),
+        num_kept=num_kept + num_elastic + baseline,
     )
+
+
+def _num_elastic(experiment: ExperimentConfig) -> int:
+    """Elastic trials at most, each of which keeps its last checkpoint whatever `search.keep_checkpoints` says."""
+    return experiment.search.elastic.num_exploring if experiment.has_elastic_trials else 0
 
 
 def check_disk_space(experiment: ExperimentConfig, folder: Path) -> None:
@@ -67,7 +83,8 @@ def check_disk_space(experiment: ExperimentConfig, folder: Path) -> None:
     num_done = 0 if study is None else num_counted(study)
     if num_done >= experiment.search.num_trials:
         return
-    needed = space_needed(experiment, checkpoint_bytes(trial_of(experiment)), num_done)
+    num_elastic_done = 0 if study is None else sum(trial.state is TrialState.COMPLETE for trial in study.elastic)
+    needed = space_needed(experiment, checkpoint_bytes(trial_of(experiment)), num_done, num_elastic_done)
     require_space(needed, folder)
 
 

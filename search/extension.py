@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from search.config import ExperimentConfig
 from search.records import StudyRecord
@@ -22,7 +23,8 @@ def extended(
         experiment: the study's own.
         study: as it stands.
         trials: `+20` for so many more than were asked for, `40` for so many in all; as many as before if absent.
-        epochs: of new trials, and of the front's trials, which go on from their checkpoints; as before if absent.
+        epochs: `training.epochs` from now on, and those of the front's trials, which go on from their checkpoints; as
+            before if absent. After elastic trials new schedules are trained for a share of them.
 
     Raises:
         UsageError: neither is given, or it is no extension.
@@ -32,9 +34,11 @@ def extended(
     num_trials = study.num_trials if trials is None else _num_trials(trials, study)
     search = experiment.search.model_copy(update={"num_trials": num_trials})
     longer = experiment.model_copy(update={"search": search})
-    if epochs is None or epochs == study.num_epochs:
+    if epochs is None:
         return longer, OpeningTerms()
     _check_epochs(experiment, study, epochs)
+    if epochs == study.num_epochs:
+        return longer, OpeningTerms()
     training = experiment.training.model_copy(update={"epochs": epochs})
     continued = tuple(trial.number for trial in front_trials(study) if trial.num_epochs < epochs)
     return longer.model_copy(update={"training": training}), OpeningTerms(prolongs=True, continued=continued)
@@ -54,10 +58,41 @@ def _num_trials(text: str, study: StudyRecord) -> int:
 
 
 def _check_epochs(experiment: ExperimentConfig, study: StudyRecord, epochs: int) -> None:
-    if "epochs" in experiment.search.space.training:
+    if "epochs" in experiment.search.space.training and epochs != study.num_epochs:
         raise UsageError(f"--epochs: study {study.name!r} explores training.epochs itself; extend it by --trials alone")
+    if experiment.has_elastic_trials:
+        _check_front_goes_on(study, epochs)
+        _check_front_is_shorter(experiment, study, epochs)
     if epochs < study.num_epochs:
         raise UsageError(
-            f"--epochs: trials of study {study.name!r} are trained for {study.num_epochs} epochs; more were required, "
-            f"but got {epochs}"
+            f"--epochs: study {study.name!r} has training.epochs = {study.num_epochs}; more were required, but got "
+            f"{epochs}"
         )
+
+
+def _check_front_goes_on(study: StudyRecord, epochs: int) -> None:
+    """Trials go on where `training.epochs` changes, and fewer than before would shorten new schedules too."""
+    asked = {number for each in study.generations if each.epochs == epochs for number in each.continued}
+    short = {t.num_epochs for t in front_trials(study) if t.num_epochs < epochs and t.number not in asked}
+    if short and epochs <= study.num_epochs:
+        raise UsageError(
+            f"--epochs: the front of study {study.name!r} has trials of {_either(short)} epochs, trained further from "
+            f"elastic weights, while training.epochs = {study.num_epochs}; more than {study.num_epochs} were required, "
+            f"but got {epochs}. Give more, or `spvit-search finish {study.name} --epochs {epochs}` for the best of "
+            "them, or --trials alone for more schedules as before"
+        )
+
+
+def _check_front_is_shorter(experiment: ExperimentConfig, study: StudyRecord, epochs: int) -> None:
+    """What elastic weights are trained further for may be more than `training.epochs`, and no share of them."""
+    least = min((trial.num_epochs for trial in front_trials(study)), default=0)
+    num_new = experiment.search.elastic.epochs_of_contender
+    if least >= epochs > study.num_epochs and num_new(epochs) == num_new(study.num_epochs):
+        raise UsageError(
+            f"--epochs: every trial on the front of study {study.name!r} has {least} epochs or more, and new schedules "
+            f"would have {num_new(epochs)} as before; more than {least} were required, but got {epochs}"
+        )
+
+
+def _either(numbers: Collection[int]) -> str:
+    return " or ".join(map(str, sorted(numbers)))

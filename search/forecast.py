@@ -97,7 +97,7 @@ class Forecast:
 def as_trained(experiment: ExperimentConfig) -> ExperimentConfig:
     """The experiment as its schedules are trained: from elastic weights they have fewer epochs."""
     search, training = experiment.search, experiment.training
-    if search.mode is SearchMode.ELASTIC or not search.has_elastic_trials:
+    if search.mode is SearchMode.ELASTIC or not experiment.has_elastic_trials:
         return experiment
     return experiment.model_copy(
         update={"training": shortened(training, search.elastic.epochs_of_contender(training.epochs))}
@@ -164,6 +164,8 @@ def forecast(
 ) -> Forecast:
     """The cost of the trials that are still to come, the fixed schedule's among them.
 
+    Elastic trials run first and by themselves, as many at once as there are of them; schedules follow.
+
     Args:
         experiment: how many trials, with how many epochs.
         seconds: what the parts of a schedule's trial take.
@@ -196,14 +198,17 @@ def forecast(
         if kept.share.middle is None or seconds.epoch.middle is None
         else hours_at(kept.share.middle, seconds.epoch.middle),
     )
+    hours = trial_hours.divided(min(num_at_once, max(1, num_trials)))
     if elastic is not None:
+        elastic_hours = elastic.seconds.divided(3600.0)
         num_trials += elastic.num_trials
         num_epochs = num_epochs.plus(elastic.num_trials * elastic.num_epochs)
-        trial_hours = trial_hours.plus(elastic.seconds.divided(3600.0))
+        trial_hours = trial_hours.plus(elastic_hours)
+        hours = hours.plus(elastic_hours.divided(min(num_at_once, max(1, elastic.num_trials))))
     return Forecast(
         num_trials=num_trials,
         num_epochs=num_epochs,
         trial_hours=trial_hours,
-        hours=trial_hours.divided(min(num_at_once, max(1, num_trials))),
+        hours=hours,
         kept=kept,
     )

@@ -11,12 +11,12 @@ import numpy as np
 
 from search.budget import LatencyBudget, Price
 from search.candidates import Candidates
-from search.outcomes import Outcome, outcomes
+from search.outcomes import Outcome, num_complete, outcomes
 from search.outlook import Forecast, Outlook
 from search.parameters import ParameterSpace
 from search.proposal import Proposal
 from search.proposer import Proposer
-from search.records import Latency, StudyRecord, TrialState
+from search.records import Latency, Origin, StudyRecord, TrialState
 from search.search_config import SamplerName, SearchConfig
 from search.space import SearchSpace
 from search.staircase import Staircase
@@ -49,6 +49,11 @@ class FurtherTrial:
     proposal: Proposal
     forecast: Forecast
     gain_points: float
+
+    @property
+    def is_from_elastic(self) -> bool:
+        """Whether its training goes on from elastic weights, which an experiment file cannot name."""
+        return self.proposal.config.start is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,14 +94,23 @@ def further_trials(
     reason = _why_none(study, budget, fastest)
     if num == 0 or reason:
         return Further(trials=(), note=reason, fastest=fastest)
-    study = replace(study, trials=tuple(comparable(trial, space) for trial in study.trials))
+    study = _comparable(study, space)
     proposer = _proposer(study, space, price=price, budget=budget, search=search, staircase=staircase)
     told = proposer.told
-    proposals = _proposals(proposer, space, range(len(study.trials), len(study.trials) + num))
+    if reason := _too_few(num_complete(told)):
+        return Further(trials=(), note=reason, fastest=fastest)
+    first = 1 + max(trial.number for trial in study.trials)
+    proposals = _proposals(proposer, space, range(first, first + num))
     span_ms = max(budget.max_ms - fastest.mean_ms, SHORTEST_SPAN_MS)
     outlook_of = partial(_outlook, study, ParameterSpace.of_trials(told), outcomes(told), budget.max_ms)
     chosen = _chosen(proposals, outlook_of, span_ms)
     return Further(trials=tuple(chosen), note="" if len(chosen) == num else NOTHING_FURTHER, fastest=fastest)
+
+
+def _comparable(study: StudyRecord, space: SearchSpace) -> StudyRecord:
+    """The study by what its trials trained; without elastic ones, which are no point of its front."""
+    trials = (trial for trial in study.trials if trial.origin is not Origin.ELASTIC)
+    return replace(study, trials=tuple(comparable(trial, space) for trial in trials))
 
 
 def _proposals(proposer: Proposer, space: SearchSpace, numbers: Iterable[int]) -> list[Proposal]:
@@ -172,18 +186,23 @@ def _in_sight(study: StudyRecord, trusted: Sequence[Proposal]) -> Candidates:
 
 
 def _why_none(study: StudyRecord, budget: LatencyBudget, fastest: Latency) -> str:
-    num_known = sum(bool(trial.params) for trial in study.finished)
-    if num_known < MIN_TRIALS:
-        return (
-            f"what further trials would bring cannot be told: {num_known} trials of the search space are trained, "
-            f"{MIN_TRIALS} are needed"
-        )
+    if reason := _too_few(sum(bool(trial.params) for trial in study.finished)):
+        return reason
     if not budget.admits(fastest):
         return (
             f"no further trial can be within the budget: with every keep rate at its lowest the model takes "
             f"{fastest.mean_ms:.3f} ms (at most {fastest.high_ms:.3f} ms)"
         )
     return ""
+
+
+def _too_few(num_known: int) -> str:
+    if num_known >= MIN_TRIALS:
+        return ""
+    return (
+        f"what further trials would bring cannot be told: {num_known} trials of the search space are trained, "
+        f"{MIN_TRIALS} are needed"
+    )
 
 
 def _infinite_where_unknown(price: Price) -> Price:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,3 +68,8 @@ def _curve(trial: FrozenTrial) -> Sequence[float]:
     """The trial's quality per epoch; its intermediate values if it has no curve."""
     curve: Sequence[float] = trial.user_attrs.get(CURVE) or list(trial.intermediate_values.values())
     return curve
+
+
+def num_complete(trials: Iterable[FrozenTrial]) -> int:
+    """Trials that were trained to their end."""
+    return sum(trial.state is TrialState.COMPLETE for trial in trials)

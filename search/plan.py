@@ -59,7 +59,7 @@ class SearchPlan:
         num_done: that have ended already.
         num_epochs: of a schedule's trial that is trained to the end.
         reach: what latencies there are.
-        cost: of the costliest configuration within the budget.
+        cost: of the costliest configuration within the budget, with the memory of whichever trial needs most.
         elastic: the elastic trials that are still to come, in a search that has some.
         forecast: what is still to come.
         fit: how many trials run at once.

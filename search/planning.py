@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,7 +91,8 @@ def make_plan(
     timed = [*_extremes(priced, drawn), *([] if phase is None else [phase.config])]
     costs = measure_trials(timed, num_threads=_num_threads(experiment), num_workers=workers)
     progress(0.9, "what there is to train on")
-    fit = _fit(experiment, costs[0], address)
+    cost = _with_memory_of_all(costs)
+    fit = _fit(experiment, cost, address)
     num_done = 0 if study is None else num_counted(study)
     kept = _kept_share(as_trained(experiment), study, curves)
     elastic = None if phase is None else _elastic_load(phase, costs[-1], study)
@@ -109,7 +110,7 @@ def make_plan(
         num_done=num_done,
         num_epochs=as_trained(experiment).training.epochs,
         reach=reach,
-        cost=costs[0],
+        cost=cost,
         elastic=elastic,
         forecast=foreseen,
         fit=fit,
@@ -206,6 +207,13 @@ NUM_EXTREMES = 2
 def _num_threads(experiment: ExperimentConfig) -> int:
     """CPU threads that a worker trains with, as `search.ray_run` sets them."""
     return experiment.training.num_threads or experiment.trial_resources.threads_per_worker
+
+
+def _with_memory_of_all(costs: Sequence[TrainingCost]) -> TrainingCost:
+    """The first one's, with the memory of whichever needs most: an elastic trial may need more than any schedule."""
+    on_gpu = [cost.gpu_peak_mib for cost in costs if cost.gpu_peak_mib is not None]
+    peak_mib = max(cost.peak_mib for cost in costs)
+    return replace(costs[0], peak_mib=peak_mib, gpu_peak_mib=max(on_gpu, default=None))
 
 
 def _fit(experiment: ExperimentConfig, cost: TrainingCost, address: str | None) -> ClusterFit:

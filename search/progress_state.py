@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 
 from search.history import num_epochs_trained
 from search.records import Origin, Rejection, StudyRecord, TrialRecord, TrialState
+from search.search_config import SearchConfig
 from search.selection import best_trial
+from search.space_parts import without
 from search.summary import num_counted
+from spvit.options import TokenForm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +60,7 @@ class ProgressState:
         """Seconds left at this session's pace; None before its first epoch has ended.
 
         Trials to come are taken to train as many epochs as those that ended did on average, or as planned while none
-        has. The experiment's own limit on wall time ends it sooner.
+        has; elastic trials to come train all of theirs. The experiment's own limit on wall time ends it sooner.
         """
         num_epochs = num_epochs_trained(self.study.trials) - self.num_epochs_before
         if num_epochs < 1:
@@ -73,11 +76,13 @@ class ProgressState:
         typical = self._typical_epochs()
         num_to_come = self.study.num_trials - self.num_ended - sum(map(_is_counted, self.running))
         left = [_num_left(trial, self.study, typical) for trial in self.running]
-        return max(0, num_to_come) * typical + sum(left)
+        return max(0, num_to_come) * typical + sum(left) + _elastic_epochs_to_come(self.study)
 
     def _typical_epochs(self) -> float:
         ended = [t for t in self.study.trials if t.state in {TrialState.COMPLETE, TrialState.PRUNED} and _is_counted(t)]
-        return sum(trial.num_epochs for trial in ended) / len(ended) if ended else float(self.study.num_epochs)
+        if not ended:
+            return float(_epochs_of_schedule(self.study))
+        return sum(trial.num_epochs for trial in ended) / len(ended)
 
 
 def _is_counted(trial: TrialRecord) -> bool:
@@ -89,6 +94,48 @@ def _num_left(trial: TrialRecord, study: StudyRecord, typical: float) -> float:
     planned = planned_epochs(trial, study)
     expected = typical if _is_counted(trial) and trial.num_epochs < typical else planned
     return max(0.0, min(expected, planned) - trial.num_epochs)
+
+
+def _elastic_search(study: StudyRecord) -> SearchConfig | None:
+    """What a search with elastic trials was asked for; None where it has none. Studies that name no mode are older."""
+    values = study.experiment.get("search", {})
+    if "mode" not in values:
+        return None
+    search, form = SearchConfig.model_validate(values), study.experiment.get("training", {}).get("form")
+    return search if search.has_elastic_trials(TokenForm(form or TokenForm.GATHERED)) else None
+
+
+def _epochs_of_schedule(study: StudyRecord) -> int:
+    """Planned for each: in a search with elastic trials as for the last one, or from their weights before there is one.
+
+    Where no elastic trial was trained to its end, schedules are trained from the backbone, in full.
+    """
+    search = _elastic_search(study)
+    if search is None:
+        return study.num_epochs
+    begun = [trial for trial in study.trials if _is_counted(trial)]
+    return planned_epochs(begun[-1], study) if begun else search.elastic.epochs_of_contender(study.num_epochs)
+
+
+def _elastic_epochs_to_come(study: StudyRecord) -> int:
+    """Of elastic trials that were not begun, or lost; schedules begin after the last one."""
+    search = None if any(map(_is_counted, study.trials)) else _elastic_search(study)
+    if search is None:
+        return 0
+    num_begun = sum(trial.state is not TrialState.FAIL for trial in study.elastic)
+    return max(0, _num_elastic(search) - num_begun) * search.elastic.elastic_epochs(study.num_epochs)
+
+
+def _num_elastic(search: SearchConfig) -> int:
+    """Elastic trials at most: one where nothing but schedules is explored.
+
+    How many settings there are is known to the driver alone; where they are fewer, so are the trials.
+    """
+    from search.elastic_trial import OF_ONE_SCHEDULE, OF_ONE_TRAINING
+
+    space = without(search.space, OF_ONE_SCHEDULE | OF_ONE_TRAINING)
+    has_settings = any((space.pruning, space.losses, space.training, space.elastic))
+    return search.elastic.num_exploring if has_settings or search.space.explores_nothing else 1
 
 
 def planned_epochs(trial: TrialRecord, study: StudyRecord) -> int:

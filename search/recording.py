@@ -39,9 +39,9 @@ def record_study(folder: Path, output: Path) -> RecordedStudy:
         StorageError: the study cannot be read.
     """
     study = read_study(folder)
+    trials = recordable(study)
     experiment = stored_experiment(study, folder)
     table = LatencyTable.load(table_file(experiment.latency.table, folder))
-    trials = recordable(study)
     return RecordedStudy(
         trials=tuple(_recorded(trial, table.geometry, output.parent) for trial in trials),
         epochs=study.num_epochs,
@@ -56,8 +56,14 @@ def recordable(study: StudyRecord) -> tuple[TrialRecord, ...]:
     """Trials that were proposed from the search space and trained to the end.
 
     Raises:
-        UsageError: there are none, or they were trained for different numbers of epochs.
+        UsageError: there are none, they were trained for different numbers of epochs, or from elastic weights.
     """
+    if elastic := study.elastic:
+        raise UsageError(
+            f"study {study.name!r} has elastic trials (trial {elastic[0].number} is the first), from whose weights "
+            f"schedules are trained further, but in a recorded study every trial is trained from the backbone; search "
+            f'a study that is to be replayed with search.mode = "schedule"'
+        )
     trials = tuple(trial for trial in study.finished if trial.params)
     if not trials:
         raise UsageError(

@@ -95,8 +95,9 @@ def _write(report: DeviceReport, folder: Path) -> Written:
     files = write_study_files(study, folder)
     table = folder / "retarget.csv"
     _write_trials(report.result, table)
-    further = [folder / f"further_{number}.toml" for number in range(1, len(report.further.trials) + 1)]
-    for number, (path, trial) in enumerate(zip(further, report.further.trials, strict=True), start=1):
+    trials = [trial for trial in report.further.trials if not trial.is_from_elastic]
+    further = [folder / f"further_{number}.toml" for number in range(1, len(trials) + 1)]
+    for number, (path, trial) in enumerate(zip(further, trials, strict=True), start=1):
         values = further_experiment(study, number, trial).model_dump(mode="json")
         path.write_text(experiment_toml(values), encoding="utf-8")
     return Written(files=(*files, table, *further), further=tuple(further))

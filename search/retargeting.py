@@ -18,11 +18,11 @@ from search.budget import LatencyBudget, price_from
 from search.config import ExperimentConfig
 from search.experiment import validate
 from search.further import Further, further_trials
+from search.further_space import further_space
 from search.latency_options import TargetDevice
 from search.profiling import check_head_weighting, experiment_shape
 from search.records import StudyRecord
 from search.retarget import AskedBudget, Retargeted, retarget
-from search.space import SearchSpace
 from search.staircase import Staircase
 from spvit.errors import LatencyTableError, NothingFeasibleError
 from spvit.options import SelectorKind
@@ -55,6 +55,18 @@ class DeviceReport:
         key = self.file.table.key
         threads = "1 thread" if key.num_threads == 1 else f"{key.num_threads} threads"
         return f"{key.device_id}, batch {key.batch_size}, {key.dtype}, {key.runtime}, {threads}"
+
+    @property
+    def how_to_train(self) -> str:
+        """What trains further trials that no file can; empty where `fine-tune` does, or where there are none."""
+        if not any(trial.is_from_elastic for trial in self.further.trials):
+            return ""
+        return (
+            f"further trials go on from the study's elastic weights, which an experiment file cannot name, so none is "
+            f"written: `spvit-search extend {self.result.before.name} --trials +N` trains more schedules from these "
+            f"weights at the study's own latencies; `spvit-search launch` with the experiment.toml of --output "
+            f"searches on this device from the start"
+        )
 
     @property
     def nothing_within(self) -> str:
@@ -150,7 +162,6 @@ def _report(
     price = cache(price_from(file.table))  # asked for equal networks often, which must be equally fast to the last bit
     budget = asked.on(study, price(PruningSchedule().plan(geometry)))
     there = experiment_on(experiment, file, budget)
-    space = SearchSpace(there, geometry)
     with _naming(file, study):
         result = retarget(
             study,
@@ -158,12 +169,12 @@ def _report(
             geometry=geometry,
             budget=budget,
             experiment=there.model_dump(mode="json"),
-            default=space.default.pruning,
+            default=there.fixed_trial(geometry.depth).pruning,
             compare=by_answers(study),
         )
     further = further_trials(
         result.after,
-        space,
+        further_space(study, there, geometry),
         price=price,
         budget=budget,
         search=there.search,

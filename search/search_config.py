@@ -11,6 +11,7 @@ from search.elastic_search_config import ElasticSearchConfig, SearchMode
 from search.space_config import SpaceConfig
 from search.start_config import StartConfig
 from search.warm_starts import USUAL, WarmStartName
+from spvit.options import TokenForm
 from trainers.config import FrozenConfig, Positive, Share
 from trainers.frozen_config import OpenShare
 
@@ -127,10 +128,16 @@ class SearchConfig(FrozenConfig):
         """Epochs after which a trial whose backbone is frozen for so many is never stopped."""
         return freeze_epochs + 1 if self.grace_epochs is None else self.grace_epochs
 
-    @property
-    def has_elastic_trials(self) -> bool:
-        """Whether there are any: `auto` has none where no keep rates are explored."""
-        return self.mode is SearchMode.ELASTIC or (self.mode is SearchMode.AUTO and self.space.explores_rates)
+    def has_elastic_trials(self, form: TokenForm) -> bool:
+        """Whether the search begins with elastic trials, where trainings drop tokens in this form.
+
+        `auto` has none where no keep rates are explored, nor where schedules are to differ in what trainings from one
+        set of weights have in common: their epochs, and the form.
+        """
+        if self.mode is not SearchMode.AUTO:
+            return self.mode is SearchMode.ELASTIC
+        is_shared = form is TokenForm.GATHERED and not {"epochs", "form"} & self.space.training.keys()
+        return self.space.explores_rates and is_shared
 
     @model_validator(mode="after")
     def _elastic_settings_are_explored(self) -> Self:
@@ -142,7 +149,7 @@ class SearchConfig(FrozenConfig):
                 f"{keys}: settings of elastic trials, which search.mode = 'schedule' has none of: set search.mode to "
                 "'elastic' or 'auto', or leave search.space.elastic out"
             )
-        if not self.has_elastic_trials:
+        if not self.space.explores_rates:
             raise ValueError(
                 f"{keys}: settings of elastic trials, of which a search of no keep rates has none: explore "
                 "space.stage_keep_rates, or leave search.space.elastic out"

@@ -63,7 +63,12 @@ def _share(config: TrialConfig, num_workers: int) -> TrialConfig:
 def _of_workers(cost: TrainingCost, num_workers: int) -> TrainingCost:
     """With so many times fewer images a step one worker alone would take as many times more of them."""
     steps = max(1, cost.steps_per_epoch // num_workers)
-    return replace(cost, steps_per_epoch=steps, evaluation_s=cost.evaluation_s / num_workers)
+    return replace(
+        cost,
+        steps_per_epoch=steps,
+        evaluation_s=cost.evaluation_s / num_workers,
+        pricing_s=cost.pricing_s / num_workers,
+    )
 
 
 def _measured(trials: Sequence[Mapping[str, object]]) -> tuple[TrainingCost, ...]:

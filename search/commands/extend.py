@@ -25,7 +25,8 @@ from search.commands.searching import SEARCH_CODES, emit_summary
 @click.option(
     "--epochs",
     type=click.IntRange(min=1),
-    help="Train new trials for so many epochs, and the front's from their checkpoints.",
+    help="training.epochs from now on: of new trials (after elastic trials, of a share of them), and the front goes on "
+    "to so many from its checkpoints.",
 )
 @address_option
 @opening_options
@@ -45,8 +46,10 @@ def command(
     """Go on with a study beyond what was asked for: everything found so far is kept.
 
     With --epochs each trial of the Pareto front is continued as a trial of its own, which goes on from the last
-    checkpoint at the learning rates of the longer training; the shorter one stays as it was. If it is interrupted,
-    `resume` goes on with it; a second `extend` would extend it once more.
+    checkpoint at the learning rates of the longer training; the shorter one stays as it was. In a search with elastic
+    trials new schedules are trained for a third of --epochs, or for search.elastic.contender_epochs where that is set;
+    the front goes on to --epochs, which has to be more than training.epochs. If it is interrupted, `resume` goes on
+    with it; a second `extend` would extend it once more.
     """
     from dataclasses import replace
 

@@ -56,12 +56,12 @@ def test_a_plan_knows_that_elastic_trials_come_first(plan, experiment):
     changes = ["--set", "search.mode=auto", "--set", "latency.on_drift=warn", "--no-profile", "--json"]
     found = json.loads(call_here("plan", experiment, *changes)[0])
     load = found["elastic"]
-    assert (load["num_trials"], load["num_epochs"]) == (1, 6)
+    assert (load["num_trials"], load["num_epochs"]) == (2, 6)  # with either learning rate
     assert 0 < load["epoch"]["low"] < load["epoch"]["middle"] < load["epoch"]["high"]
     assert load["pricing"] > 0
     assert found["num_epochs"] == 1
-    assert found["forecast"]["num_trials"] == 1 + 1 + 8
-    assert found["forecast"]["num_epochs"]["high"] == 3 + 6 + 8
+    assert found["forecast"]["num_trials"] == 2 + 1 + 8
+    assert found["forecast"]["num_epochs"]["high"] == 3 + 2 * 6 + 8
     assert plan["elastic"] is None
 
 

@@ -36,6 +36,18 @@ def test_needs_are_checkpoints_of_running_and_kept_trials_and_a_reserve(tmp_path
     assert space_needed(front, 10 * MIB).num_kept == 17
 
 
+def test_what_elastic_trials_keep_is_needed_until_they_are_done(tmp_path):
+    search = {"num_trials": 40, "num_concurrent": 3, "elastic": {"num_trials": 5}, "keep_checkpoints": "none"}
+    config = tabulated.experiment(tmp_path, mode="auto", **search)
+    assert space_needed(config, MIB).num_kept == 16 + 5 + 1
+    assert space_needed(config, MIB, num_elastic_done=5).num_kept == 16 + 1
+    assert space_needed(config, MIB, num_done=30, num_elastic_done=5).num_kept == 10
+    alone = tabulated.experiment(tmp_path, mode="elastic", **search)
+    needed = space_needed(alone, MIB)
+    assert (needed.num_running, needed.num_kept) == (9, 5 + 1)
+    assert space_needed(alone, MIB, num_elastic_done=5).num_bytes == RESERVE_BYTES
+
+
 def test_too_little_space_is_refused_with_what_is_needed_and_what_is_there(tmp_path):
     require_space(SpaceNeeded(checkpoint_bytes=1000, num_running=6, num_kept=4), tmp_path / "not" / "yet")
     needed = SpaceNeeded(checkpoint_bytes=1 << 50, num_running=6, num_kept=4)

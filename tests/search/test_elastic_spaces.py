@@ -85,9 +85,7 @@ def test_masked_training_begins_with_no_elastic_trials_and_is_refused_where_thes
     config = _experiment(tmp_path, {}, training={"form": "masked"})
     assert not config.has_elastic_trials
     asked = _experiment(tmp_path, {}, training={"form": "masked"}, mode="elastic")
-    with pytest.raises(
-        ConfigError, match=r"training.form = 'masked': 'gathered' was required"
-    ):
+    with pytest.raises(ConfigError, match=r"training.form = 'masked': 'gathered' was required"):
         check_elastic_spaces(asked, SearchSpace(asked, tabulated.GEOMETRY))
 
 

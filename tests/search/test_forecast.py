@@ -130,31 +130,85 @@ def test_settings_that_contradict_each_other_are_named(tmp_path, search, trainin
         raise ValueError("\n".join(found))
 
 
+@pytest.mark.parametrize(
+    ("search", "training", "text"),
+    [
+        (
+            {"num_trials": 4, "elastic": {"num_bands": 5}},
+            {},
+            r"search\.elastic\.num_bands = 5 leaves the sampler known_latency none of search\.num_trials = 4",
+        ),
+        (
+            {"patience_trials": 5, "elastic": {"num_bands": 5}},
+            {},
+            r"search\.patience_trials = 5 can end the search within the search\.elastic\.num_bands = 5",
+        ),
+        (
+            {"grace_epochs": 2, "elastic": {"contender_epochs": 3}},
+            {},
+            r"search\.grace_epochs = 2 leaves none of the 3 epochs from elastic weights \(search\.elastic\.contender_",
+        ),
+        (
+            {"grace_epochs": None},
+            {"freeze_epochs": 6},
+            r"the share of training\.freeze_epochs \+ 1 = 3 leaves none of the 4 epochs from elastic weights",
+        ),
+    ],
+)
+def test_with_elastic_trials_contradictions_are_those_of_the_schedules_that_follow(tmp_path, search, training, text):
+    usual = {"mode": "auto", "num_trials": 8, "num_startup_trials": 8, "elastic": {"num_bands": 3}}
+    assert contradictions(_experiment(tmp_path, training={"epochs": 12}, **usual)) == ()
+    found = contradictions(_experiment(tmp_path, training={"epochs": 12} | training, **(usual | search)))
+    assert len(found) == 1
+    with pytest.raises(ValueError, match=text):
+        raise ValueError(found[0])
+
+
+def test_elastic_trials_alone_know_no_number_of_schedules(tmp_path):
+    search = {"num_trials": 2, "num_concurrent": 3, "patience_trials": 2, "grace_epochs": 4}
+    assert len(contradictions(_experiment(tmp_path, **search))) == 5
+    assert contradictions(_experiment(tmp_path, mode="elastic", **search)) == ()
+
+
 ELASTIC = ElasticLoad(
     num_trials=2, num_epochs=8, epoch=Interval(low=20.0, high=60.0, middle=30.0), start=50.0, pricing=40.0
 )
 
 
-def _with_elastic(tmp_path, mode, **search):
-    elastic = {"contender_epochs": 1}
-    return _experiment(tmp_path, num_trials=10, pruner="none", mode=mode, elastic=elastic, **search)
+def _with_elastic(tmp_path, mode, **changes):
+    search = {"num_trials": 10, "pruner": "none", "elastic": {"contender_epochs": 1}}
+    return _experiment(tmp_path, mode=mode, **(search | changes))
 
 
 def test_schedules_that_start_from_elastic_weights_have_fewer_epochs(tmp_path):
     config = _with_elastic(tmp_path, "auto")
-    found = forecast(config, SECONDS, prior_kept_share(as_trained(config)), num_at_once=2.0, elastic=ELASTIC)
+    found = forecast(config, SECONDS, prior_kept_share(as_trained(config)), num_at_once=4.0, elastic=ELASTIC)
     epochs = 4 + 10 * 1  # the fixed schedule is trained from the backbone
     assert found.num_trials == 1 + 10 + 2
     assert found.num_epochs == Interval(low=epochs + 16, high=epochs + 16, middle=epochs + 16)
-    seconds = epochs * 20 + 11 * 5 + 100 + 2 * (8 * 30 + 50 + 40)
-    assert found.trial_hours.middle == pytest.approx(seconds / 3600)
-    assert found.hours.middle == pytest.approx(seconds / 3600 / 2)
+    elastic, schedules = 2 * (8 * 30 + 50 + 40), epochs * 20 + 11 * 5 + 100
+    assert found.trial_hours.middle == pytest.approx((elastic + schedules) / 3600)
+    assert found.hours.middle == pytest.approx((elastic / 2 + schedules / 4) / 3600)  # two leave two places empty
+
+
+def test_schedules_wait_for_a_long_elastic_trial_however_many_run_at_once(tmp_path):
+    epochs = {"epochs": 30, "freeze_epochs": 0}
+    config = _with_elastic(tmp_path, "auto", num_trials=32, elastic={}, training=epochs)
+    epoch = Interval(low=20.0, high=20.0, middle=20.0)
+    load = ElasticLoad(num_trials=1, num_epochs=60, epoch=epoch, start=50.0, pricing=40.0)
+    found = forecast(config, SECONDS, prior_kept_share(as_trained(config)), num_at_once=8.0, elastic=load)
+    elastic, schedules = 60 * 20 + 50 + 40, (30 + 32 * 10) * 20 + 33 * 5 + 100
+    assert found.num_trials == 1 + 33
+    assert found.trial_hours.middle == pytest.approx((elastic + schedules) / 3600)
+    assert found.hours.middle == pytest.approx((elastic + schedules / 8) / 3600)
 
 
 def test_a_search_of_elastic_trials_alone_trains_no_schedule_but_the_fixed_one(tmp_path):
     config = _with_elastic(tmp_path, "elastic")
     found = forecast(config, SECONDS, prior_kept_share(as_trained(config)), num_at_once=1.0, elastic=ELASTIC)
     assert (found.num_trials, found.num_epochs.middle) == (1 + 2, 4 + 16)
+    beside = forecast(config, SECONDS, prior_kept_share(as_trained(config)), num_at_once=4.0, elastic=ELASTIC)
+    assert beside.hours.middle == pytest.approx((330 + 4 * 20 + 5 + 100) / 3600)
 
 
 def test_the_middle_of_a_sum_is_known_where_both_are():

@@ -3,22 +3,26 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import elastic_study
 import finished_study
 import numpy as np
 import pytest
+import tabulated
 
 from latency_tables.key import Runtime
 from latency_tables.provenance import Provenance
 from latency_tables.stairs import Plateau
 from search.budget import LatencyBudget, price_from
 from search.candidates import Candidates
+from search.elastic_front import best_elastic
 from search.experiment import validate
 from search.further import NOTHING_FURTHER, NOTICEABLE_POINTS, further_trials
+from search.further_space import further_space
 from search.latency_options import TargetDevice
 from search.outcomes import Outcome
 from search.outlook import Outlook
 from search.pareto import ParetoPoint, hypervolume
-from search.records import TrialState
+from search.records import Origin, TrialState
 from search.retarget import AskedBudget, retarget
 from search.retargeting import TableFile, experiment_on
 from search.space import SearchSpace
@@ -246,3 +250,64 @@ def test_a_space_with_parameters_that_not_every_trial_has_is_taken_to_another_de
         assert ("keep2_share" in trial.proposal.params) == (len(stages) == 2)
         assert trial.proposal.latency.high_ms <= budget.max_ms
         assert trial.proposal.label == ""
+
+
+@pytest.fixture(scope="module")
+def elastic_config(tmp_path_factory):
+    """Of a search that began with elastic trials and has ended."""
+    config = elastic_study.experiment(tmp_path_factory.mktemp("elastic"))
+    elastic_study.run(config).finish()
+    return config
+
+
+def further_there(study, config, **changes):
+    """Further trials on a device that takes twice as long for everything."""
+    there = retarget(study, price=twice, geometry=tabulated.GEOMETRY, budget=AskedBudget().on(study, twice_dense()))
+    space = further_space(study, config, tabulated.GEOMETRY)
+    asked = {"price": twice, "budget": there.budget, "search": config.search, "num": 2} | changes
+    return space, further_trials(there.after, asked.pop("space", space), **asked)
+
+
+def twice(plan):
+    latency = tabulated.price(plan)
+    return replace(latency, mean_ms=2 * latency.mean_ms, low_ms=2 * latency.low_ms, high_ms=2 * latency.high_ms)
+
+
+def twice_dense():
+    return twice(PruningSchedule().plan(tabulated.GEOMETRY))
+
+
+def test_after_elastic_trials_further_ones_go_on_from_the_best_ones_weights_too(elastic_config):
+    study = read_study(elastic_config.study.directory / "toy")
+    space, found = further_there(study, elastic_config)
+    contender = next(t for t in study.trials if t.origin is Origin.CONTENDER)
+    tried = {space.identity(TrialConfig.model_validate(t.config)) for t in study.finished}
+    assert found.trials
+    for trial in found.trials:
+        config = trial.proposal.config
+        assert trial.is_from_elastic
+        assert config.start == TrialConfig.model_validate(contender.config).start
+        assert config.training == TrialConfig.model_validate(contender.config).training
+        assert config.losses.distillation == best_elastic(study.trials).params["distillation"]
+        assert trial.proposal.params.keys() <= contender.params.keys()
+        assert space.identity(config) not in tried
+
+
+def test_trials_that_all_lie_outside_of_the_space_tell_nothing(elastic_config):
+    study = read_study(elastic_config.study.directory / "toy")
+    whole = SearchSpace(elastic_config, tabulated.GEOMETRY)
+    _, found = further_there(study, elastic_config, space=whole)
+    assert found.trials == ()
+    assert "0 trials of the search space are trained, 4 are needed" in found.note
+
+
+def test_a_search_for_elastic_weights_alone_has_no_trials_that_tell_of_further_ones(tmp_path):
+    config = elastic_study.experiment(tmp_path, mode="elastic")
+    elastic_study.run(config).finish()
+    _, found = further_there(read_study(tmp_path / "toy"), config)
+    assert found.trials == ()
+    assert "0 trials of the search space are trained, 4 are needed" in found.note
+
+
+def test_without_elastic_trials_further_ones_are_of_the_whole_space(study, config, table):
+    assert further_space(study, config, table.geometry).names == SearchSpace(config, table.geometry).names

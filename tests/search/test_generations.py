@@ -101,7 +101,7 @@ def test_a_trial_that_prolongs_another_begins_with_a_copy_of_its_checkpoint(sear
         ({}, "give --trials .* or --epochs"),
         ({"trials": "some"}, "--trials: .*'some'"),
         ({"trials": "2"}, r"was asked for 6 trials; .* For so many more: \+2"),
-        ({"epochs": 5}, "trained for 6 epochs; more were required, but got 5"),
+        ({"epochs": 5}, r"has training\.epochs = 6; more were required, but got 5"),
     ],
 )
 def test_what_is_no_extension_is_refused(searched, asked, told):

@@ -16,7 +16,8 @@ from search.selection import front_trials
 from search.space import SearchSpace
 from search.space_config import SpaceConfig
 from search.study import read_study
-from spvit.errors import ConfigError
+from spvit.errors import ConfigError, UsageError
+from spvit.options import TokenForm
 from trainers.config import TrialConfig
 from trainers.elastic_config import ElasticConfig
 
@@ -277,7 +278,7 @@ RATIO = {"losses": {"ratio": {"low": 0.1, "high": 4.0}}}
     ],
 )
 def test_a_search_has_elastic_trials_where_keep_rates_are_explored(search, expected):
-    assert SearchConfig.model_validate(search).has_elastic_trials == expected
+    assert SearchConfig.model_validate(search).has_elastic_trials(TokenForm.GATHERED) == expected
 
 
 def test_elastic_settings_without_keep_rates_are_refused():
@@ -293,3 +294,87 @@ def test_there_are_several_elastic_trials_where_they_have_settings_to_explore(tm
     config = config.model_copy(update={"search": config.search.model_copy(update={"space": space, "num_trials": 2})})
     run(config).finish()
     assert len(read_study(tmp_path / "toy").elastic) == expected
+
+
+@pytest.fixture(scope="module")
+def short_front(tmp_path_factory):
+    """A finished search whose schedules were trained further for 2 epochs, where training.epochs = 4."""
+    config = experiment(tmp_path_factory.mktemp("runs"), num_trials=3)
+    run(config).finish()
+    return config, read_study(config.study.directory / "toy")
+
+
+@pytest.mark.parametrize("epochs", [3, 4])
+def test_a_front_of_fewer_epochs_goes_on_only_to_more_than_training_epochs_and_that_is_said(short_front, epochs):
+    config, study = short_front
+    told = (
+        rf"has trials of 2 epochs, .* elastic weights, while training\.epochs = 4; more than 4 were required, "
+        rf"but got {epochs}\. .* `spvit-search finish toy --epochs {epochs}`"
+    )
+    for trials in (None, "+2"):
+        with pytest.raises(UsageError, match=told):
+            extended(config, study, trials=trials, epochs=epochs)
+
+
+def test_fewer_epochs_than_the_whole_front_has_are_refused_by_what_the_experiment_says(short_front):
+    config, study = short_front
+    with pytest.raises(UsageError, match=r"has training\.epochs = 4; more were required, but got 2$"):
+        extended(config, study, trials=None, epochs=2)
+
+
+def test_an_extension_that_was_interrupted_may_be_asked_for_again(tmp_path):
+    config = experiment(tmp_path, num_trials=3)
+    run(config).finish()
+    longer, terms = extended(config, read_study(tmp_path / "toy"), trials=None, epochs=6)
+    run(longer, make_driver(longer, terms=terms), max_reports=1)
+    again, terms = extended(longer, read_study(tmp_path / "toy"), trials="+1", epochs=6)
+    run(again, make_driver(again, terms=terms)).finish()
+    study = read_study(tmp_path / "toy")
+    prolonged = {t.continues for t in study.finished if t.origin is Origin.CONTINUED}
+    assert prolonged == set(study.generations[0].continued)
+    assert len(study.generations) == 1
+
+
+def test_epochs_that_change_nothing_are_refused(tmp_path):
+    config = experiment(tmp_path, num_trials=3, elastic={"contender_epochs": 8})
+    values = config.model_dump(mode="json")
+    values["pruning"]["base_keep_rate"] = None  # no baseline, which has fewer
+    config = validate(values, source="test")
+    run(config).finish()
+    study = read_study(tmp_path / "toy")
+    with pytest.raises(UsageError, match=r"has 8 epochs or more, .* have 8 as before; more than 8 .* but got 6"):
+        extended(config, study, trials=None, epochs=6)
+    assert extended(config, study, trials=None, epochs=10)[1].continued == tuple(t.number for t in front_trials(study))
+
+
+def _first_schedules(config, num):
+    run(config).finish()
+    study = read_study(config.study.directory / "toy")
+    return [t for t in study.trials if t.origin not in {Origin.ELASTIC, Origin.BASELINE}][:num]
+
+
+def test_warm_starts_of_the_users_choice_are_trained_from_elastic_weights_before_contenders(tmp_path):
+    own = [{"label": "ours", "keep_rates": [0.6, 0.5, 0.4]}]
+    config = experiment(tmp_path, num_concurrent=1, num_trials=4, warm_starts=["spvit", "geometric"], enqueue=own)
+    trials = _first_schedules(config, 4)
+    assert [t.origin for t in trials] == [Origin.ENQUEUED, Origin.WARM_START, Origin.WARM_START, Origin.CONTENDER]
+    assert [t.label for t in trials[:3]] == ["ours", "spvit, scaled to fit", "geometric, just within the budget"]
+    assert all(t.config["start"] is not None and t.num_epochs == 2 for t in trials)
+
+
+@pytest.mark.parametrize("chosen", [{}, {"warm_starts": True}, {"warm_starts": False}])
+def test_contenders_replace_the_usual_warm_starts(tmp_path, chosen):
+    trials = _first_schedules(experiment(tmp_path, num_concurrent=1, num_trials=3, **chosen), 3)
+    assert {t.origin for t in trials} == {Origin.CONTENDER}
+
+
+def test_starts_that_are_added_when_estimates_are_not_trusted_any_more_are_trained(tmp_path):
+    search = {"num_concurrent": 1, "elastic": {"num_bands": 6, "min_compared": 3}}
+    run(experiment(tmp_path, num_trials=5, **search), sign=-1.0).finish()
+    num_before = len(read_study(tmp_path / "toy").trials)
+    own = [{"label": "ours", "keep_rates": [0.6, 0.5, 0.4]}]
+    more = experiment(tmp_path, num_trials=7, enqueue=own, warm_starts=["spvit"], **search)
+    run(more, sign=-1.0).finish()
+    added = read_study(tmp_path / "toy").trials[num_before:]
+    assert [t.origin for t in added] == [Origin.ENQUEUED, Origin.WARM_START]
+    assert added[0].label == "ours"

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import elastic_study
 import finished_study
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -165,4 +166,11 @@ def test_a_study_without_a_whole_training_is_not_recorded(tmp_path):
     tabulated.make_store(tabulated.experiment(tmp_path))
     finished_study.table().save(tmp_path / "toy" / "latency_table.json")
     with pytest.raises(UsageError, match="no trial yet that was trained to the end"):
+        record_study(tmp_path / "toy", tmp_path / "recorded.parquet")
+
+
+def test_a_study_with_elastic_trials_is_refused_by_name(tmp_path):
+    config = elastic_study.experiment(tmp_path, num_trials=2)
+    elastic_study.run(config).finish()
+    with pytest.raises(UsageError, match=r"'toy' has elastic trials \(trial 0 .*search\.mode = \"schedule\""):
         record_study(tmp_path / "toy", tmp_path / "recorded.parquet")

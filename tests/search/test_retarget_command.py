@@ -5,12 +5,14 @@ import hashlib
 import json
 from dataclasses import replace
 
+import elastic_study
 import finished_study
 import pytest
 from small_table import row, small_table
 
 from latency_tables.key import Runtime, SelectorOptions
 from search.cli import run
+from search.config import ModelConfig
 from search.experiment import load_experiment
 from search.lock import study_lock
 from spvit.errors import ExitCode
@@ -70,8 +72,8 @@ def call(capsys, runs, *arguments, code=ExitCode.OK, study="small"):
     return capsys.readouterr()
 
 
-def document(capsys, runs, *arguments, code=ExitCode.OK):
-    return json.loads(call(capsys, runs, *arguments, "--json", code=code).out)
+def document(capsys, runs, *arguments, **expected):
+    return json.loads(call(capsys, runs, *arguments, "--json", **expected).out)
 
 
 def contents(folder):
@@ -246,3 +248,29 @@ def test_an_output_that_cannot_be_written_is_a_storage_error(runs, tables, tmp_p
         code=ExitCode.STORAGE,
     )  # fmt: skip
     assert "cannot be written" in told.err
+
+
+def test_further_trials_from_elastic_weights_are_told_but_no_files_are_written_for_them(tmp_path, capsys):
+    args = finished_study.ARGS | {"img_size": 28, "depth": 6}
+    costs = {share: {n: row(share * n) for n in (2, 25, 50)} for share in (0.1, 0.01)}
+    table = small_table(
+        create_backbone(finished_study.NAME, args=args),
+        finished_study.NAME,
+        blocks=costs[0.1],
+        selections=costs[0.01],
+        dense=row(30.5),
+    )
+    table.save(tmp_path / "there.json")
+    model = ModelConfig(name=finished_study.NAME, args=args)
+    elastic_study.run(elastic_study.experiment(tmp_path).model_copy(update={"model": model})).finish()
+    output = ("--output", tmp_path / "out")
+    found = document(capsys, tmp_path, "--table", tmp_path / "there.json", *output, study="toy")
+    (device,) = found["devices"]
+    assert device["further"]
+    assert device["further"][0]["params"].keys() == {"keep1", "keep2_share", "keep3_share", "ratio"}
+    assert "`spvit-search extend toy --trials +N` trains more schedules" in device["further_note"]
+    assert found["commands"] == []
+    assert not list((tmp_path / "out").glob("further_*.toml"))
+    text = call(capsys, tmp_path, "--table", tmp_path / "there.json", study="toy").out
+    assert "an experiment for each is written" not in text
+    assert "train        further trials go on from the study's elastic weights" in text

@@ -2,6 +2,7 @@
 
 import pytest
 
+from search.planning import _with_memory_of_all
 from search.trial_cost import _of_workers, _share
 from trainers.config import TrialConfig
 from trainers.step_cost import TrainingCost
@@ -28,3 +29,13 @@ def test_workers_take_as_many_steps_as_one_and_share_the_evaluation():
     assert _of_workers(_cost(), 1) == _cost()
     assert _of_workers(_cost(), 3) == _cost(steps_per_epoch=3, evaluation_s=2.0)
     assert _of_workers(_cost(steps_per_epoch=1), 4).steps_per_epoch == 1
+
+
+def test_workers_share_what_an_elastic_trial_prices_at_its_end():
+    assert _of_workers(_cost(pricing_s=12.0), 3) == _cost(steps_per_epoch=3, evaluation_s=2.0, pricing_s=4.0)
+
+
+def test_memory_is_that_of_the_trial_that_needs_most():
+    slowest, elastic = _cost(gpu_peak_mib=700.0), _cost(step_s=2.5, peak_mib=250.0, gpu_peak_mib=900.0)
+    assert _with_memory_of_all([slowest, _cost(), elastic]) == _cost(peak_mib=250.0, gpu_peak_mib=900.0)
+    assert _with_memory_of_all([_cost(peak_mib=250.0), _cost()]) == _cost(peak_mib=250.0)

@@ -3,6 +3,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+import tabulated
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.console import Console
 from search.console import LastingConsole
 from search.failures import Failure
 from search.progress_state import ProgressState, duration
-from search.records import EndCause, Rejection, SearchEnd, TrialState
+from search.records import EndCause, Origin, Rejection, SearchEnd, TrialState
 from search.retries import INTERRUPTED
 from search.usage import Usage
 from search.view import TerminalView
@@ -91,6 +92,62 @@ def test_a_forecast_is_there_after_the_first_epoch_and_knows_the_limit_of_time(s
     assert state.remaining_s(10.0) == pytest.approx(10.0 * (2 + 4 * 3))
     limited = replace(state.study, experiment={"search": {"max_wall_time_s": 40.0}}, usage=Usage(wall_s=5.0))
     assert replace(state, study=limited).remaining_s(10.0) == pytest.approx(25.0)
+
+
+def _elastic_study(study, tmp_path, **search):
+    """Not begun: 3 elastic trials of 8 epochs where there are settings to explore, then 5 schedules of 2."""
+    config = tabulated.experiment(tmp_path, **({"mode": "auto"} | search)).model_dump(mode="json")
+    num_trials = 0 if config["search"]["mode"] == "elastic" else 5
+    return replace(study, experiment=config, trials=(), num_trials=num_trials, num_epochs=4)
+
+
+def _left_after_an_epoch_of(study, trial, *others):
+    """Epochs that are to come after a first one of a trial, of 10 s."""
+    state = ProgressState.begin(replace(study, trials=others), now_s=0.0).with_trial(trial)
+    return state.remaining_s(10.0) / 10.0
+
+
+SETTINGS = {"stage_keep_rates": {"low": 0.15, "high": 0.9}, "losses": {"distillation": {"low": 0.1, "high": 4.0}}}
+
+
+@pytest.mark.parametrize(
+    ("search", "to_come"),
+    [
+        ({}, 5 * 2),  # a term of one schedule's counts is explored, which elastic trials have no use for
+        ({"space": SETTINGS}, 2 * 8 + 5 * 2),
+        ({"space": {}}, 2 * 8 + 5 * 2),  # the usual space explores a learning rate
+        ({"space": SETTINGS, "elastic": {"num_trials": 5}}, 4 * 8 + 5 * 2),
+        ({"space": SETTINGS, "elastic": {"epochs": 6, "contender_epochs": 1}}, 2 * 6 + 5),
+        ({"space": SETTINGS, "mode": "elastic"}, 2 * 8),
+        ({"space": SETTINGS, "mode": "schedule"}, 5 * 4),
+    ],
+)
+def test_elastic_trials_to_come_count_and_schedules_as_they_are_trained_further(
+    study, make_trial, tmp_path, search, to_come
+):
+    begun = _elastic_study(study, tmp_path, **search)
+    config = {"training": {"epochs": 8}}
+    running = make_trial(0, 0.0, 5.0, state=TrialState.RUNNING, curve=(70.0,), origin=Origin.ELASTIC, config=config)
+    assert _left_after_an_epoch_of(begun, running) == pytest.approx(7 + to_come)
+
+
+def test_no_elastic_trial_is_to_come_once_a_schedule_has_begun(study, make_trial, tmp_path):
+    begun = _elastic_study(study, tmp_path, space=SETTINGS)
+    elastic = make_trial(0, 80.0, 5.0, origin=Origin.ELASTIC, config={"training": {"epochs": 8}})
+    further = make_trial(1, 0.0, 5.0, state=TrialState.RUNNING, curve=(70.0,), config={"training": {"epochs": 2}})
+    assert _left_after_an_epoch_of(begun, further, elastic) == pytest.approx(1 + 4 * 2)
+    backbone = replace(further, config={"training": {"epochs": 4}})  # as no elastic trial was trained to its end
+    assert _left_after_an_epoch_of(begun, backbone, replace(elastic, state=TrialState.PRUNED)) == pytest.approx(3 + 16)
+
+
+def test_an_elastic_trial_that_was_lost_is_to_come_again(study, make_trial, tmp_path):
+    begun = _elastic_study(study, tmp_path, space=SETTINGS)
+    config = {"training": {"epochs": 8}}
+    lost = make_trial(0, 0.0, 5.0, state=TrialState.FAIL, curve=(), origin=Origin.ELASTIC, config=config)
+    again = replace(lost, number=1, state=TrialState.RUNNING, curve=(70.0,), retry_of=0)
+    assert _left_after_an_epoch_of(begun, again, lost) == pytest.approx(7 + 2 * 8 + 5 * 2)
+    other = replace(again, retry_of=None)
+    assert _left_after_an_epoch_of(begun, other, lost) == pytest.approx(7 + 2 * 8 + 5 * 2)
 
 
 @given(st.lists(st.tuples(st.sampled_from(TrialState), st.integers(0, 3)), max_size=8), st.floats(0, 1e6))
