@@ -55,7 +55,7 @@ class SearchPlan:
 
     Attributes:
         study: its name.
-        num_trials: that are asked for.
+        num_trials: of single schedules that are asked for; none where elastic trials are all.
         num_done: that have ended already.
         num_epochs: of a schedule's trial that is trained to the end.
         reach: what latencies there are.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,6 @@ from search.elastic_phase import ElasticPhase
 from search.feasible import check_feasible
 from search.forecast import (
     ElasticLoad,
-    Forecast,
     Interval,
     KeptShare,
     TrialSeconds,
@@ -33,6 +32,7 @@ from search.latency_target import target_from
 from search.launcher import Device
 from search.modes import ModeParts
 from search.plan import BudgetReach, Reach, SearchPlan
+from search.plan_warnings import num_schedules, number_warnings
 from search.reach import cheapest, count_networks
 from search.recorded_pruning import kept_share_of_curves
 from search.records import Latency, StudyRecord
@@ -47,9 +47,6 @@ from trainers.config import TrialConfig
 if TYPE_CHECKING:
     from search.recorded import RecordedStudy
     from trainers.step_cost import TrainingCost
-
-RARE = 0.002
-"""Feasible share below which random draws may find nothing; see `search.proposer`."""
 
 Progress = Callable[[float, str], None]
 
@@ -106,7 +103,7 @@ def make_plan(
     )
     return SearchPlan(
         study=experiment.study.name,
-        num_trials=experiment.search.num_trials,
+        num_trials=num_schedules(experiment),
         num_done=num_done,
         num_epochs=as_trained(experiment).training.epochs,
         reach=reach,
@@ -114,7 +111,7 @@ def make_plan(
         elastic=elastic,
         forecast=foreseen,
         fit=fit,
-        warnings=(*contradictions(experiment), *fit.problems, *_limits(experiment, reach, foreseen)),
+        warnings=(*contradictions(experiment), *fit.problems, *number_warnings(experiment, reach, foreseen)),
     )
 
 
@@ -277,26 +274,3 @@ def _elastic_load(phase: ElasticPhase, cost: TrainingCost, study: StudyRecord | 
         start=cost.build_s + cost.warm_up_s,
         pricing=cost.pricing_s,
     )
-
-
-def _limits(experiment: ExperimentConfig, reach: Reach, foreseen: Forecast) -> Iterator[str]:
-    """What the numbers say against the settings."""
-    rare = [budget for budget in reach.budgets if budget.feasible.high < RARE]
-    for budget in rare:
-        yield (
-            f"only {100 * budget.feasible.high:.2f} % of the space at most are within {budget.max_latency_ms:.3f} ms: "
-            f"samplers other than known_latency will hardly draw any; lower `high` in [search.space]"
-        )
-    if reach.cheapest.latency.high_ms <= reach.dense.high_ms <= reach.budgets[-1].max_latency_ms:
-        yield "the budget excludes nothing, as the dense model is within it: lower it if a faster model is wanted"
-    limit_s = experiment.search.max_wall_time_s
-    if limit_s is not None and limit_s < 3600.0 * foreseen.hours.low:
-        yield f"search.max_wall_time_s = {limit_s:g} ends the search before its trials: they take longer in any case"
-    num_trials = experiment.search.num_trials
-    if not _settings(experiment) and reach.count is not None and reach.count.num_networks < num_trials:
-        yield f"there are only {reach.count.num_networks} networks for search.num_trials = {num_trials}"
-
-
-def _settings(experiment: ExperimentConfig) -> bool:
-    """Whether anything beside the network is explored."""
-    return bool(experiment.search.space.losses or experiment.search.space.training)

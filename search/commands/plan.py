@@ -81,9 +81,10 @@ def plan_text(plan: SearchPlan) -> str:
     """A plan in a few lines for a reader."""
     done = f", of which {plan.num_done} have ended" if plan.num_done else ""
     first = "" if plan.elastic is None else "after its elastic trials "
+    trials = f"{first}{plan.num_trials} trials of up to {plan.num_epochs} epochs{done}"
     return "\n".join(
         [
-            f"study     {plan.study}: {first}{plan.num_trials} trials of up to {plan.num_epochs} epochs{done}",
+            f"study     {plan.study}: {trials if plan.num_trials else 'elastic trials alone'}",
             *_reach_lines(plan),
             *_cost_lines(plan),
             *(f"warning   {warning}" for warning in plan.warnings),
