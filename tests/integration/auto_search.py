@@ -25,7 +25,7 @@ from search.records import StudyRecord, TrialRecord
 from search.study import read_study
 
 MODEL = {"img_size": 14, "patch_size": 2, "in_chans": 1, "embed_dim": 24, "depth": 6, "num_heads": 3, "num_classes": 4}
-NUM_TRIALS, NUM_PRICED, NUM_BANDS, FINISH_EPOCHS = 4, 24, 3, 3
+NUM_TRIALS, NUM_PRICED, NUM_BANDS, FINISH_EPOCHS = 5, 24, 3, 3
 
 
 def to_finish(study: StudyRecord, epochs: int, top: int) -> list[TrialRecord]:
