@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from settled import violations
 
 from search.records import Origin, TrialState
 from search.study import read_study
 from search.trial_model import load_trial_model
-from search.verify import Expected, verify_study
+from search.verify import Expected
 
 pytestmark = pytest.mark.integration
 SCRIPT = Path(__file__).parent / "auto_search.py"
@@ -40,7 +41,7 @@ def test_schedules_are_trained_further_from_elastic_weights(folder):
     assert sum(trial.origin is Origin.CONTENDER for trial in further) == NUM_BANDS + 1  # the fastest beside
     assert all(f"/trials/{best.number}/" in trial.config["start"]["path"] for trial in further)
     assert all(trial.estimated_top1 is not None for trial in further)
-    assert verify_study(folder / "auto", Expected()).violations == ()
+    assert violations(folder / "auto") == ()
 
 
 def test_schedules_that_were_priced_alone_are_finished_from_elastic_weights(folder):
@@ -53,4 +54,4 @@ def test_schedules_that_were_priced_alone_are_finished_from_elastic_weights(fold
     ] * 2
     model = load_trial_model(after, added[0])
     assert tuple(selection.num_kept for selection in model.plan.selections) == added[0].keep_counts
-    assert verify_study(folder / "auto", Expected(before=before)).violations == ()
+    assert violations(folder / "auto", Expected(before=before)) == ()
