@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.config import ExperimentConfig
-from search.elastic_search_config import SearchMode
 from search.records import StudyRecord, TrialState
 from search.search_config import KeepCheckpoints
 from search.study_files import STUDY_FILE
@@ -54,7 +53,7 @@ def space_needed(
         num_elastic_done: elastic trials that were trained to their end.
     """
     search = experiment.search
-    num_trials = 0 if search.mode is SearchMode.ELASTIC else max(0, search.num_trials - num_done)
+    num_trials = max(0, search.num_schedules - num_done)
     num_elastic = 0 if num_done else max(0, _num_elastic(experiment) - num_elastic_done)
     baseline = 1 if (num_trials or num_elastic) and not num_done else 0
     num_kept = num_trials if search.keep_checkpoints is KeepCheckpoints.ALL else min(num_trials, USUAL_FRONT)

@@ -45,11 +45,6 @@ class ElasticPhase:
     dense_ms: float
     curves: LatencyTarget | None
 
-    @property
-    def config(self) -> TrialConfig:
-        """The elastic trial with the file's own settings."""
-        return self._config
-
     def num_due(self, trials: Sequence[TrialRecord]) -> int:
         """Elastic trials that have not been begun."""
         return max(0, self._num_asked - len(_begun(trials)))
@@ -60,7 +55,7 @@ class ElasticPhase:
         if not self.num_due(trials):
             return None
         if self._settings is None:
-            return self._proposal(self._config, {})
+            return self._proposal(self.config, {})
         found = next_settings(self._settings, begun, seed=self.experiment.study.seed, turn=len(begun))
         return None if found is None else self._proposal(self._with_settings(found[1]), dict(found[0]))
 
@@ -86,14 +81,15 @@ class ElasticPhase:
         return ElasticEstimate.of(trial.priced, lambda schedule: self._plan(schedule, config))
 
     @cached_property
-    def _config(self) -> TrialConfig:
+    def config(self) -> TrialConfig:
+        """The elastic trial with the file's own settings."""
         return elastic_trial(
             self.experiment, self.space, budget=self.budget, dense_ms=self.dense_ms, latency=self.curves
         )
 
     @cached_property
     def _settings(self) -> SearchSpace | None:
-        return settings_space(self.experiment, self.space.geometry, self._config)
+        return settings_space(self.experiment, self.space.geometry, self.config)
 
     @cached_property
     def _num_asked(self) -> int:
@@ -111,7 +107,7 @@ class ElasticPhase:
 
     def _with_settings(self, drawn: TrialConfig) -> TrialConfig:
         """The elastic trial with the settings that were drawn; its epochs and its schedule are its own."""
-        own = self._config
+        own = self.config
         schedule = {"schedule": own.pruning.schedule}
         epochs = {"epochs": own.training.epochs, "warmup_epochs": own.training.warmup_epochs}
         if "freeze_epochs" not in self._settings_names:

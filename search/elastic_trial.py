@@ -12,18 +12,13 @@ from search.default_space import default_space
 from search.shortened_training import shortened
 from search.space import SearchSpace
 from search.space_config import BlockChoice, BlockRange, SpaceConfig
-from search.space_parts import without
+from search.space_parts import OF_ONE_SCHEDULE, settings_of, without
 from search.structure import Structure
 from spvit.errors import ConfigError
 from spvit.options import TokenForm
 from spvit.schedule import PruningSchedule, TokenGeometry
 from trainers.config import ElasticConfig, LatencyTarget, TrainingConfig, TrialConfig
 from trainers.further_training import further_training
-
-OF_ONE_SCHEDULE = frozenset({"ratio", "ratio_per_image", "ratio_hinge", "latency"})
-"""Terms of a loss that mean the counts of one schedule, so that an elastic training has no use for them."""
-OF_ONE_TRAINING = frozenset({"epochs", "warmup_epochs", "form"})
-"""What elastic trials have of their own, and schedules trained further too."""
 
 
 def explored(experiment: ExperimentConfig, geometry: TokenGeometry) -> SpaceConfig:
@@ -40,13 +35,11 @@ def settings_space(experiment: ExperimentConfig, geometry: TokenGeometry, elasti
         geometry: of its backbone.
         elastic: the trial with the file's own settings.
     """
-    schedules = {"base_keep_rate": None, "stage_keep_rates": None, "num_selectors": None, "blocks": None}
-    own = explored(experiment, geometry).model_copy(update=schedules)
     schedule = elastic.pruning.schedule
     rates = {"blocks": schedule.blocks, "stage_keep_rates": schedule.keep_rates, "base_keep_rate": None}
     settled = experiment.model_copy(update={"pruning": experiment.pruning.model_copy(update=rates)})
     return _of_used(
-        without(own, OF_ONE_SCHEDULE | OF_ONE_TRAINING),
+        settings_of(explored(experiment, geometry)),
         lambda space: SearchSpace(_with_space(settled, space), geometry, elastic=elastic.elastic),
     )
 

@@ -176,7 +176,7 @@ def forecast(
     """
     search, trained = experiment.search, as_trained(experiment)
     sure, epochs = sure_epochs(trained), trained.training.epochs
-    num_sampled = 0 if search.mode is SearchMode.ELASTIC else max(0, search.num_trials - num_done)
+    num_sampled = max(0, search.num_schedules - num_done)
     num_fixed = 0 if num_done or not experiment.pruning.schedule(depth=1000).stages else 1
     num_trials = num_sampled + num_fixed
 

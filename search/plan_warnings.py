@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from search.config import ExperimentConfig
-from search.elastic_search_config import SearchMode
 from search.forecast import Forecast
 from search.plan import Reach
 
@@ -26,14 +25,9 @@ def number_warnings(experiment: ExperimentConfig, reach: Reach, foreseen: Foreca
     limit_s = experiment.search.max_wall_time_s
     if limit_s is not None and limit_s < 3600.0 * foreseen.hours.low:
         yield f"search.max_wall_time_s = {limit_s:g} ends the search before its trials: they take longer in any case"
-    num_trials = num_schedules(experiment)
+    num_trials = experiment.search.num_schedules
     if not _settings(experiment) and reach.count is not None and reach.count.num_networks < num_trials:
         yield f"there are only {reach.count.num_networks} networks for search.num_trials = {num_trials}"
-
-
-def num_schedules(experiment: ExperimentConfig) -> int:
-    """Trials of single schedules that are asked for, beside the fixed one."""
-    return 0 if experiment.search.mode is SearchMode.ELASTIC else experiment.search.num_trials
 
 
 def _settings(experiment: ExperimentConfig) -> bool:

@@ -32,7 +32,7 @@ from search.latency_target import target_from
 from search.launcher import Device
 from search.modes import ModeParts
 from search.plan import BudgetReach, Reach, SearchPlan
-from search.plan_warnings import num_schedules, number_warnings
+from search.plan_warnings import number_warnings
 from search.reach import cheapest, count_networks
 from search.recorded_pruning import kept_share_of_curves
 from search.records import Latency, StudyRecord
@@ -103,7 +103,7 @@ def make_plan(
     )
     return SearchPlan(
         study=experiment.study.name,
-        num_trials=num_schedules(experiment),
+        num_trials=experiment.search.num_schedules,
         num_done=num_done,
         num_epochs=as_trained(experiment).training.epochs,
         reach=reach,

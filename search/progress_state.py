@@ -9,7 +9,7 @@ from search.history import num_epochs_trained
 from search.records import Origin, Rejection, StudyRecord, TrialRecord, TrialState
 from search.search_config import SearchConfig
 from search.selection import best_trial
-from search.space_parts import without
+from search.space_parts import settings_of
 from search.summary import num_counted
 from spvit.options import TokenForm
 
@@ -131,10 +131,7 @@ def _num_elastic(search: SearchConfig) -> int:
 
     How many settings there are is known to the driver alone; where they are fewer, so are the trials.
     """
-    from search.elastic_trial import OF_ONE_SCHEDULE, OF_ONE_TRAINING
-
-    space = without(search.space, OF_ONE_SCHEDULE | OF_ONE_TRAINING)
-    has_settings = any((space.pruning, space.losses, space.training, space.elastic))
+    has_settings = not settings_of(search.space).explores_nothing
     return search.elastic.num_exploring if has_settings or search.space.explores_nothing else 1
 
 

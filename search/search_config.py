@@ -128,6 +128,11 @@ class SearchConfig(FrozenConfig):
         """Epochs after which a trial whose backbone is frozen for so many is never stopped."""
         return freeze_epochs + 1 if self.grace_epochs is None else self.grace_epochs
 
+    @property
+    def num_schedules(self) -> int:
+        """Trials of single schedules that are asked for, beside the fixed one: none in mode `elastic`."""
+        return 0 if self.mode is SearchMode.ELASTIC else self.num_trials
+
     def has_elastic_trials(self, form: TokenForm) -> bool:
         """Whether the search begins with elastic trials, where trainings drop tokens in this form.
 

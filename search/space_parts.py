@@ -1,10 +1,21 @@
-"""Parts of what a search explores: the rest without some of its parameters. Pure."""
+"""Parts of what a search explores: its settings, or the rest without some of its parameters. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 
 from search.space_config import SpaceConfig
+
+OF_ONE_SCHEDULE = frozenset({"ratio", "ratio_per_image", "ratio_hinge", "latency"})
+"""Terms of a loss that mean the counts of one schedule, so that an elastic training has no use for them."""
+OF_ONE_TRAINING = frozenset({"epochs", "warmup_epochs", "form"})
+"""What elastic trials have of their own, and schedules trained further too."""
+
+
+def settings_of(space: SpaceConfig) -> SpaceConfig:
+    """What elastic trials explore of it: all but schedules, and what means one of these or one training alone."""
+    schedules = {"base_keep_rate": None, "stage_keep_rates": None, "num_selectors": None, "blocks": None}
+    return without(space.model_copy(update=schedules), OF_ONE_SCHEDULE | OF_ONE_TRAINING)
 
 
 def without(space: SpaceConfig, names: AbstractSet[str]) -> SpaceConfig:

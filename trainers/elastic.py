@@ -86,7 +86,7 @@ class ElasticTuner(FineTuner):
     def _some(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterable[tuple[Tensor, Tensor]]:
         """As many batches as it takes, at even distances: images may be sorted by class."""
         num_batches = self._data.val.num_batches()
-        num_taken = num_batches_priced(self._config, num_batches, self._workers.world_size)
+        num_taken = num_batches_priced(self._config, num_batches)
         taken = {number * num_batches // num_taken for number in range(num_taken)}
         return (batch for number, batch in enumerate(batches) if number in taken)
 

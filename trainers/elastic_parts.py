@@ -54,12 +54,12 @@ def spread_schedules(sampler: ScheduleSampler, num: int, *, seed: int) -> tuple[
     return tuple(sampler.spread(num, stream(seed, Purpose.PRICED)))
 
 
-def num_batches_priced(config: TrialConfig, num_batches: int, num_workers: int = 1) -> int:
-    """Validation batches of a worker on which schedules are evaluated, of so many that it has."""
+def num_batches_priced(config: TrialConfig, num_batches: int) -> int:
+    """Validation batches on which schedules are evaluated, of so many; workers share each of them."""
     wanted = elastic_of(config).priced_images
     if wanted is None:
         return num_batches
-    return min(num_batches, max(1, math.ceil(wanted / (config.training.batch_size // num_workers * num_workers))))
+    return min(num_batches, max(1, math.ceil(wanted / config.training.batch_size)))
 
 
 def make_sampler(model: PrunedModel, config: TrialConfig) -> ScheduleSampler:
