@@ -90,8 +90,9 @@ def measure_training(config: TrialConfig, *, time_limit_s: float = 20.0) -> Trai
     Raises:
         ConfigError: the model cannot be made.
         DataError: the data does not fit.
-        DivergedError: the loss is not finite.
+        DivergedError: the loss is not finite, whatever the learning rate.
     """
+    config = _without_learning(config)
     if config.training.num_threads is not None:
         torch.set_num_threads(config.training.num_threads)
     part_s, began_s = time_limit_s / 3.0, time.perf_counter()
@@ -119,6 +120,12 @@ def measure_training(config: TrialConfig, *, time_limit_s: float = 20.0) -> Trai
         peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
         gpu_peak_mib=torch.cuda.max_memory_allocated(device) / MIB if device.type == "cuda" else None,
     )
+
+
+def _without_learning(config: TrialConfig) -> TrialConfig:
+    """The same steps at learning rates of 0: a rate of the space that ruins models must not end a plan."""
+    still = {"lr": 0.0, "min_lr": 0.0, "selector_warmup_lr": 0.0}
+    return config.model_copy(update={"training": config.training.model_copy(update=still)})
 
 
 def make_step(model: PrunedModel, config: TrialConfig, *, workers: WorkerGroup, device: torch.device) -> TrainingStep:

@@ -1,12 +1,10 @@
 """Two workers draw the same schedules and train them as one process does with all images."""
 
-import os
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-from processes import run_together
+from processes import run_as_group
 from tiny import MODEL, save_noise
 
 from spvit.schedule import PruningSchedule
@@ -41,11 +39,9 @@ def make_config(data_path: Path, *, batch_size: int) -> TrialConfig:
     )  # fmt: skip
 
 
-def work(rank: int, port: int, data_path: Path) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("gloo", rank=rank, world_size=NUM_WORKERS)
+def work(group: WorkerGroup, data_path: Path) -> None:
     config = make_config(data_path, batch_size=8)
-    tuner = ElasticTuner(config, data_path / "checkpoints", workers=WorkerGroup.current())
+    tuner = ElasticTuner(config, data_path / "checkpoints", workers=group)
     metrics = tuner.run_epoch()
     found = {
         "weights": tuner.model.state_dict(),
@@ -54,9 +50,7 @@ def work(rank: int, port: int, data_path: Path) -> None:
         "contenders": contenders(tuner),
         "losses": torch.from_numpy(tuner.price([priced.schedule for priced in tuner.priced]).losses),
     }
-    torch.save(found, data_path / f"found-{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    torch.save(found, data_path / f"found-{group.rank}.pt")
 
 
 def contenders(tuner: ElasticTuner) -> tuple[torch.Tensor, torch.Tensor]:
@@ -74,7 +68,7 @@ def contenders(tuner: ElasticTuner) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_two_workers_train_as_one_does_with_both_shares(data_path: Path) -> None:
-    run_together(work, data_path, num_processes=NUM_WORKERS)
+    run_as_group(work, data_path, num_processes=NUM_WORKERS)
     first, second = (torch.load(data_path / f"found-{rank}.pt", weights_only=True) for rank in range(NUM_WORKERS))
     assert all(torch.equal(tensor, second["weights"][name]) for name, tensor in first["weights"].items())
     alone = ElasticTuner(make_config(data_path, batch_size=8))

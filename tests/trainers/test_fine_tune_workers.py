@@ -1,12 +1,10 @@
 """Two workers that share a batch train as one process does with all of it."""
 
-import os
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-from processes import run_together
+from processes import run_as_group
 from tiny import MODEL, save_noise
 
 from spvit.schedule import PruningSchedule
@@ -42,10 +40,8 @@ def make_config(data_path: Path, *, batch_size: int) -> TrialConfig:
     )  # fmt: skip
 
 
-def work(rank: int, port: int, data_path: Path) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("gloo", rank=rank, world_size=NUM_WORKERS)
-    group, config = WorkerGroup.current(), make_config(data_path, batch_size=8)
+def work(group: WorkerGroup, data_path: Path) -> None:
+    config = make_config(data_path, batch_size=8)
     tuner = FineTuner(config, data_path / "checkpoints", workers=group)
     metrics = tuner.run_epoch()
     found = {
@@ -57,9 +53,7 @@ def work(rank: int, port: int, data_path: Path) -> None:
     }
     selector_start.warm_up_selectors = None  # type: ignore[assignment]  # it must not be needed any more
     found["read"] = started(config, group, data_path / "cache")
-    torch.save(found, data_path / f"found-{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    torch.save(found, data_path / f"found-{group.rank}.pt")
 
 
 def started(config: TrialConfig, group: WorkerGroup, cache: Path | None = None) -> dict[str, torch.Tensor]:
@@ -71,7 +65,7 @@ def started(config: TrialConfig, group: WorkerGroup, cache: Path | None = None) 
 
 
 def test_two_workers_train_as_one_does_with_both_shares(data_path: Path) -> None:
-    run_together(work, data_path, num_processes=NUM_WORKERS)
+    run_as_group(work, data_path, num_processes=NUM_WORKERS)
     first, second = (torch.load(data_path / f"found-{rank}.pt", weights_only=True) for rank in range(NUM_WORKERS))
     for part in ("start", "made", "read", "weights"):
         assert all(torch.equal(tensor, second[part][name]) for name, tensor in first[part].items())

@@ -1,13 +1,11 @@
 """One step's loss: what is shared between student and teacher changes nothing, nor does the number of workers."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-from processes import run_together
+from processes import run_as_group
 from torch import Tensor
 
 from spvit.factory import create_backbone
@@ -192,24 +190,21 @@ def test_mean_of_parts_is_weighted() -> None:
 RATIO_ALONE = {"classification": 0.5, "distillation": 0.0, "token_distillation": 0.0, "ratio": 3.0}
 
 
-def ratio_work(rank: int, port: int, directory: str) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("gloo", rank=rank, world_size=2)
-    group, model, config = WorkerGroup.current(), make_model(), make_config(RATIO_ALONE)
+def ratio_work(group: WorkerGroup, directory: str) -> None:
+    model, config = make_model(), make_config(RATIO_ALONE)
     set_frozen(model, config.training, epoch=0)
     teacher = make_teacher(model, config, needed=False)
     step = TrainingStep(model, teacher, make_criterion(model, config, group), config).train()
-    wrapped, share = group.wrap(step), slice(4 * rank, 4 * rank + 4)  # averages gradients as long as it lives
+    wrapped = group.wrap(step)  # averages gradients as long as it lives
+    share = slice(4 * group.rank, 4 * group.rank + 4)
     loss = wrapped(IMAGES[share], LABELS[share])
     loss.total.backward()
     if group.is_main:
         torch.save({"ratio": loss.terms["ratio"].detach(), "grads": gradients(model)}, Path(directory) / "found.pt")
-    group.barrier()
-    dist.destroy_process_group()
 
 
 def test_ratio_of_two_workers_is_that_of_one_with_all_images(tmp_path: Path) -> None:
-    run_together(ratio_work, str(tmp_path))
+    run_as_group(ratio_work, str(tmp_path))
     found = torch.load(tmp_path / "found.pt", weights_only=True)
     model = make_model()
     loss = make_step(model, make_config(RATIO_ALONE))(IMAGES, LABELS)

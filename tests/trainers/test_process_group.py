@@ -2,19 +2,17 @@
 
 import os
 import pickle
-import time
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-from processes import run_together
+from processes import meet, run_together
 
 from spvit.errors import ConfigError, DivergedError
 from trainers.process_group import (
     Backend,
     Host,
-    Meeting,
     abort,
     backend_for,
     check_own_gpus,
@@ -29,23 +27,7 @@ CPU = torch.device("cpu")
 STATE = {"weights": {"a": torch.arange(6.0).view(2, 3)}, "history": [{"epoch": 1, "top1": 50.5}], "none": None}
 
 
-def meet(rank: int, folder: Path, name: str) -> None:
-    """The first worker says in a file where it listens."""
-    path = folder / name
-    if rank == 0:
-        host = Host("127.0.0.1", 2)
-        path.with_suffix(".new").write_text(str(host.meeting.port))
-        path.with_suffix(".new").replace(path)
-        join(host.meeting, 0, address="127.0.0.1", device=CPU, host=host)
-        return
-    while not path.exists():
-        time.sleep(0.01)
-    meeting = Meeting(address="127.0.0.1", port=int(path.read_text()), world_size=2)
-    join(meeting, rank, address="127.0.0.1", device=CPU)
-
-
-def work(rank: int, port: int, folder: str) -> None:
-    del port
+def work(rank: int, folder: str) -> None:
     for name in ("first", "second"):  # one trial after the other
         meet(rank, Path(folder), name)
         group = WorkerGroup.current()

@@ -66,6 +66,11 @@ def test_what_is_timed_are_real_steps_on_the_trials_own_batches(data_path, monke
     assert sizes == [step_cost.PILOT_IMAGES] * 2 + [20] * 5
 
 
+def test_rates_that_ruin_a_model_cost_what_others_do(data_path):
+    cost = measure_training(_config(data_path, lr=1e20, min_lr=0.0, selector_warmup_lr=1e20, freeze_epochs=0))
+    assert cost.warm_up_s > 0.0
+
+
 def test_data_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(DataError):
         measure_training(_config(tmp_path / "nowhere"))

@@ -1,12 +1,10 @@
 """A group of one changes nothing; a group of two computes what one would on both shares."""
 
-import os
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-from processes import run_together
+from processes import run_as_group
 
 from trainers.evaluate import evaluate
 from trainers.workers import WorkerGroup
@@ -45,25 +43,20 @@ def make_module() -> torch.nn.Linear:
         return torch.nn.Linear(4, 3)
 
 
-def work(rank: int, port: int, directory: str) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("gloo", rank=rank, world_size=2)
-    group, module = WorkerGroup.current(), make_module()
-    inputs, labels = batch(rank)
+def work(group: WorkerGroup, directory: str) -> None:
+    module = make_module()
+    inputs, labels = batch(group.rank)
     wrapped = group.wrap(module)
     torch.nn.functional.cross_entropy(wrapped(inputs), labels).backward()
     evaluation = evaluate(module, [(inputs, labels)], workers=group)
+    mean = group.all_reduce_mean(torch.tensor(float(group.rank)))
     if group.is_main:
-        found = {"grad": module.weight.grad, "top1": evaluation.top1, "count": evaluation.num_images}
-        torch.save(found | {"mean": group.all_reduce_mean(torch.tensor(float(rank)))}, Path(directory) / "found.pt")
-    else:
-        group.all_reduce_mean(torch.tensor(float(rank)))
-    group.barrier()
-    dist.destroy_process_group()
+        found = {"grad": module.weight.grad, "top1": evaluation.top1, "count": evaluation.num_images, "mean": mean}
+        torch.save(found, Path(directory) / "found.pt")
 
 
 def test_two_workers_equal_one_on_both_shares(tmp_path: Path):
-    run_together(work, str(tmp_path))
+    run_as_group(work, str(tmp_path))
     found = torch.load(tmp_path / "found.pt", weights_only=True)
     module = make_module()
     inputs, labels = (torch.cat(parts) for parts in zip(batch(0), batch(1), strict=True))
