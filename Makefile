@@ -15,6 +15,10 @@ CREATED := $(VENV)/.created
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# With a thread for each core, tests of several processes wait for each other; CPUs are used by files of tests at once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# A file's tests share what they set up; the long ones come first.
+AT_ONCE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # One line per package instead of several: pip's own --quiet would be silent for minutes.
 PROGRESS := sed -unE 's/^(Collecting [^ ]+|Installing collected|Successfully installed).*/  \1/p'
 
@@ -26,11 +30,11 @@ help: ## Show this list
 demo: $(INSTALLED) ## Profile this machine, search, and export the best model under the latency budget
 	@$(BIN)/spvit-search run experiments/demo.toml
 
-test: $(INSTALLED_DEV) ## Run the tests, with whole searches on real Ray and MLflow among them (a quarter of an hour)
-	@$(BIN)/python -m pytest
+test: $(INSTALLED_DEV) ## Run the tests, with whole searches on real Ray and MLflow among them (ten minutes)
+	@$(PYTEST) $(AT_ONCE)
 
 test-large: $(INSTALLED_DEV) ## Run the tests of faults, clusters, databases and browsers (25 minutes)
-	@$(BIN)/python -m pytest -m large
+	@$(PYTEST) -m large
 
 faults: $(INSTALLED_DEV) ## Hundreds of kills and full disks (up to an hour; goes on where it was stopped), and docs/reliability.md
 	@$(BIN)/python tests/faults/long_run.py runs/faults 55

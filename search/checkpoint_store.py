@@ -66,6 +66,19 @@ class CheckpointStore:
         if found:
             self._tried("be written", lambda: self._put(trial, found[-1][1]))
 
+    def seed(self, trial: str, *, source: str, step: int) -> None:
+        """Gives a trial that has none another one's checkpoint to go on from; nothing if that one is not published.
+
+        Args:
+            trial: name of the trial's folder in the store.
+            source: name of the other one's.
+            step: of the checkpoint.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        self._tried("be copied", lambda: self._copied(trial, source, checkpoint_name(step)))
+
     def fetch(self, trial: str, directory: Path) -> Path | None:
         """Makes a trial's folder on this machine hold the newest published checkpoint, as its newest.
 
@@ -110,6 +123,16 @@ class CheckpointStore:
             old = f"{self._root}/{trial}/{checkpoint_name(step)}"
             self._files.rm_file(f"{old}/{MANIFEST}")
             self._files.rm(old, recursive=True)
+
+    def _copied(self, trial: str, source: str, name: str) -> None:
+        step = checkpoint_step(name)
+        if self._published(trial) or step not in self._published(source):
+            return
+        target = f"{self._root}/{trial}/{name}"
+        self._files.makedirs(target, exist_ok=True)
+        paths = [str(path) for path in self._files.ls(f"{self._root}/{source}/{name}", detail=False)]
+        for path in sorted(paths, key=lambda path: path.endswith(f"/{MANIFEST}")):
+            self._files.cp_file(path, f"{target}/{path.rpartition('/')[2]}")
 
     def _fetched(self, trial: str, step: int, directory: Path) -> Path | None:
         """The checkpoint on this machine; None if what is published is damaged."""

@@ -1,11 +1,13 @@
-"""Gives a trial that prolongs another one that one's last checkpoint to go on from."""
+"""Gives a trial that prolongs another one that one's last checkpoint to go on from, wherever checkpoints are."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
+from search.checkpoint_store import CheckpointStore
 from search.records import TrialRecord
+from search.retries import root_of
 from search.study_files import trial_directory
 from spvit.errors import StorageError
 
@@ -39,3 +41,13 @@ def seed_trial_folder(study_directory: Path, trial: TrialRecord) -> None:
             f"{folder}: the checkpoint of trial {trial.continues} cannot be copied: {error.strerror or error}; free "
             f"space, then resume"
         ) from error
+
+
+def seed_published_trial(url: str, trial: TrialRecord) -> None:
+    """As `seed_trial_folder`, within a study's place in the storage (`CheckpointStore`).
+
+    Raises:
+        StorageError: the storage refuses.
+    """
+    if trial.continues is not None:
+        CheckpointStore(url).seed(str(root_of(trial)), source=str(trial.continues), step=trial.continues_epochs)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from search.config import ExperimentConfig
 from search.failures import Failure, failure_of
 from search.node_versions import check_nodes
-from search.published_trials import published, scratch_directory
+from search.published_trials import published, scratch_directory, study_url
 from search.ray_client import tuner_here
 from search.ray_session import SETTINGS, connected
 from search.ray_token import use_own_token
@@ -75,7 +75,7 @@ def _fit(driver: SearchDriver, experiment: ExperimentConfig, factory: TrialFacto
         tuner_here(
             tune.with_resources(trainable, needs),
             tune_config=tune.TuneConfig(
-                search_alg=DriverSearcher(driver, scratch_directory(experiment)),
+                search_alg=DriverSearcher(driver, scratch_directory(experiment), study_url(experiment)),
                 scheduler=DriverScheduler(driver),
                 num_samples=-1,
                 reuse_actors=True,

@@ -8,7 +8,7 @@ from typing import Any
 from ray.tune.search.searcher import Searcher
 
 from search.attempts import claim_folder
-from search.continuation_files import seed_trial_folder
+from search.continuation_files import seed_published_trial, seed_trial_folder
 from search.driver import Idle, SearchDriver
 from search.ray_border import OfTheDriver, TrialTask
 from search.records import TrialRecord
@@ -21,13 +21,15 @@ from trainers.config import TrialConfig
 class DriverSearcher(OfTheDriver, Searcher):  # type: ignore[misc]  # Ray has no types
     """A thin adapter; the driver bounds concurrency and number of trials itself.
 
-    `directory` is where workers keep a study's trials, the study's folder if absent.
+    `directory` is where workers keep a study's trials, the study's folder if absent; `url` is where they publish
+    checkpoints, if they do.
     """
 
-    def __init__(self, driver: SearchDriver, directory: Path | None = None) -> None:
+    def __init__(self, driver: SearchDriver, directory: Path | None = None, url: str | None = None) -> None:
         super().__init__()
         self._driver = driver
         self._directory = directory or driver.directory
+        self._url = url
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -54,6 +56,8 @@ class DriverSearcher(OfTheDriver, Searcher):  # type: ignore[misc]  # Ray has no
         """Makes the trial's folder ready; a search whose folder cannot be written ends, in words for its user."""
         try:
             seed_trial_folder(self._driver.directory, trial)
+            if self._url is not None:
+                seed_published_trial(self._url, trial)
             claim_folder(trial_directory(self._driver.directory, trial), trial.number)
         except SpvitError as error:
             self._driver.error = self._driver.error or error

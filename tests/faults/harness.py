@@ -142,7 +142,7 @@ def meddled(start: Callable[[], Any], folder: Path, inject: str, trace: str = WR
     wait_until(lambda: tracer.poll() is not None or "TracerPid:\t0\n" not in status.read_text())
     assert tracer.poll() is None, f"strace cannot trace here: {tracer.communicate()[1]}"
     (folder / GO).touch()
-    tracer.communicate(timeout=280)
+    tracer.communicate(timeout=540)
     return process, log.read_text().splitlines()
 
 

@@ -109,7 +109,7 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
 def call(*arguments: str | Path, code: int = 0) -> tuple[str, str]:
     """Runs a command to its end; what it wrote to stdout and stderr."""
     process = start(*arguments)
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=480)
     assert process.returncode == code, f"{arguments}: {process.returncode}\n{out}\n{err}"
     assert "Traceback" not in out + err
     return out, err
@@ -135,7 +135,7 @@ def call_here(*arguments: str | Path, code: int = 0) -> tuple[str, str]:
     return out.getvalue(), err.getvalue()
 
 
-def wait_for(study_directory: Path, condition: Any, *, seconds: float = 90) -> StudyRecord:
+def wait_for(study_directory: Path, condition: Any, *, seconds: float = 240) -> StudyRecord:
     """The study as soon as it fulfils a condition."""
     for _ in range(int(seconds / 0.05)):
         time.sleep(0.05)

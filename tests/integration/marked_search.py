@@ -47,7 +47,7 @@ class Search:
 
     def end(self):
         """Its exit code and output, and the study that it left."""
-        output, _ = self.process.communicate(timeout=120)
+        output, _ = self.process.communicate(timeout=240)
         assert "Traceback" not in output
         return self.process.returncode, output, read_study(self.folder / "toy")
 

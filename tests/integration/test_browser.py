@@ -18,7 +18,7 @@ from search.tracking import sync
 from search.tracking_place import default_tracking_uri
 from search.tracking_view import experiment_fragment
 
-pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.large, pytest.mark.integration]
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from search.study import read_study
 from search.tracking_place import default_tracking_uri
 from search.verify import Expected
 
-pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.large, pytest.mark.integration]
 SCRIPT = Path(__file__).parent / "eventful_search.py"
 MLFLOW_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 
 import small_disk
 
-pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.large, pytest.mark.integration]
 MIB = 1 << 20
 
 

@@ -25,7 +25,7 @@ from search.tracking_place import default_tracking_uri
 from search.trial_model import load_trial_model
 from search.verify import Expected
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(280)]
+pytestmark = pytest.mark.integration
 REPORT_FILES = {"pareto.png", "pareto.html", "pareto.table.json", "trials.csv", "experiment.toml", "summary.md"} | {
     "latency_table.json",
     *("history.csv", "history.png", "importance.csv", "importance.png", "slices.png"),
@@ -290,6 +290,7 @@ def _history(directory, number):
     return json.loads((checkpoints[-1] / "meta.json").read_text())["history"] if checkpoints else []
 
 
+@pytest.mark.large
 def test_a_driver_killed_while_training_loses_and_repeats_nothing(folder, job):
     table = job.directory / "latency_table.json"
     experiment = write_experiment(

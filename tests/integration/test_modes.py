@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 def run(folder, *arguments):
     environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[2]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(SCRIPT), str(folder), "auto", *arguments]
-    subprocess.run(command, env=environment, check=True, timeout=280)
+    subprocess.run(command, env=environment, check=True, timeout=540)
 
 
 def test_schedules_are_trained_further_from_elastic_weights(folder):

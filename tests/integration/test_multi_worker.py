@@ -13,7 +13,7 @@ from search.records import TrialState
 from search.retries import root_of
 from search.study import read_study
 
-pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.large, pytest.mark.integration]
 SCRIPT = Path(__file__).parent / "team_search.py"
 EVERY_EPOCH = [f"epoch {number}" for number in range(1, EPOCHS + 1)]
 
@@ -34,7 +34,7 @@ def found(folder):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=540,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

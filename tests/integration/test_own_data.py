@@ -13,7 +13,7 @@ import spvit
 from search.records import TrialState
 from search.study import read_study
 
-pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.large, pytest.mark.integration]
 EXPERIMENT = """
 [study]
 name = "shapes"

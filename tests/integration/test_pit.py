@@ -16,7 +16,7 @@ from search.records import TrialState
 from search.study import read_study
 from spvit.errors import UnsupportedModelError
 
-pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.large, pytest.mark.integration]
 EXPERIMENT = """
 [study]
 name = "pit"

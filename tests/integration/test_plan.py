@@ -13,7 +13,7 @@ from search.records import EndCause, TrialState
 from search.retries import INTERRUPTED
 from search.study import read_study
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(280)]
+pytestmark = pytest.mark.integration
 SCRIPT = Path(__file__).parent / "tabulated_search.py"
 
 

@@ -19,7 +19,7 @@ from spvit.pruning import prune
 from spvit.schedule import PruningSchedule
 from trainers.preprocessing import preprocessing_of
 
-pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.large, pytest.mark.integration]
 ARGS = {"img_size": 16, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2, "num_classes": 3}
 EXPERIMENT = """
 [study]

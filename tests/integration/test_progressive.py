@@ -10,7 +10,7 @@ from command_line import call, call_here, start, write_experiment
 from search.tracking_place import default_tracking_uri
 from trainers.checkpoint import latest_checkpoint
 
-pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.large, pytest.mark.integration]
 SETTINGS = {
     "progressive.max_top1_drop": 60,
     "progressive.keep_rate_step": 0.3,

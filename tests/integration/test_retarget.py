@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 
 import finished_study
 
-pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.large, pytest.mark.integration]
 
 
 def _data(folder):

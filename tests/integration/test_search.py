@@ -63,7 +63,7 @@ def test_a_killed_driver_loses_and_repeats_no_finished_trial(tmp_path):
     driver.communicate(timeout=30)
     before = read_study(tmp_path / "toy")
     again = _start(tmp_path, num_trials=5, epoch_seconds=0.0)
-    output, _ = again.communicate(timeout=120)
+    output, _ = again.communicate(timeout=240)
     assert (again.returncode, output) == (0, "")
     after = read_study(tmp_path / "toy")
     _check_whole(after, num_trials=5)
@@ -94,15 +94,15 @@ def test_a_paused_driver_that_was_taken_over_is_shut_out(tmp_path):
     paused.send_signal(signal.SIGSTOP)
     try:
         refused = _start(tmp_path, num_trials=3, epoch_seconds=0.0)
-        output, _ = refused.communicate(timeout=120)
+        output, _ = refused.communicate(timeout=240)
         assert (refused.returncode, f"process {paused.pid} on" in output) == (6, True), output
         second = _start(tmp_path, num_trials=3, epoch_seconds=0.0, takeover=True)
-        output, _ = second.communicate(timeout=240)
+        output, _ = second.communicate(timeout=480)
         assert (second.returncode, output) == (0, "")
         found = read_study(tmp_path / "toy")
     finally:
         paused.send_signal(signal.SIGCONT)
-    output, _ = paused.communicate(timeout=120)
+    output, _ = paused.communicate(timeout=240)
     assert paused.returncode == 6, output
     assert re.fullmatch(r"StudyLockedError: study 'toy': it was taken over by process \d+ on .*\n", output)
     assert read_study(tmp_path / "toy") == found

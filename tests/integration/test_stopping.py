@@ -12,7 +12,7 @@ from search.records import Origin, TrialState
 from search.retries import INTERRUPTED
 from search.verify import Expected
 
-pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.large, pytest.mark.integration]
 LONG_S = 120.0
 
 

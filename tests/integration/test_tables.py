@@ -14,7 +14,7 @@ from search.study import read_study
 from search.table_files import RESCALED_FILE
 from spvit.factory import create_backbone
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(280)]
+pytestmark = pytest.mark.integration
 SHORT = (
     ("epochs = 3", "epochs = 1"),
     ("num_trials = 8", "num_trials = 1"),

@@ -15,7 +15,7 @@ from command_line import ROOT, call_here, write_experiment
 from search.records import Origin, TrialState
 from search.study import read_study
 
-pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.large, pytest.mark.integration]
 SCRIPT = Path(__file__).with_name("api_session.py")
 EXPLORED = "explored"
 """Where the example experiment exports to unless it is there: the same call as that of the page, seconds once more."""
@@ -44,7 +44,7 @@ def told(folder):
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=540,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout

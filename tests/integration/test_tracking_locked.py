@@ -13,7 +13,7 @@ from search.spool import Spool
 from search.tracking import MlflowTracker
 from search.tracking_place import SPOOL_FILE, default_tracking_uri
 
-pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.faults, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.faults]
 HELD_S = 8.0
 
 

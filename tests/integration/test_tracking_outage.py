@@ -18,7 +18,7 @@ from search.spool import Spool
 from search.tracking import MlflowTracker
 from search.tracking_place import SPOOL_FILE
 
-pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.large, pytest.mark.integration]
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 
 

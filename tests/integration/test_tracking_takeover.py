@@ -15,7 +15,7 @@ from search.tracking import MlflowTracker
 from search.tracking_place import SPOOL_FILE, default_tracking_uri
 from spvit.errors import StudyLockedError
 
-pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.faults]
 
 
 def _wait_for(condition, what):

@@ -8,6 +8,7 @@ import pytest
 import tabulated
 
 from search.checkpoint_store import CheckpointStore
+from search.continuation_files import seed_published_trial
 from search.experiment import validate
 from search.published_trials import PublishedTrials, bring_checkpoint, published, scratch_directory, study_url
 from search.ray_border import TrialTask
@@ -23,7 +24,8 @@ class _Trial:
     """Counts epochs in its checkpoints."""
 
     def __init__(self, config, directory):
-        self.directory, self.epoch, self.is_done = directory, len(checkpoints_in(directory)), False
+        self.directory, self.is_done = directory, False
+        self.epoch = max((step for step, _ in checkpoints_in(directory)), default=0)
         self.history = ()
 
     def run_epoch(self):
@@ -173,3 +175,23 @@ def test_a_study_that_publishes_nothing_is_read_as_it_is(tmp_path, study):
     config = _experiment(tmp_path)
     bring_checkpoint(replace(study, experiment=config.model_dump(mode="json")), tmp_path / "trials" / "4")
     assert not (tmp_path / "trials").exists()
+
+
+def test_a_trial_that_prolongs_another_goes_on_from_what_that_one_published(trials, tmp_path, make_trial):
+    shorter = trials(CONFIG, tmp_path / "a" / "3")
+    shorter.run_epoch(), shorter.run_epoch()
+    longer = make_trial(7, 80.0, 5.0, continues=3, config={"training": {"continues_epochs": 2}})
+    seed_published_trial(trials.url, longer)
+    again = trials(CONFIG, tmp_path / "b" / "7")
+    assert again.epoch == 2
+    assert again.run_epoch().epoch == 3
+    seed_published_trial(trials.url, replace(longer, number=8, retry_of=7))  # it has begun
+    assert trials(CONFIG, tmp_path / "c" / "7").epoch == 3
+    assert trials(CONFIG, tmp_path / "c" / "3").epoch == 2
+
+
+def test_what_was_never_published_seeds_nothing(trials, tmp_path, make_trial):
+    longer = make_trial(7, 80.0, 5.0, continues=3, config={"training": {"continues_epochs": 2}})
+    seed_published_trial(trials.url, longer)
+    seed_published_trial(trials.url, make_trial(8, 80.0, 5.0))
+    assert trials(CONFIG, tmp_path / "b" / "7").epoch == 0

@@ -14,7 +14,7 @@ import networks
 import pytest
 from command_line import ROOT, write_experiment
 
-pytestmark = [pytest.mark.large, pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.large, pytest.mark.integration]
 CHANGES = (
     ("num_trials = 8", "num_trials = 1"),
     ("num_concurrent = 2", "num_concurrent = 1"),

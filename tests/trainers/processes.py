@@ -22,7 +22,7 @@ from trainers.process_group import Host, Meeting, join, leave
 from trainers.workers import WorkerGroup
 
 LIMIT_S = 200.0
-"""Beside everything else that runs, two processes took 12 s; a test may take 300."""
+"""Beside everything else that runs, two processes took 12 s; a test may take 600."""
 ADDRESS = "127.0.0.1"
 
 

@@ -197,8 +197,8 @@ def unprivileged(path: Path) -> Iterator[None]:
         return
     parents = [path, *path.parents]
     modes = [parent.stat().st_mode for parent in parents]
-    for parent in parents[:3]:
-        parent.chmod(0o755)
+    for parent, mode in zip(parents, modes, strict=True):
+        parent.chmod(mode | 0o005)
     os.seteuid(65534)
     try:
         yield
