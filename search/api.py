@@ -26,6 +26,8 @@ def launch(
     runs_dir: Path | str | None = None,
     address: str | None = None,
     listeners: Sequence[StudyListener] = (),
+    accept_change: bool = False,
+    takeover: bool = False,
 ) -> Study:
     """Searches to the end, or goes on with a study of this name that was stopped.
 
@@ -39,18 +41,23 @@ def launch(
         runs_dir: the folder that holds the studies, instead of the experiment's.
         address: of a Ray cluster; this machine where absent.
         listeners: told of everything, before the usual ones.
+        accept_change: go on, as a new generation, with a study that was made from something else.
+        takeover: go on although another driver holds the study; what that one writes is refused from then on.
 
     Raises:
         StoppedError: Ctrl-C or SIGTERM ended it; `resume` goes on.
+        StudyMismatchError: the study was made from something else; the difference is named.
         SpvitError: the experiment, the table or the data is wrong, or whatever else ends a search early.
     """
     from search.inputs import check_search_inputs
     from search.searching import run_search
+    from search.study_opening import OpeningTerms
 
     config = _experiment(experiment, overrides, runs_dir)
     check_search_inputs(config)
     priced_by = _checked_table(config, may_measure=True) if table is None else table
-    return Study(record=run_search(config, priced_by, address=address, listeners=listeners))
+    terms = OpeningTerms(accept_change=accept_change, takeover=takeover)
+    return Study(record=run_search(config, priced_by, address=address, listeners=listeners, terms=terms))
 
 
 def resume(
@@ -59,6 +66,8 @@ def resume(
     runs_dir: Path | str = RUNS,
     address: str | None = None,
     listeners: Sequence[StudyListener] = (),
+    accept_change: bool = False,
+    takeover: bool = False,
 ) -> Study:
     """Goes on with a study that was stopped or interrupted, with its own experiment and latency table.
 
@@ -67,6 +76,8 @@ def resume(
         runs_dir: the folder that holds the studies.
         address: of a Ray cluster; this machine where absent.
         listeners: told of everything, before the usual ones.
+        accept_change: go on, as a new generation, with a study that was made from something else.
+        takeover: go on although another driver holds the study; what that one writes is refused from then on.
 
     Raises:
         UsageError: there is no such study.
@@ -74,12 +85,14 @@ def resume(
     """
     from search.inputs import check_search_inputs
     from search.searching import run_search, stored_experiment
+    from search.study_opening import OpeningTerms
 
     study = load_study(name, runs_dir=runs_dir)
     config = stored_experiment(study.record, study.directory)
     check_search_inputs(config)
     table = _checked_table(config, may_measure=False)
-    return Study(record=run_search(config, table, resume=True, address=address, listeners=listeners))
+    terms = OpeningTerms(accept_change=accept_change, takeover=takeover)
+    return Study(record=run_search(config, table, resume=True, address=address, listeners=listeners, terms=terms))
 
 
 def finish(
@@ -93,6 +106,8 @@ def finish(
     runs_dir: Path | str = RUNS,
     address: str | None = None,
     listeners: Sequence[StudyListener] = (),
+    accept_change: bool = False,
+    takeover: bool = False,
 ) -> Study:
     """Trains trials of a study on from their checkpoints, with its workers; each becomes a trial of its own.
 
@@ -106,6 +121,8 @@ def finish(
         runs_dir: the folder that holds the studies.
         address: of a Ray cluster; this machine where absent.
         listeners: told of everything, before the usual ones.
+        accept_change: go on, as a new generation, with a study that was made from something else.
+        takeover: go on although another driver holds the study; what that one writes is refused from then on.
 
     Raises:
         UsageError: there is no such study or trial, or it was trained for so many epochs already.
@@ -118,6 +135,7 @@ def finish(
     from search.inputs import check_search_inputs
     from search.priced_candidates import with_priced
     from search.searching import stored_experiment
+    from search.study_opening import OpeningTerms
 
     study = load_study(name, runs_dir=runs_dir)
     compare = by_answers(study.record, log_progress if evaluate else None)
@@ -129,7 +147,8 @@ def finish(
     check_search_inputs(config)
     table = _checked_table(config, may_measure=False)
     chosen = tuple(choice.trial for choice in choices)
-    run_finish(config, table, chosen=chosen, epochs=epochs, address=address, listeners=listeners)
+    terms = OpeningTerms(accept_change=accept_change, takeover=takeover)
+    run_finish(config, table, chosen=chosen, epochs=epochs, address=address, listeners=listeners, terms=terms)
     return study.reload()
 
 

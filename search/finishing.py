@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,8 @@ from search.records import EndCause, Origin, SearchEnd, StudyRecord, TrialRecord
 from search.retries import root_of
 from spvit.errors import NothingFeasibleError, UsageError
 
+logger = logging.getLogger(__name__)
+
 
 def choices_to_finish(
     study: StudyRecord,
@@ -31,7 +34,8 @@ def choices_to_finish(
 ) -> tuple[Choice, ...]:
     """The trials that are to be trained on: those named, or the choice within a latency, then that of the rest.
 
-    Trials that were finished before are no candidates, so that the same question has the same answer afterwards.
+    Trials that were finished before are no candidates, so that the same question has the same answer afterwards. One that
+    is chosen, not named, and was trained for so many epochs already is told of and left as it is.
 
     Args:
         study: the study.
@@ -42,7 +46,8 @@ def choices_to_finish(
         top: how many, where none are named; fewer where there are no more.
 
     Raises:
-        UsageError: a trial is not there, was not trained to the end, or for so many epochs already.
+        UsageError: a trial is not there or was not trained to the end; or one that is named, or all that are chosen,
+            were trained for so many epochs already.
         NothingFeasibleError: no trial is within the latency.
     """
     searched = replace(study, trials=tuple(t for t in study.trials if t.origin is not Origin.FINISHED))
@@ -50,13 +55,16 @@ def choices_to_finish(
         chosen = [choose_to_take(searched, compare, number=number) for number in dict.fromkeys(numbers)]
     else:
         chosen = _best(searched, _of_measured(compare), max_latency_ms, top)
-    for trial in (choice.trial for choice in chosen):
-        if trial.num_epochs >= epochs:
-            raise UsageError(
-                f"trial {trial.number} of study {study.name!r} was trained for {trial.num_epochs} epochs already, and "
-                f"--epochs {epochs} asks for no more; give a larger number"
-            )
-    return tuple(chosen)
+    shorter = tuple(choice for choice in chosen if choice.trial.num_epochs < epochs)
+    trained = [choice.trial for choice in chosen if choice.trial.num_epochs >= epochs]
+    told = [f"trial {trial.number} was trained for {trial.num_epochs} epochs already" for trial in trained]
+    if trained and (numbers or not shorter):
+        raise UsageError(
+            f"study {study.name!r}: {'; '.join(told)}, and --epochs {epochs} asks for no more; give a larger number"
+        )
+    for text in told:
+        logger.warning("%s, which is not less than --epochs %d: it stays as it is", text, epochs)
+    return shorter
 
 
 def finished_trials(study: StudyRecord, chosen: Sequence[TrialRecord], epochs: int) -> tuple[TrialRecord, ...]:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -14,6 +15,7 @@ from command_line import ROOT, call, call_here, call_json, start, wait_for, writ
 from settled import violations
 
 from latency_tables.table import LatencyTable
+from search import launch
 from search.export import export
 from search.records import Origin, Rejection, TrialState
 from search.retries import root_of
@@ -24,6 +26,7 @@ from search.study_updates import STATUS_OF
 from search.tracking_place import default_tracking_uri
 from search.trial_model import load_trial_model
 from search.verify import Expected
+from spvit.errors import StudyMismatchError
 
 pytestmark = pytest.mark.integration
 REPORT_FILES = {"pareto.png", "pareto.html", "pareto.table.json", "trials.csv", "experiment.toml", "summary.md"} | {
@@ -352,6 +355,17 @@ def test_a_driver_killed_while_training_loses_and_repeats_nothing(folder, job):
         assert _history(directory, trial.number)[:5] == _history(directory, root_of(shorter))
         assert (trial.state, trial.num_epochs, trial.generation) == (TrialState.COMPLETE, 6, 2)
     assert violations(directory, Expected(before=after)) == ()
+
+
+def test_from_python_a_change_is_refused_and_accepted_as_by_the_command_line(job, experiment):
+    table = LatencyTable.load(job.directory / "latency_table.json")
+    changed = partial(launch, experiment, table, overrides=["training.min_lr=2e-6"])
+    before = read_study(job.directory)
+    with pytest.raises(StudyMismatchError, match=r"training\.min_lr: 1e-06 -> 2e-06"):
+        changed()
+    after = changed(accept_change=True).record
+    assert len(after.generations) == len(before.generations) + 1
+    assert after.trials == before.trials  # as many as were asked for
 
 
 def _without_run(trial):

@@ -131,6 +131,19 @@ def test_the_search_goes_on_afterwards_as_if_nothing_had_been_finished(config, s
     assert len(proposer.told) == 10
 
 
+def test_what_was_trained_for_so_long_already_is_left_and_the_others_are_finished(study, caplog):
+    first, *others = trials_to_finish(study, top=3)
+    trials = tuple(replace(t, curve=(*t.curve, t.top1, t.top1)) if t == first else t for t in study.trials)
+    mixed = replace(study, trials=trials)
+    assert trials_to_finish(mixed, top=3) == tuple(others)
+    told = (
+        f"trial {first.number} was trained for 6 epochs already, which is not less than --epochs 6: it stays as it is"
+    )
+    assert caplog.messages == [told]
+    with pytest.raises(UsageError, match=f"trial {first.number} was trained for 6 epochs already, and --epochs 6 asks"):
+        trials_to_finish(mixed, numbers=(others[0].number, first.number))
+
+
 def test_what_cannot_be_finished_is_refused(study):
     with pytest.raises(UsageError, match="was trained for 4 epochs already, and --epochs 4 asks for no more"):
         choices_to_finish(study, binomial(study), epochs=4)
