@@ -10,10 +10,6 @@ keep rates alone, with the file's own loss and learning rate, within the same bu
     schedule      the same with its pruner: what the others are compared with
     auto          an elastic training, then schedules trained further from its weights
 
-Costs are work: CPU seconds as multiples of a reference, a step of the unpruned backbone on a few images that is timed
-after every epoch of every trial. CPU seconds alone say as much about what else the machine does: the same search took
-twice as many on a busy one.
-
 A front is worth the mean accuracy of its best model over all budgets up to the cap. Elastic weights are a model for any
 schedule by themselves: `auto+` counts those on their own front as well. A seed decides images, selectors and proposals,
 and all methods have the same ones. Runs are kept in the results folder; a run that was stopped is begun anew.
@@ -43,7 +39,6 @@ LEVELS = (0.3, 0.45, 0.6, 0.75, 0.9)
 LOW, HIGH = 0.3, 1.0
 TARGET_SHARE = 0.2
 MS_PER_MAC = 1e-6
-REFERENCE_IMAGES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +68,9 @@ QUICK = Size(
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What a search has cost so far, and what its front is worth: with trained models, and with elastic weights.
-
-    `work` is its CPU seconds, each trial's as multiples of the reference beside it.
-    """
+    """CPU seconds of a search so far, and what its front is worth: with trained models, and with elastic weights."""
 
     cpu_s: float
-    work: float
     worth: float
     worth_plus: float
 
@@ -95,8 +86,8 @@ class Run:
     tau: float | None = None
 
     def cost_to_reach(self, worth: float, *, plus: bool = False) -> float | None:
-        """Work until its front was worth as much; None where it never was."""
-        reached = (s.work for s in self.steps if (s.worth_plus if plus else s.worth) >= worth)
+        """CPU seconds until its front was worth as much; None where it never was."""
+        reached = (s.cpu_s for s in self.steps if (s.worth_plus if plus else s.worth) >= worth)
         return next(reached, None)
 
 
@@ -178,35 +169,6 @@ def device() -> Any:
     return model.geometry, price
 
 
-class Reference:
-    """Times the unpruned backbone's step again and again, beside what it is to be compared with."""
-
-    def __init__(self) -> None:
-        import torch
-
-        from search.experiment import load_experiment
-        from trainers.build import build_model
-
-        self._backbone = build_model(load_experiment(DEMO).fixed_trial(6)).backbone
-        self._images = torch.zeros(REFERENCE_IMAGES, self._backbone.in_chans, *self._backbone.patch_embed.img_size)
-        self._times_s: list[float] = []
-        self.spent_s = 0.0
-        self.take()
-
-    def take(self) -> None:
-        """One step more."""
-        began_s = time.process_time()
-        self._backbone(self._images).sum().backward()
-        self._times_s.append(time.process_time() - began_s)
-        self.spent_s += self._times_s[-1]
-
-    def median_s(self) -> float:
-        """Of the steps since it was asked last, and the one before them."""
-        median_s = float(np.median(self._times_s))
-        del self._times_s[:-1]
-        return median_s
-
-
 def demo_blocks() -> tuple[int, ...]:
     """Blocks of the demo's selectors."""
     from search.experiment import load_experiment
@@ -234,8 +196,7 @@ def run(method: str, seed: int, size: Size, results: Path) -> Run:
     config = experiment(method, seed, size, folder)
     shutil.rmtree(folder / config.study.name, ignore_errors=True)
     driver, store = make_driver(config)
-    reference, steps = Reference(), []
-    started, work, before_s = time.process_time() - reference.spent_s, 0.0, 0.0
+    started, steps = time.process_time(), []
     driver.start()
     while not driver.is_finished and (trial := driver.suggest()) and hasattr(trial, "number"):
         directory = store.directory / "trials" / str(trial.number)
@@ -243,13 +204,10 @@ def run(method: str, seed: int, size: Size, results: Path) -> Run:
         trainee = fine_tune_trial(_config_of(trial), directory)
         while not trainee.is_done:
             decision = driver.on_result(trial.number, trainee.run_epoch().to_dict())
-            reference.take()
             if decision.value == "stop":
                 break
-        spent_s = time.process_time() - started - reference.spent_s
-        work, before_s = work + (spent_s - before_s) / reference.median_s(), spent_s
-        parts = {"worth": worth(store, plus=False), "worth_plus": worth(store, plus=True)}
-        steps.append(Step(cpu_s=spent_s, work=work, **parts))
+        spent_s = time.process_time() - started
+        steps.append(Step(cpu_s=spent_s, worth=worth(store, plus=False), worth_plus=worth(store, plus=True)))
     driver.finish()
     if driver.error is not None:
         raise driver.error
@@ -336,8 +294,7 @@ def collect(size: Size, results: Path, *, trains: Collection[int]) -> list[Run]:
         with path.open("a") as file:
             file.write(json.dumps(asdict(found)) + "\n")
         last = found.steps[-1]
-        text = f"{last.cpu_s:.0f} CPU s, work {last.work:.0f}, worth {last.worth:.2f} / {last.worth_plus:.2f}"
-        print(f"{method:9} seed {seed}: {text}", flush=True)
+        print(f"{method:9} seed {seed}: {last.cpu_s:.0f} CPU s, {last.worth:.2f} / {last.worth_plus:.2f}", flush=True)
     return runs
 
 
@@ -352,33 +309,29 @@ def rows_of(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
         if (SCHEDULE, seed) not in by_key:
             continue
         target = by_key[SCHEDULE, seed].steps[-1].worth
-        reference = by_key[SCHEDULE, seed].cost_to_reach(target)
+        reference_s = by_key[SCHEDULE, seed].cost_to_reach(target)
         for method in (GRID, UNPRUNED, SCHEDULE, AUTO, AUTO_PLUS):
             found = by_key.get((AUTO if method == AUTO_PLUS else method, seed))
             if found is None:
                 continue
             plus = method == AUTO_PLUS
-            cost, last = found.cost_to_reach(target, plus=plus), found.steps[-1]
+            cost_s, last = found.cost_to_reach(target, plus=plus), found.steps[-1]
             yield {
-                "seed": seed, "method": method, "cpu_s": last.cpu_s, "work": last.work,
-                "worth": last.worth_plus if plus else last.worth, "cost": cost,
-                "share": None if cost is None or not reference else cost / reference, "tau": found.tau,
+                "seed": seed, "method": method, "cpu_s": last.cpu_s, "worth": last.worth_plus if plus else last.worth,
+                "cost_s": cost_s, "share": None if cost_s is None or not reference_s else cost_s / reference_s,
+                "tau": found.tau,
             }  # fmt: skip
 
 
 def print_report(rows: Sequence[dict[str, Any]]) -> None:
     """One line for each search."""
-    print("work: CPU seconds as multiples of the reference step beside them")
-    print(
-        f"{'seed':>4} {'method':9} {'CPU s':>7} {'work':>7} {'worth':>7} {'work to reach schedule':>23} "
-        f"{'share':>6} {'tau':>6}"
-    )
+    print(f"{'seed':>4} {'method':9} {'CPU s':>7} {'worth':>7} {'CPU s to reach schedule':>24} {'share':>6} {'tau':>6}")
     for row in rows:
-        cost = "never" if row["cost"] is None else f"{row['cost']:.0f}"
+        cost = "never" if row["cost_s"] is None else f"{row['cost_s']:.0f}"
         share = "" if row["share"] is None else f"{row['share']:.2f}"
         tau = "" if row["tau"] is None else f"{row['tau']:.2f}"
-        start = f"{row['seed']:4} {row['method']:9} {row['cpu_s']:7.0f} {row['work']:7.0f} {row['worth']:7.2f}"
-        print(f"{start} {cost:>23} {share:>6} {tau:>6}")
+        start = f"{row['seed']:4} {row['method']:9} {row['cpu_s']:7.0f} {row['worth']:7.2f}"
+        print(f"{start} {cost:>24} {share:>6} {tau:>6}")
 
 
 def shares_of(rows: Sequence[dict[str, Any]], method: str, what: str) -> Iterator[Bar]:

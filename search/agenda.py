@@ -18,7 +18,7 @@ class Agenda:
 
     Args:
         store: the study.
-        proposer: makes proposals; may be another from some trial on.
+        proposer: makes proposals; may be another from some trial on, but the baseline is always the first one's.
         num_trials: how many of the sampler's trials are to be complete, pruned or running.
         clock: seconds; only differences count.
         on_rejections: told how many proposals were rejected so far, whenever there are more.
@@ -36,7 +36,7 @@ class Agenda:
         self._store, self._num_trials, self._clock, self._on_rejections = store, num_trials, clock, on_rejections
         self._is_exhausted = False
         self._rested_s: dict[int, float] = {}  # when a trial that lost its node may be run again
-        self.proposer = proposer
+        self.proposer = self._first = proposer
 
     @property
     def is_full(self) -> bool:
@@ -73,7 +73,10 @@ class Agenda:
         """The file's own schedule, if it names one and it was not begun yet."""
         if any(trial.origin is Origin.BASELINE for trial in self._store.trials):
             return None
-        return self.proposer.baseline()
+        baseline = self._first.baseline()
+        if baseline is not None:
+            self.proposer.note(baseline)
+        return baseline
 
     def _proposed(self) -> Proposal | None:
         before = self.proposer.rejections.total()

@@ -52,6 +52,14 @@ class CheckpointStore:
         probe = f"{self._root}/.probe-{time.time_ns():x}"
         self._tried("be used", lambda: self._probe(probe))
 
+    def has(self, trial: str) -> bool:
+        """Whether any checkpoint of a trial is published.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        return bool(self._tried("be listed", lambda: self._published(trial)))
+
     def publish(self, trial: str, directory: Path) -> None:
         """Copies a trial's newest checkpoint to the store, unless it is there; keeps the newest two.
 

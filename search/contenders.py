@@ -23,7 +23,7 @@ NUM_CANDIDATES = 300
 class ContenderProposer(Proposer):
     """As `Proposer`, but what elastic weights give a schedule is the prior mean of what training it brings.
 
-    Where estimates are not trusted, they are left out, and those that were to be trained on their account too.
+    While estimates are not trusted, they are left out, and those that were to be trained on their account wait.
     """
 
     def __init__(self, *arguments: Any, estimate: ElasticEstimate, num_bands: int, **named: Any) -> None:
@@ -37,10 +37,15 @@ class ContenderProposer(Proposer):
     def propose(self, number: int, *, turn: int | None = None) -> Proposal | None:
         """As `Proposer.propose`."""
         self._knowledge: Knowledge = self._informed if self.is_trusted else self._uninformed
-        if not self.is_trusted:
-            starts = self._find_starts() if self._starts is None else self._starts
-            self._starts = [start for start in starts if start.origin is not Origin.CONTENDER]
-        return super().propose(number, turn=turn)
+        if self.is_trusted:
+            return super().propose(number, turn=turn)
+        starts = self._find_starts() if self._starts is None else self._starts
+        contenders = [start for start in starts if start.origin is Origin.CONTENDER]
+        self._starts = [start for start in starts if start.origin is not Origin.CONTENDER]
+        try:
+            return super().propose(number, turn=turn)
+        finally:
+            self._starts += contenders  # until estimates are trusted again
 
     def _judge(self, config: TrialConfig, params: Mapping[str, Any]) -> Proposal | Rejection:
         verdict = super()._judge(config, params)

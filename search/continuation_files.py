@@ -43,11 +43,18 @@ def seed_trial_folder(study_directory: Path, trial: TrialRecord) -> None:
         ) from error
 
 
-def seed_published_trial(url: str, trial: TrialRecord) -> None:
+def seed_published_trial(url: str, study_directory: Path, trial: TrialRecord) -> None:
     """As `seed_trial_folder`, within a study's place in the storage (`CheckpointStore`).
+
+    What the study's folder has of a trial, from before checkpoints were published, is published first.
 
     Raises:
         StorageError: the storage refuses.
     """
+    store, own, start = CheckpointStore(url), root_of(trial), trial.config.get("start")
+    needed = [own, trial.continues, None if start is None else Path(start["path"]).parts[-3]]
+    for name in (str(number) for number in needed if number is not None):
+        if not store.has(name):
+            store.publish(name, study_directory / "trials" / name)
     if trial.continues is not None:
-        CheckpointStore(url).seed(str(root_of(trial)), source=str(trial.continues), step=trial.continues_epochs)
+        store.seed(str(own), source=str(trial.continues), step=trial.continues_epochs)

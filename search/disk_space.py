@@ -46,6 +46,8 @@ def space_needed(
 ) -> SpaceNeeded:
     """What the trials still to come will write; one more than is kept of each that runs, while it is being written.
 
+    Where checkpoints are published, the study's folder has those of the elastic trial alone that schedules start from.
+
     Args:
         experiment: the search.
         checkpoint_bytes: of one trial's checkpoint.
@@ -55,6 +57,8 @@ def space_needed(
     search = experiment.search
     num_trials = max(0, search.num_schedules - num_done)
     num_elastic = 0 if num_done else max(0, _num_elastic(experiment) - num_elastic_done)
+    if experiment.study.checkpoints is not None:
+        return SpaceNeeded(checkpoint_bytes=checkpoint_bytes, num_running=0, num_kept=min(1, num_elastic))
     baseline = 1 if (num_trials or num_elastic) and not num_done else 0
     num_kept = num_trials if search.keep_checkpoints is KeepCheckpoints.ALL else min(num_trials, USUAL_FRONT)
     return SpaceNeeded(

@@ -33,3 +33,14 @@ def elastic_start(experiment: ExperimentConfig, trial: TrialRecord, study_direct
             "search.mode = 'schedule', or name trials with `finish --trial`"
         )
     return TrialConfig.model_validate(trial.config).model_copy(update={"start": start})
+
+
+def start_within(study_directory: Path, config: TrialConfig) -> TrialConfig:
+    """A configuration whose start is in the study's folder where that is now: it may have been moved."""
+    if config.start is None:
+        return config
+    *_, trials, number, checkpoint, name = config.start.path.parts
+    here = study_directory.absolute() / trials / number / checkpoint / name
+    if not here.is_file():
+        return config
+    return config.model_copy(update={"start": config.start.model_copy(update={"path": here})})

@@ -19,6 +19,7 @@ from spvit.options import TokenForm
 from spvit.schedule import PruningSchedule, TokenGeometry
 from trainers.config import ElasticConfig, LatencyTarget, TrainingConfig, TrialConfig
 from trainers.further_training import further_training
+from trainers.schedule_sampler import ScheduleSpace, sets_of_blocks
 
 
 def explored(experiment: ExperimentConfig, geometry: TokenGeometry) -> SpaceConfig:
@@ -99,11 +100,13 @@ def check_elastic_spaces(experiment: ExperimentConfig, space: SearchSpace) -> No
         space: all that it explores.
 
     Raises:
-        ConfigError: as `elastic_trial`, `settings_space` and `schedule_space` do.
+        ConfigError: as `elastic_trial`, `ScheduleSpace`, `settings_space` and `schedule_space` do.
     """
     elastic = elastic_trial(
         experiment, space, budget=LatencyBudget(max_ms=1.0, source="any"), dense_ms=1.0, latency=None
     )
+    if elastic.elastic is not None:
+        ScheduleSpace.from_config(elastic.elastic, elastic.pruning.schedule, space.geometry)
     settings_space(experiment, space.geometry, elastic)
     for kind in experiment.selector_kinds:
         best = elastic.model_copy(update={"pruning": elastic.pruning.model_copy(update={"selector": kind})})
@@ -146,10 +149,12 @@ def elastic_trial(
             f"search.mode = {experiment.search.mode} trains one set of weights for many schedules, but the search "
             "explores no keep rates: explore search.space.stage_keep_rates, or set search.mode = 'schedule'."
         )
-    numbers, blocks = space.structure.numbers, _blocks(space.structure)
-    lowest = rates.low if space.stage_rates is not None else rates.low ** max(numbers)
+    numbers, blocks, is_geometric = space.structure.numbers, _blocks(space.structure), space.stage_rates is None
+    lowest = rates.low ** max(numbers) if is_geometric else rates.low
     derived = {
-        "lowest_keep_rate": lowest,
+        "lowest_keep_rate": rates.low,
+        "is_geometric": is_geometric,
+        "block_sets": _block_sets(space.structure),
         "highest_keep_rate": rates.high,
         "min_selectors": min(numbers),
         "max_selectors": max(numbers),
@@ -162,7 +167,9 @@ def elastic_trial(
     return TrialConfig.model_validate(
         config.to_dict()
         | {
-            "pruning": config.pruning.model_copy(update={"schedule": _everywhere(blocks, lowest)}).model_dump(),
+            "pruning": config.pruning.model_copy(
+                update={"schedule": _everywhere(blocks, lowest, space.geometry)}
+            ).model_dump(),
             "training": shortened(training, experiment.search.elastic.elastic_epochs(training.epochs)).model_dump(),
             "elastic": _filled(experiment.elastic, derived).model_dump(),
         }
@@ -179,9 +186,10 @@ def _filled(given: ElasticConfig, derived: dict[str, Any]) -> ElasticConfig:
     return ElasticConfig.model_validate(derived | own)
 
 
-def _everywhere(blocks: tuple[int, ...], lowest: float) -> PruningSchedule:
-    """A selector before each block, evenly down to the lowest rate: each drops something."""
-    step = (1.0 - lowest) / len(blocks)
+def _everywhere(blocks: tuple[int, ...], lowest: float, geometry: TokenGeometry) -> PruningSchedule:
+    """A selector before each block, evenly down to the lowest rate, or lower where not every one would drop a token."""
+    least_step = 1.5 / geometry.num_patches
+    step = max((1.0 - lowest) / len(blocks), min(least_step, 1.0 / (len(blocks) + 1)))
     return PruningSchedule.from_keep_rates([1.0 - step * number for number in range(1, len(blocks) + 1)], blocks)
 
 
@@ -194,6 +202,20 @@ def _blocks(structure: Structure) -> tuple[int, ...]:
             return tuple(range(low, high + 1))
         case _:
             return tuple(sorted({block for number in structure.numbers for block in structure.usual(number)}))
+
+
+def _block_sets(structure: Structure) -> tuple[tuple[int, ...], ...]:
+    """The sets of blocks that are explored, where these are not all of some sizes."""
+    match structure.positions:
+        case BlockChoice(choices=choices):
+            sets = tuple(dict.fromkeys(choices))
+        case BlockRange(low=low, high=int(high)):
+            sizes = structure.numbers
+            is_any_size = sizes == tuple(range(sizes[0], sizes[-1] + 1))
+            sets = () if is_any_size else sets_of_blocks(range(low, high + 1), sizes)
+        case _:
+            sets = tuple(structure.usual(number) for number in structure.numbers)
+    return sets if len(sets) > 1 else ()
 
 
 def _with_space(experiment: ExperimentConfig, space: SpaceConfig) -> ExperimentConfig:

@@ -176,7 +176,8 @@ def elastic_trial_of(study: StudyRecord, number: int | None = None) -> TrialReco
 def spread_over(priced: Sequence[PricedSchedule], num: int) -> tuple[PricedSchedule, ...]:
     """The most accurate schedule up to each of `num` evenly spaced latencies, the fastest first, none twice."""
     known = [each for each in priced if each.top1 is not None]
-    edges = np.linspace(min(each.cost for each in known), max(each.cost for each in known), num)
+    highest = max(each.cost for each in known)
+    edges = np.linspace(min(each.cost for each in known) if num > 1 else highest, highest, num)
     best = [
         max((each for each in known if each.cost <= edge), key=lambda each: (each.top1 or 0.0, -each.cost))
         for edge in edges.tolist()

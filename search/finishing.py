@@ -34,8 +34,8 @@ def choices_to_finish(
 ) -> tuple[Choice, ...]:
     """The trials that are to be trained on: those named, or the choice within a latency, then that of the rest.
 
-    Trials that were finished before are no candidates, so that the same question has the same answer afterwards. One that
-    is chosen, not named, and was trained for so many epochs already is told of and left as it is.
+    Trials that were finished before are no candidates, so that the same question has the same answer afterwards. One
+    that is chosen, not named, and was trained for so many epochs already is told of and left as it is.
 
     Args:
         study: the study.

@@ -90,7 +90,7 @@ class ModeDriver(SearchDriver):
         if trial.origin is not Origin.ELASTIC:
             return super()._on_epoch(number, metrics, further)
         front = self._phase.front(trial, metrics.priced)
-        if metrics.epoch > trial.num_epochs:
+        if metrics.epoch > trial.num_epochs or not trial.priced:  # an attempt may have died before it could note them
             self._store.note_priced(number, front.priced)
         evaluation = replace(metrics.evaluation, top1=front.mean_top1, num_images=0)  # not those of a trial's top-1
         return super()._on_epoch(number, replace(metrics, evaluation=evaluation), {**further, **front.metrics()})

@@ -116,10 +116,11 @@ class Proposer:
 
     def baseline(self) -> Proposal | None:
         """The fixed schedule that the file itself names, to compare the search with; None if it names none."""
-        proposal = fixed_schedule(self._space, self._price)
-        if proposal is not None:
-            self._admission.note(proposal.config)
-        return proposal
+        return fixed_schedule(self._space, self._price)
+
+    def note(self, proposal: Proposal) -> None:
+        """Not to be proposed again."""
+        self._admission.note(proposal.config)
 
     def retry(self, record: TrialRecord, root: int) -> Proposal:
         """The same trial again, as `root`'s continuation, changed as its failure asks for."""

@@ -61,12 +61,16 @@ def bring_checkpoint(study: StudyRecord, directory: Path) -> None:
 def bring_published(experiment: ExperimentConfig, directory: Path) -> None:
     """Copies a trial's newest published checkpoint into its folder, for whoever reads the trial; nothing if none is.
 
+    What was kept there before checkpoints were published stays.
+
     Raises:
         StorageError: the storage refuses.
     """
     url = study_url(experiment)
     if url is not None:
-        CheckpointStore(url).fetch(directory.name, directory)
+        store = CheckpointStore(url)
+        if store.has(directory.name):
+            store.fetch(directory.name, directory)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ from ray.tune.search.searcher import Searcher
 from search.attempts import claim_folder
 from search.continuation_files import seed_published_trial, seed_trial_folder
 from search.driver import Idle, SearchDriver
+from search.elastic_start import start_within
 from search.ray_border import OfTheDriver, TrialTask
 from search.records import TrialRecord
 from search.signals import end_tune
@@ -46,7 +47,7 @@ class DriverSearcher(OfTheDriver, Searcher):  # type: ignore[misc]  # Ray has no
         self._numbers[trial_id] = trial.number
         task = TrialTask(
             number=trial.number,
-            config=TrialConfig.model_validate(trial.config),
+            config=start_within(self._driver.directory, TrialConfig.model_validate(trial.config)),
             directory=trial_directory(self._directory, trial),
             num_known_epochs=trial.num_epochs,
         )
@@ -57,7 +58,7 @@ class DriverSearcher(OfTheDriver, Searcher):  # type: ignore[misc]  # Ray has no
         try:
             seed_trial_folder(self._driver.directory, trial)
             if self._url is not None:
-                seed_published_trial(self._url, trial)
+                seed_published_trial(self._url, self._driver.directory, trial)
             claim_folder(trial_directory(self._driver.directory, trial), trial.number)
         except SpvitError as error:
             self._driver.error = self._driver.error or error

@@ -76,6 +76,12 @@ def _finished_trial(study: StudyRecord, number: int) -> TrialRecord:
             f"trial {number} of study {study.name!r} was not trained to the end: it is {trial.state}{why}; "
             f"complete trials: {complete}"
         )
+    if not trial.is_model:
+        raise UsageError(
+            f"trial {number} of study {study.name!r} trained one set of weights for many schedules and is no model by "
+            f"itself: `spvit-search finish {study.name}` trains schedules on from it, `spvit-search export "
+            f"{study.name} --schedules 3` takes several of them home"
+        )
     return trial
 
 

@@ -41,7 +41,7 @@ def load_trial_model(study: StudyRecord, trial: TrialRecord) -> PrunedModel:
     config = trial_config(trial)
     # The checkpoint holds every weight: those that the training began with need not be there any more.
     own = config.model.model_copy(update={"checkpoint": None, "pretrained": False})
-    model = build_model(config.model_copy(update={"model": own}))
+    model = build_model(config.model_copy(update={"model": own, "start": None}))
     try:
         model.load_state_dict(saved.weights())
     except RuntimeError as error:

@@ -36,6 +36,16 @@ class ElasticConfig(FrozenConfig):
     max_selectors: int | None = Field(
         default=None, ge=1, description="Most selectors of a drawn schedule; as many as there are where absent."
     )
+    block_sets: tuple[tuple[int, ...], ...] = Field(
+        default=(),
+        description="Before which blocks a drawn schedule may have selectors, as whole sets; any of the trial's "
+        "blocks, as many as the two keys above say, if empty.",
+    )
+    is_geometric: bool = Field(
+        default=False,
+        description="Whether stages keep r, r^2, r^3 with one r between the lowest and the highest keep rate, as "
+        "`base_keep_rate` means it; else each keeps its own share, and none more than the one before.",
+    )
     max_cost_share: Positive = Field(
         default=1.0, le=1.0, description="Draw nothing that costs more than this share of the unpruned model."
     )

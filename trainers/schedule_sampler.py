@@ -6,7 +6,7 @@ model, one schedule in 300 lies in the cheapest tenth of the costs: a training t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, islice
 
@@ -35,11 +35,15 @@ class ScheduleSpace:
         blocks: before which there are selectors, in rising order.
         num_selectors: fewest and most of a schedule.
         keep_rates: lowest and highest of a stage.
+        block_sets: the sets of blocks that a schedule may stand before; all of these sizes where empty.
+        is_geometric: stages keep r, r^2, r^3 for an r within `keep_rates`, the first stage's.
     """
 
     blocks: Blocks
     num_selectors: tuple[int, int]
     keep_rates: tuple[float, float]
+    block_sets: tuple[Blocks, ...] = ()
+    is_geometric: bool = False
 
     def __post_init__(self) -> None:
         fewest, most = self.num_selectors
@@ -64,6 +68,11 @@ class ScheduleSpace:
                 f"stand, but {list(schedule.keep_rates)} before blocks {list(blocks)} has {len(selections)} such "
                 "stages. Lower pruning.base_keep_rate, or leave out a block."
             )
+        unknown = sorted({block for chosen in elastic.block_sets for block in chosen} - set(blocks))
+        if unknown:
+            raise ConfigError(
+                f"elastic.block_sets may name blocks {list(blocks)} of the trial's schedule, but got {unknown}."
+            )
         fewest, most = elastic.min_selectors or len(blocks), elastic.max_selectors or len(blocks)
         if max(fewest, most) > len(blocks) or fewest > most:
             raise ConfigError(
@@ -74,12 +83,35 @@ class ScheduleSpace:
             blocks=blocks,
             num_selectors=(fewest, most),
             keep_rates=(elastic.lowest_keep_rate, elastic.highest_keep_rate),
+            block_sets=elastic.block_sets,
+            is_geometric=elastic.is_geometric,
         )
 
-    def sets_of_blocks(self) -> list[Blocks]:
-        """All sets that a schedule may stand before, at most `MAX_SETS` of each size."""
+    def all_sets(self) -> tuple[Blocks, ...]:
+        """The sets that a schedule may stand before, at most `MAX_SETS` of each size."""
         fewest, most = self.num_selectors
-        return [s for size in range(fewest, most + 1) for s in islice(combinations(self.blocks, size), MAX_SETS)]
+        return self.block_sets or sets_of_blocks(self.blocks, range(fewest, most + 1))
+
+    def draw_blocks(self, rng: np.random.Generator) -> Blocks:
+        """A set that a schedule may stand before, each number of selectors as often."""
+        if self.block_sets:
+            sizes = sorted({len(chosen) for chosen in self.block_sets})
+            size = sizes[int(rng.integers(len(sizes)))]
+            alike = [chosen for chosen in self.block_sets if len(chosen) == size]
+            return alike[int(rng.integers(len(alike)))]
+        fewest, most = self.num_selectors
+        num = int(rng.integers(fewest, most + 1))
+        return tuple(sorted(rng.choice(self.blocks, num, replace=False).tolist()))
+
+    def level(self, keep_rate: float, num_stages: int) -> Rates:
+        """What each of so many stages keeps where all keep alike."""
+        stages = np.arange(1, num_stages + 1) if self.is_geometric else np.ones(num_stages)
+        return np.asarray(keep_rate**stages, dtype=np.float64)
+
+
+def sets_of_blocks(blocks: Sequence[int], sizes: Iterable[int]) -> tuple[Blocks, ...]:
+    """All subsets of these sizes, at most `MAX_SETS` of each."""
+    return tuple(chosen for size in sizes for chosen in islice(combinations(blocks, size), MAX_SETS))
 
 
 class ScheduleSampler:
@@ -97,7 +129,7 @@ class ScheduleSampler:
     def __init__(self, space: ScheduleSpace, price: SchedulePrice, *, max_price: float | None = None) -> None:
         self.space, self.price = space, price
         low, high = space.keep_rates
-        sets = space.sets_of_blocks()
+        sets = space.all_sets()
         self.lowest = min(self._end(low, blocks) for blocks in sets)
         highest = max(self._end(high, blocks) for blocks in sets)
         self.highest = highest if max_price is None else min(highest, max_price)
@@ -118,21 +150,16 @@ class ScheduleSampler:
         met. Blocks at which it cannot be met are drawn anew.
         """
         low, high = self.space.keep_rates
-        blocks = self._blocks(rng)
+        blocks = self.space.draw_blocks(rng)
         for _ in range(MAX_TRIES):
             if self._end(low, blocks) <= target <= self._end(high, blocks):
                 break
-            blocks = self._blocks(rng)
+            blocks = self.space.draw_blocks(rng)
         return self._met(target, np.sort(rng.uniform(low, high, len(blocks)))[::-1], blocks)
 
     def spread(self, num: int, rng: np.random.Generator) -> tuple[PruningSchedule, ...]:
         """Schedules at evenly spaced costs, both ends included, the cheapest first."""
         return tuple(self.draw_near(float(target), rng) for target in np.linspace(self.lowest, self.highest, num))
-
-    def _blocks(self, rng: np.random.Generator) -> Blocks:
-        fewest, most = self.space.num_selectors
-        num = int(rng.integers(fewest, most + 1))
-        return tuple(sorted(rng.choice(self.space.blocks, num, replace=False).tolist()))
 
     def _met(self, target: float, drawn: Rates, blocks: Blocks) -> PruningSchedule:
         """The schedule on the way from the lowest rates over the drawn ones to the highest that costs the target."""
@@ -148,13 +175,15 @@ class ScheduleSampler:
 
     def _on_the_way(self, share: float, drawn: Rates) -> Rates:
         low, high = self.space.keep_rates
+        if self.space.is_geometric:  # there is but one way
+            return self.space.level(low + share * (high - low), len(drawn))
         start, end = (low, drawn) if share <= 0.5 else (drawn, high)
         part = 2.0 * share if share <= 0.5 else 2.0 * share - 1.0
         return np.clip(start + part * (end - start), low, high)
 
     def _end(self, keep_rate: float, blocks: Blocks) -> float:
         """The price where every stage keeps as much."""
-        return self._price_of([keep_rate] * len(blocks), blocks)
+        return self._price_of(self.space.level(keep_rate, len(blocks)), blocks)
 
     def _price_of(self, rates: Sequence[float] | Rates, blocks: Blocks) -> float:
         return self.price(PruningSchedule.from_keep_rates([float(rate) for rate in rates], blocks))

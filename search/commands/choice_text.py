@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from search.choosing import MAX_BLUR, Choice, Equal
 from search.noise import Difference
+from search.priced_candidates import is_candidate
 from search.records import StudyRecord, TrialRecord
 from spvit.wording import first_of
 
@@ -49,10 +50,8 @@ def choice_document(choice: Choice, study: StudyRecord) -> dict[str, object]:
 def point_text(trial: TrialRecord, study: StudyRecord) -> str:
     """Such as `trial 7: 88.05 % at 58.80 ms (1.40 times as fast as dense)`."""
     speed_up = study.dense_latency.mean_ms / trial.latency.mean_ms
-    return (
-        f"trial {trial.number}: {trial.top1:.2f} % at {trial.latency.mean_ms:.2f} ms "
-        f"({speed_up:.2f} times as fast as dense)"
-    )
+    name = f"schedule {trial.label}" if is_candidate(trial) else f"trial {trial.number}"
+    return f"{name}: {trial.top1:.2f} % at {trial.latency.mean_ms:.2f} ms ({speed_up:.2f} times as fast as dense)"
 
 
 def _preferred_lines(choice: Choice, study: StudyRecord) -> list[str]:

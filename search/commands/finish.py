@@ -106,10 +106,9 @@ def _announcement(choice: Choice, study: StudyRecord, epochs: int) -> str:
 
 
 def _text(study: str, chosen: tuple[TrialRecord, ...], finished: tuple[TrialRecord, ...]) -> str:
-    before = {trial.number: trial for trial in chosen}
     rows = [["trial", "goes on from", "epochs", "top-1 before", "top-1 %", "latency ms"]]
     for trial in finished:
-        origin = next((t for t in before.values() if trial.continues in {t.number, t.retry_of}), None)
+        origin = None if trial.continues is None else _origin(trial.continues, chosen)
         rows.append(
             [
                 str(trial.number),
@@ -121,6 +120,10 @@ def _text(study: str, chosen: tuple[TrialRecord, ...], finished: tuple[TrialReco
             ]
         )
     return f"{columns(rows)}\nexport the best: spvit-search export {study}"
+
+
+def _origin(root: int, chosen: tuple[TrialRecord, ...]) -> TrialRecord | None:
+    return next((trial for trial in chosen if root in {trial.number, trial.retry_of}), None)
 
 
 def _percent(top1: float | None) -> str:

@@ -48,6 +48,14 @@ def test_what_elastic_trials_keep_is_needed_until_they_are_done(tmp_path):
     assert space_needed(alone, MIB, num_elastic_done=5).num_bytes == RESERVE_BYTES
 
 
+def test_published_checkpoints_need_no_room_here_but_for_the_weights_that_schedules_start_from(tmp_path):
+    for mode, num_kept in (("schedule", 0), ("auto", 1)):
+        config = tabulated.experiment(tmp_path, num_trials=40, num_concurrent=3, mode=mode)
+        study = config.study.model_copy(update={"checkpoints": "s3://bucket/folder"})
+        needed = space_needed(config.model_copy(update={"study": study}), MIB)
+        assert (needed.num_running, needed.num_kept) == (0, num_kept)
+
+
 def test_too_little_space_is_refused_with_what_is_needed_and_what_is_there(tmp_path):
     require_space(SpaceNeeded(checkpoint_bytes=1000, num_running=6, num_kept=4), tmp_path / "not" / "yet")
     needed = SpaceNeeded(checkpoint_bytes=1 << 50, num_running=6, num_kept=4)

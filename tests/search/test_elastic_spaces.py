@@ -4,6 +4,7 @@ import logging
 import tomllib
 
 import elastic_study
+import numpy as np
 import pytest
 import tabulated
 from test_space_examples import EXAMPLES
@@ -16,6 +17,7 @@ from search.study import read_study
 from spvit.errors import ConfigError
 from spvit.options import SelectorKind
 from spvit.schedule import TokenGeometry
+from trainers.schedule_sampler import ScheduleSampler, ScheduleSpace
 
 RATES = {"low": 0.2, "high": 0.9}
 LR = {"low": 1e-4, "high": 1e-3, "log": True}
@@ -59,6 +61,29 @@ def test_every_example_of_a_space_can_begin_with_elastic_trials(tmp_path, monkey
         return
     if config.has_elastic_trials:
         check_elastic_spaces(config, space)
+        _check_drawn(config, space)
+
+
+def _check_drawn(config, space):
+    """All that elastic trials draw is in the search's space."""
+    elastic = elastic_trial(config, space, budget=elastic_study.budget(config), dense_ms=1e9, latency=None)
+    drawn = ScheduleSpace.from_config(elastic.elastic, elastic.pruning.schedule, space.geometry)
+    sampler = ScheduleSampler(drawn, lambda schedule: float(sum(schedule.plan(space.geometry).block_tokens)))
+    lowest = min(sum(space.network_of(trial).block_tokens) for trial in space.fastest())
+    assert sampler.lowest == pytest.approx(lowest, rel=0.02)  # packages
+    for schedule in sampler.spread(30, np.random.default_rng(0)):
+        assert space.structure.admits(schedule.blocks)
+        first = schedule.keep_rates[0]
+        if space.stage_rates is None:
+            assert schedule.keep_rates == pytest.approx([first**stage for stage in range(1, len(schedule.blocks) + 1)])
+
+
+def test_many_blocks_of_few_patches_have_a_selector_each_that_drops_a_token(tmp_path):
+    pruning = {"blocks": {"low": 1}, "stage_keep_rates": {"low": 0.8, "high": 0.95}}
+    config = _experiment(tmp_path, pruning)
+    space = SearchSpace(config, TokenGeometry(depth=12, num_patches=49))
+    check_elastic_spaces(config, space)
+    _check_drawn(config, space)
 
 
 def test_what_means_one_schedule_s_counts_is_left_to_the_schedules(tmp_path):

@@ -18,7 +18,7 @@ from latency_tables.table import EndToEndCheck, LatencyTable
 from search.certificate import Certificate, Verdict
 from search.experiment import load_experiment, validate
 from search.export import export as export_all
-from search.export_elastic import export_elastic
+from search.export_elastic import export_elastic, spread_over
 from search.trial_model import load_trial_model
 from spvit.errors import CheckpointError, NothingFeasibleError, StorageError, UsageError
 from trainers.build import build_model
@@ -238,6 +238,11 @@ def test_verdict_respects_the_interval(ratio_low, ratio_high, verdict):
 def elastic(trained):
     """The small study whose trial 1 trained weights for many schedules."""
     return as_elastic(trained, 1)
+
+
+def test_of_one_schedule_it_is_the_most_accurate(elastic):
+    priced = elastic.trials[1].priced
+    assert spread_over(priced, 1) == (max(priced, key=lambda each: (each.top1, -each.cost)),)
 
 
 def test_elastic_weights_come_with_the_schedules_that_they_serve_best(elastic, table, tmp_path):

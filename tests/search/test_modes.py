@@ -1,5 +1,8 @@
 """Searches with elastic weights, without Ray: workers are simulated, the weights are files."""
 
+from functools import partial
+
+import elastic_study
 import pytest
 import tabulated
 from elastic_study import NUM_BANDS, budget, experiment, make_driver, run, top1
@@ -13,9 +16,10 @@ from search.rank_agreement import RankAgreement
 from search.records import Origin, TrialState
 from search.search_config import SearchConfig
 from search.selection import front_trials
+from search.simulated_workers import SimulatedWorkers
 from search.space import SearchSpace
 from search.space_config import SpaceConfig
-from search.study import read_study
+from search.study import StudyStore, read_study
 from spvit.errors import ConfigError, UsageError
 from spvit.options import TokenForm
 from trainers.config import TrialConfig
@@ -41,6 +45,15 @@ def test_elastic_trials_come_first_then_the_best_of_each_band_from_their_weights
     assert {"keep1", "ratio"} <= schedules[0].params.keys()
     assert "distillation" not in schedules[0].params
     assert {t.origin for t in study.finished} == {Origin.BASELINE, Origin.CONTENDER, Origin.SAMPLER}
+
+
+@pytest.mark.parametrize("num_concurrent", [1, 3])
+def test_the_baseline_is_trained_in_full_from_the_backbone_however_many_run_at_once(tmp_path, num_concurrent):
+    config = experiment(tmp_path, num_concurrent=num_concurrent)
+    run(config).finish()
+    (baseline,) = [t for t in read_study(tmp_path / "toy").trials if t.origin is Origin.BASELINE]
+    assert (baseline.num_epochs, baseline.config.get("start")) == (config.training.epochs, None)
+    assert baseline.config["training"]["lr"] == config.training.lr
 
 
 def test_the_schedule_estimated_best_within_each_budget_is_trained_first(tmp_path):
@@ -99,6 +112,39 @@ def test_estimates_that_results_contradict_are_said_to_and_left_out(tmp_path, ca
     assert "below search.elastic.min_rank_correlation = 0.50" in said[0]
     origins = [t.origin for t in read_study(tmp_path / "toy").trials]
     assert origins.count(Origin.CONTENDER) == 3  # of six: the others were to be trained on the estimates' account
+
+
+def test_contenders_come_back_with_the_trust_in_estimates(tmp_path):
+    config = experiment(tmp_path, num_concurrent=1, elastic={"num_trials": 1, "num_bands": 8, "min_compared": 99})
+    driver = make_driver(config)
+    SimulatedWorkers(report=partial(elastic_study._report, config, 1.0), epoch_s=lambda t, e: 1.0, max_reports=8).run(
+        driver
+    )
+    proposer = driver._agenda.proposer
+    proposer.is_trusted = False
+    assert proposer.propose(90).origin is Origin.SAMPLER
+    proposer.is_trusted = True
+    assert proposer.propose(91).origin is Origin.CONTENDER
+
+
+def test_a_driver_that_dies_after_the_last_report_of_an_elastic_trial_loses_no_prices(tmp_path, monkeypatch):
+    config = experiment(tmp_path, num_concurrent=1, elastic={"num_trials": 1})
+    driver = make_driver(config)
+    with monkeypatch.context() as patch:
+        patch.setattr(StudyStore, "complete", _die)
+        with pytest.raises(SystemExit):
+            run(config, driver)
+    assert read_study(tmp_path / "toy").trials[0].num_epochs == config.search.elastic.epochs
+    run(config).finish()
+    study = read_study(tmp_path / "toy")
+    (elastic,) = [t for t in study.elastic if t.state is TrialState.COMPLETE]
+    assert elastic.retry_of == 0
+    assert elastic.priced
+    assert [t.origin for t in study.finished if t.config.get("start")]
+
+
+def _die(*_):
+    raise SystemExit
 
 
 @pytest.mark.parametrize("num_reports", [5, 12])

@@ -11,6 +11,7 @@ from finished_study import table
 from search.budget import price_from
 from search.choosing import binomial
 from search.elastic_front import best_elastic
+from search.elastic_start import elastic_start, start_within
 from search.experiment import validate
 from search.finishing import FinishDriver, choices_to_finish, finished_trials
 from search.priced_candidates import PricedStudy, is_candidate, lift_points, with_priced
@@ -22,7 +23,7 @@ from search.trial_identity import network_identity
 from search.verify import Expected
 from search.verify.facts import Facts
 from search.verify.trials import duplicates, run_twice
-from spvit.errors import CheckpointError
+from spvit.errors import CheckpointError, UsageError
 from trainers.config import TrialConfig
 
 EPOCHS = 5
@@ -153,6 +154,24 @@ def test_estimates_that_results_contradict_make_no_candidates(tmp_path):
     elastic_study.run(config, sign=-1.0).finish()
     priced = priced_study(config)
     assert priced.with_candidates(epochs=EPOCHS) == priced.study
+
+
+def test_an_elastic_trial_is_no_model_that_could_be_named(config):
+    study = read_study(config.study.directory / "toy")
+    told = r"trial 0 of study 'toy' trained one set of weights for many schedules.*export toy --schedules"
+    with pytest.raises(UsageError, match=told):
+        choose_trial(study, number=0)
+
+
+def test_weights_are_found_where_the_study_is_now(config, tmp_path):
+    study = priced_study(config)
+    start = elastic_start(config, best_elastic(study.study.trials), study.directory)
+    moved = tmp_path / "moved"
+    study.directory.rename(moved)
+    found = start_within(moved, start).start
+    found.check()
+    assert found.path.is_relative_to(moved)
+    assert start_within(tmp_path / "elsewhere", start) == start
 
 
 def test_elastic_weights_that_are_gone_are_said_to_be(config):

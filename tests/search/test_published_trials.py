@@ -181,17 +181,42 @@ def test_a_trial_that_prolongs_another_goes_on_from_what_that_one_published(tria
     shorter = trials(CONFIG, tmp_path / "a" / "3")
     shorter.run_epoch(), shorter.run_epoch()
     longer = make_trial(7, 80.0, 5.0, continues=3, config={"training": {"continues_epochs": 2}})
-    seed_published_trial(trials.url, longer)
+    seed_published_trial(trials.url, tmp_path / "study", longer)
     again = trials(CONFIG, tmp_path / "b" / "7")
     assert again.epoch == 2
     assert again.run_epoch().epoch == 3
-    seed_published_trial(trials.url, replace(longer, number=8, retry_of=7))  # it has begun
+    seed_published_trial(trials.url, tmp_path / "study", replace(longer, number=8, retry_of=7))  # it has begun
     assert trials(CONFIG, tmp_path / "c" / "7").epoch == 3
     assert trials(CONFIG, tmp_path / "c" / "3").epoch == 2
 
 
+def test_what_a_study_kept_before_it_published_is_published_when_it_is_needed(trials, tmp_path, make_trial):
+    for number, epochs in ((3, 2), (4, 1), (9, 3)):
+        (tmp_path / "study" / "trials" / str(number)).mkdir(parents=True)
+        for epoch in range(1, epochs + 1):
+            folder = tmp_path / "study" / "trials" / str(number) / checkpoint_name(epoch)
+            write_folder(folder, {"epoch": partial(Path.write_text, data=f"{number}")})
+    longer = make_trial(7, 80.0, 5.0, continues=3, config={"training": {"continues_epochs": 2}})
+    seed_published_trial(trials.url, tmp_path / "study", longer)
+    assert trials(CONFIG, tmp_path / "b" / "7").epoch == 2
+    weights = tmp_path / "study" / "trials" / "9" / checkpoint_name(3) / "epoch"
+    interrupted = make_trial(4, 80.0, 5.0, config={"start": {"path": str(weights), "sha256": "0"}})
+    seed_published_trial(trials.url, tmp_path / "study", interrupted)
+    assert trials(CONFIG, tmp_path / "b" / "4").epoch == 1
+    assert CheckpointStore(trials.url).has("9")
+
+
+def test_whoever_reads_a_trial_leaves_what_was_kept_before_anything_was_published(tmp_path, study):
+    config = _experiment(tmp_path, checkpoints=str(tmp_path / "store"))
+    folder = tmp_path / "trials" / "4"
+    folder.mkdir(parents=True)
+    write_folder(folder / checkpoint_name(1), {"epoch": partial(Path.write_text, data="x")})
+    bring_checkpoint(replace(study, experiment=config.model_dump(mode="json")), folder)
+    assert [step for step, _ in checkpoints_in(folder)] == [1]
+
+
 def test_what_was_never_published_seeds_nothing(trials, tmp_path, make_trial):
     longer = make_trial(7, 80.0, 5.0, continues=3, config={"training": {"continues_epochs": 2}})
-    seed_published_trial(trials.url, longer)
-    seed_published_trial(trials.url, make_trial(8, 80.0, 5.0))
+    seed_published_trial(trials.url, tmp_path / "study", longer)
+    seed_published_trial(trials.url, tmp_path / "study", make_trial(8, 80.0, 5.0))
     assert trials(CONFIG, tmp_path / "b" / "7").epoch == 0

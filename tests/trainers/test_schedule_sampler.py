@@ -16,6 +16,10 @@ NUM_DRAWS = 400
 SPACES = [
     ScheduleSpace(blocks=(1, 2, 4), num_selectors=(3, 3), keep_rates=(0.1, 1.0)),
     ScheduleSpace(blocks=(1, 2, 3, 4, 5), num_selectors=(1, 3), keep_rates=(0.1, 0.95)),
+    ScheduleSpace(
+        blocks=(1, 2, 3, 4, 5), num_selectors=(1, 3), keep_rates=(0.1, 0.95), block_sets=((1, 3, 5), (2, 4), (3,))
+    ),
+    ScheduleSpace(blocks=(1, 2, 4), num_selectors=(3, 3), keep_rates=(0.3, 0.95), is_geometric=True),
 ]
 
 
@@ -55,6 +59,21 @@ def test_positions_and_numbers_of_selectors_are_drawn_too():
     assert all(low <= rate <= high for schedule in schedules for rate in schedule.keep_rates)
 
 
+def test_only_sets_that_were_named_are_drawn():
+    space = SPACES[2]
+    schedules = drawn(ScheduleSampler(space, price))
+    assert {schedule.blocks for schedule in schedules} == set(space.block_sets)
+
+
+def test_one_rate_says_those_of_all_stages():
+    sampler = ScheduleSampler(SPACES[3], price)
+    for schedule in (*drawn(sampler), *sampler.spread(9, np.random.default_rng(0))):
+        first = schedule.keep_rates[0]
+        assert schedule.keep_rates == pytest.approx([first, first**2, first**3])
+        assert 0.3 <= first <= 0.95
+    assert sampler.lowest == price(PruningSchedule.from_keep_rates([0.3, 0.09, 0.027], [1, 2, 4]))
+
+
 def test_a_draw_is_a_function_of_the_generator_alone():
     first, second = (ScheduleSampler(SPACES[1], price) for _ in range(2))
     first.draw(np.random.default_rng(9))
@@ -91,6 +110,8 @@ def test_space_of_a_trial_is_where_its_schedule_has_selectors():
     idle = PruningSchedule.from_keep_rates([0.9, 0.9], [1, 2])
     with pytest.raises(ConfigError, match=r"every stage drops a token.*has 1 such"):
         ScheduleSpace.from_config(ElasticConfig(), idle, GEOMETRY)
+    with pytest.raises(ConfigError, match=r"block_sets may name blocks \[1, 2, 4\].*but got \[3\]"):
+        ScheduleSpace.from_config(ElasticConfig(block_sets=((1, 2), (3,))), home, GEOMETRY)
     with pytest.raises(ConfigError, match=r"max_selectors = 4.*at most the number of stages, which is 3"):
         ScheduleSpace.from_config(ElasticConfig(max_selectors=4), home, GEOMETRY)
 
