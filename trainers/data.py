@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from spvit.errors import DataError
@@ -33,8 +33,11 @@ class Batches(Protocol):
         """Batches of one epoch on this worker."""
         ...
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch: the same whenever it is asked for, whatever was read before."""
+    def epoch(self, epoch: int, only: Collection[int] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of an epoch: the same whenever it is asked for, whatever was read before.
+
+        With `only`, those of these numbers, from 0: the others are not even read.
+        """
         ...
 
 

@@ -72,7 +72,7 @@ class ElasticTuner(FineTuner):
         num_last = elastic_of(self._config).num_priced_last
         if num_last is not None and self.epoch + 1 == self._config.training.epochs:
             self._priced = self._spread(num_last)
-        scores = self._scores([priced.schedule for priced in self._priced], self._some(batches))
+        scores = self._scores([priced.schedule for priced in self._priced], batches)
         self._priced = tuple(
             priced.found(top1) for priced, top1 in zip(self._priced, scores.top1.tolist(), strict=True)
         )
@@ -83,12 +83,11 @@ class ElasticTuner(FineTuner):
             num_images=scores.num_images,
         )
 
-    def _some(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterable[tuple[Tensor, Tensor]]:
-        """As many batches as it takes, at even distances: images may be sorted by class."""
+    def _val_batches(self) -> Iterable[tuple[Tensor, Tensor]]:
+        """As many as it takes, at even distances: images may be sorted by class."""
         num_batches = self._data.val.num_batches()
         num_taken = num_batches_priced(self._config, num_batches)
-        taken = {number * num_batches // num_taken for number in range(num_taken)}
-        return (batch for number, batch in enumerate(batches) if number in taken)
+        return self._data.val.epoch(0, only={number * num_batches // num_taken for number in range(num_taken)})
 
     def _scores(self, schedules: Sequence[PruningSchedule], batches: Iterable[tuple[Tensor, Tensor]]) -> ScheduleScores:
         return price_schedules(self._model, schedules, batches, device=self._device, workers=self._workers)

@@ -201,13 +201,16 @@ class FineTuner:
 
     def _evaluate(self) -> Evaluation:
         with self._exported_weights():
-            evaluation = self._accuracy(self._data.val.epoch(0))
+            evaluation = self._accuracy(self._val_batches())
         if not math.isfinite(evaluation.loss):
             raise DivergedError(
                 f"The validation loss must be finite, but after epoch {self.epoch + 1} it is {evaluation.loss}. "
                 f"Lower training.lr."
             )
         return evaluation
+
+    def _val_batches(self) -> Iterable[tuple[Tensor, Tensor]]:
+        return self._data.val.epoch(0)
 
     def _accuracy(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
         return evaluate(self._model, batches, device=self._device, workers=self._workers)

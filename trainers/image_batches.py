@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,13 +57,15 @@ class ImageBatches:
         """Batches of one epoch on this worker."""
         return self._num_batches
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch, a pure function of seed and epoch.
+    def epoch(self, epoch: int, only: Collection[int] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of an epoch, or those of some numbers, a pure function of seed and epoch.
 
         Raises:
             DataError: more images than `max_damaged` cannot be decoded, or not one of this worker's can.
         """
-        for number, batch in enumerate(self._loader(epoch)):
+        keys = self._keys(epoch)
+        numbers = range(len(keys)) if only is None else sorted(only)
+        for number, batch in zip(numbers, self._loader([keys[number] for number in numbers]), strict=True):
             self._count_damaged(batch[2])
             images, labels = self._whole(epoch, number, batch)
             if not len(labels):
@@ -73,10 +75,10 @@ class ImageBatches:
                 images = jitter(images, draw_light(rng, len(labels), images.shape[-2]))
             yield images.to(self._loading.device, non_blocking=True), labels.to(self._loading.device)
 
-    def _loader(self, epoch: int) -> Any:
+    def _loader(self, keys: list[list[Key]]) -> Any:
         return DataLoader(
             self._images,
-            batch_sampler=self._keys(epoch),
+            batch_sampler=keys,
             num_workers=self._config.num_workers,
             collate_fn=_collate,
             generator=torch.Generator(),  # its own: a loader takes a number from the global one otherwise

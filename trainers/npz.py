@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import torch
@@ -40,9 +40,11 @@ class NpzBatches:
         """Batches of one epoch on this worker."""
         return len(self._numbers(0))
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch, a pure function of seed and epoch."""
+    def epoch(self, epoch: int, only: Collection[int] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of an epoch, or those of some numbers, a pure function of seed and epoch."""
         for batch, numbers in enumerate(self._numbers(epoch)):
+            if only is not None and batch not in only:
+                continue
             index = torch.from_numpy(numbers).to(self._images.device)
             images = self._images.index_select(0, index)
             if self._light:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -146,10 +146,10 @@ class _View:
         """Those of the whole split, by which a schedule of learning rates goes."""
         return self._batches.num_batches()
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, epoch: int, only: Collection[int] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Two at least where there are as many: what the first one sets up must not count as a step's time."""
         began_s = time.perf_counter()
-        for number, (images, labels) in enumerate(self._batches.epoch(epoch)):
+        for number, (images, labels) in enumerate(self._batches.epoch(epoch, only)):
             is_late = number >= 2 and time.perf_counter() - began_s > self._limit_s
             if number >= self._num or is_late:
                 return

@@ -81,6 +81,21 @@ def test_evaluation_shows_every_image_once_unchanged(data: DataConfig):
     assert same(found, batches(data, 1, seed=5, training=False))
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_some_batches_are_those_of_the_whole_epoch(data: DataConfig, training: bool):
+    opened = open_split(data, Split.TRAIN, GREY, Loading(batch_size=4, training=training))
+    whole, some = list(opened.epoch(2)), list(opened.epoch(2, only={2, 0}))
+    assert len(whole) == 3
+    assert same([*whole[0], *whole[2]], [tensor for batch in some for tensor in batch])
+
+
+def test_batches_that_nobody_asked_for_are_not_read(folder_data: DataConfig):
+    opened = open_split(folder_data, Split.VAL, GREY, Loading(batch_size=4, training=False))
+    for image in sorted((folder_data.path / "val").rglob("*.png")):
+        image.unlink()
+    assert list(opened.epoch(0, only=())) == []
+
+
 def test_loading_leaves_the_generators_alone(data: DataConfig):
     torch.manual_seed(1)
     expected = torch.rand(1)
@@ -198,7 +213,7 @@ def unprivileged(path: Path) -> Iterator[None]:
     parents = [path, *path.parents]
     modes = [parent.stat().st_mode for parent in parents]
     for parent, mode in zip(parents, modes, strict=True):
-        parent.chmod(mode | 0o005)
+        parent.chmod(mode | 0o055)
     os.seteuid(65534)
     try:
         yield
