@@ -94,7 +94,7 @@ def _default_text(info: FieldInfo) -> str:
             return f"`{value.value}`"
         case bool():
             return f"`{str(value).lower()}`"
-        case Mapping() | str() if not value:
+        case Mapping() | str() | tuple() if not value:
             return "empty"
         case _:
             return f"`{value}`"
@@ -111,7 +111,8 @@ def _type_name(annotation: object) -> str:
             return " or ".join(f"`{value}`" for value in arguments)
         case origin if origin is tuple:
             name, comma, bounds = _type_name(arguments[0]).partition(",")
-            return f"list of {name}s{comma}{bounds}"
+            plural = name.replace("list", "lists", 1) if name.startswith("list of") else f"{name}s"
+            return f"list of {plural}{comma}{bounds}"
         case origin if origin is dict:
             return f"table of {_type_name(arguments[1])}"
         case _:
