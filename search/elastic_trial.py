@@ -92,12 +92,15 @@ def _of_used(space: SpaceConfig, make: Callable[[SpaceConfig], SearchSpace]) -> 
     return None
 
 
-def check_elastic_spaces(experiment: ExperimentConfig, space: SearchSpace) -> None:
+def check_elastic_spaces(experiment: ExperimentConfig, space: SearchSpace) -> TrialConfig:
     """Refuses a search whose elastic trials, or the schedules that follow any of them, could not be.
 
     Args:
         experiment: a search with elastic trials.
         space: all that it explores.
+
+    Returns:
+        An elastic trial with the file's own settings.
 
     Raises:
         ConfigError: as `elastic_trial`, `ScheduleSpace`, `settings_space` and `schedule_space` do.
@@ -111,6 +114,7 @@ def check_elastic_spaces(experiment: ExperimentConfig, space: SearchSpace) -> No
     for kind in experiment.selector_kinds:
         best = elastic.model_copy(update={"pruning": elastic.pruning.model_copy(update={"selector": kind})})
         schedule_space(experiment, space.geometry, None, best)
+    return elastic
 
 
 def contender_training(experiment: ExperimentConfig, elastic: TrialConfig, epochs: int) -> TrainingConfig:

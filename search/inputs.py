@@ -63,13 +63,13 @@ def check_search_inputs(experiment: ExperimentConfig) -> None:
     check_inputs(experiment)
     space = SearchSpace(experiment, geometry_of_experiment(experiment))
     enqueued_starts(experiment.search.enqueue, space)
-    if experiment.has_elastic_trials:
-        check_elastic_spaces(experiment, space)
     # Package modes make no other modules, so one trial of each kind stands for all.
-    for kind, trial in {trial.pruning.selector: trial for trial in space.fastest()}.items():
+    built = {f"trials with {t.pruning.selector} selectors, which the search may choose,": t for t in space.fastest()}
+    if experiment.has_elastic_trials:
+        named = f"elastic trials (search.mode = '{experiment.search.mode}'), with a selector before each block,"
+        built[named] = check_elastic_spaces(experiment, space)
+    for named, trial in built.items():
         try:
             build_model(trial)
         except (CheckpointError, ConfigError) as error:
-            raise type(error)(
-                f"trials with {kind} selectors, which the search may choose, cannot be: {error}"
-            ) from None
+            raise type(error)(f"{named} cannot be: {error}") from None

@@ -193,6 +193,11 @@ MATRIX = {
         r'head_weighting = "senet", but .*pruning\.head_weighting = "mean"',
     ),
     "missing data folder": ([SET, "data.path=nowhere"], None, 5, r"data\.path must be a folder.*nowhere"),
+    "selectors of the weights for some of the blocks that elastic trials need": (
+        [SET, "pruning.selector=single_head", SET, "search.space.blocks={ choices = [[1, 2], [0, 2]] }"],
+        lambda f: _with_selectors(f / "weights.safetensors"), 3,
+        r"elastic trials \(search\.mode = 'auto'\), with a selector before each block, cannot be.*holds 2 selectors",
+    ),
     "missing split": ([], lambda f: (f / "data" / "val.npz").unlink(), 5, r"val\.npz is missing"),
     "damaged split": ([], lambda f: _truncate(f / "data" / "train.npz"), 5, r"train\.npz is damaged"),
     "flipped byte in a split": ([], lambda f: _flip_a_byte(f / "data" / "val.npz"), 5, r"val\.npz is damaged"),
