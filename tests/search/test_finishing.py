@@ -6,6 +6,7 @@ import pytest
 import tabulated
 
 from search.choosing import binomial, choose_within
+from search.commands.finish import _text as report_text
 from search.finishing import FinishDriver, choices_to_finish, finished_trials
 from search.records import EndCause, Origin, TrialState
 from search.selection import choose_trial
@@ -154,3 +155,17 @@ def test_what_cannot_be_finished_is_refused(study):
     pruned = replace(study.trials[1], state=TrialState.PRUNED, reason="behind")
     with pytest.raises(UsageError, match="was not trained to the end"):
         trials_to_finish(replace(study, trials=(study.trials[0], pruned)), numbers=(1,))
+
+
+def test_the_report_has_each_trial_s_own_top1_before(make_trial):
+    trained, priced = make_trial(7, 88.8, 5.0), make_trial(40, 86.0, 4.0, curve=(), estimated_top1=85.5)
+    finished = (
+        make_trial(8, 89.0, 5.0, origin=Origin.FINISHED, continues=7),
+        make_trial(9, 86.5, 4.0, origin=Origin.FINISHED, label="priced by trial 0", estimated_top1=85.5),
+    )
+    rows = [line.split("  ") for line in report_text("toy", (trained, priced), finished).splitlines()[1:3]]
+    found = [[cell.strip() for cell in row if cell.strip()] for row in rows]
+    assert found == [
+        ["8", "7", "3", "88.80", "89.00", "5.000"],
+        ["9", "priced by trial 0", "3", "85.50", "86.50", "4.000"],
+    ]
