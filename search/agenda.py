@@ -74,7 +74,7 @@ class Agenda:
         if any(trial.origin is Origin.BASELINE for trial in self._store.trials):
             return None
         baseline = self._first.baseline()
-        if baseline is not None:
+        if baseline is not None and self.proposer is not self._first:
             self.proposer.note(baseline)
         return baseline
 

@@ -16,6 +16,7 @@ MAX_VALUE_CHARS = 60
 RANGE_FORMS = ("IntRange", "FloatRange", "Choice")
 SCALAR_FORMS = ("bool", "int", "float", "str")
 RANGE_TABLES = ("search.space.losses.", "search.space.training.", "search.space.elastic.")
+OF_A_RANGE = "; a range has `low`, `high`, `log` and `type`, or else `choices`."
 RANGE_REQUIRED = "a range `{ low = .., high = .. }` or `{ choices = [..] }` was required"
 
 REQUIRED = {
@@ -112,14 +113,18 @@ def _required(place: tuple[int | str, ...], detail: Mapping[str, Any]) -> str:
 
 def _suggestion(key: str) -> str:
     if key.startswith(RANGE_TABLES) and key.count(".") == 4:
-        return "; a range has `low`, `high`, `log` and `type`, or else `choices`."
+        return OF_A_RANGE
     nearest = nearest_key(key)
     if nearest is not None and key.startswith(f"{nearest}."):
-        return f"; {_keys_of(nearest)}."
+        return f"; {_keys_of(nearest)}." if _has_keys(nearest) else OF_A_RANGE
     if nearest is not None:
         return f"; did you mean `{nearest}`?"
     tables = [known.name for known in known_keys() if known.is_table and "." not in known.name]
     return f"; the tables are {', '.join(f'`{table}`' for table in tables)}."
+
+
+def _has_keys(table: str) -> bool:
+    return any(known.name.startswith(f"{table}.") for known in known_keys())
 
 
 def _keys_of(table: str) -> str:

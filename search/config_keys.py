@@ -86,12 +86,17 @@ def _first_sentence(text: str | None) -> str:
 def _default_text(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
-    value = info.get_default(call_default_factory=True, validated_data={})
+    return _value_text(info.get_default(call_default_factory=True, validated_data={}))
+
+
+def _value_text(value: object) -> str:
     match value:
         case None:
             return "absent"
         case Enum():
             return f"`{value.value}`"
+        case tuple() if value:
+            return ", ".join(_value_text(each) for each in value)
         case bool():
             return f"`{str(value).lower()}`"
         case Mapping() | str() | tuple() if not value:
@@ -110,13 +115,18 @@ def _type_name(annotation: object) -> str:
         case origin if origin is Literal:
             return " or ".join(f"`{value}`" for value in arguments)
         case origin if origin is tuple:
-            name, comma, bounds = _type_name(arguments[0]).partition(",")
-            plural = name.replace("list", "lists", 1) if name.startswith("list of") else f"{name}s"
-            return f"list of {plural}{comma}{bounds}"
+            return f"list of {_plural(_type_name(arguments[0]))}"
         case origin if origin is dict:
             return f"table of {_type_name(arguments[1])}"
         case _:
             return " or ".join(dict.fromkeys(_type_name(a) for a in arguments if a is not type(None)))
+
+
+def _plural(name: str) -> str:
+    if name.startswith(("{", "`")):
+        return name
+    kind, comma, bounds = name.partition(",")
+    return (kind.replace("list", "lists", 1) if kind.startswith("list of") else f"{kind}s") + comma + bounds
 
 
 def _class_name(annotation: type[Any]) -> str:

@@ -22,7 +22,7 @@ UNSET_BY_EMPTY = ("checkpoint", "table")
 """Paths that `--set model.checkpoint=` takes away again: TOML has no null."""
 
 
-def load_experiment(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """Reads and validates an experiment file.
 
     `model.checkpoint`, `data.path` and `latency.table` are relative to the file's folder; `study.directory` is
@@ -37,6 +37,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> ExperimentConf
         ConfigError: the file is missing, unreadable, no TOML, or says something that it may not. The text names the
             file and every key that is wrong.
     """
+    path = Path(path)
     values = apply_overrides(parse_toml(read_text(path), path), overrides)
     return validate(_with_absolute_paths(values, path.parent), source=str(path))
 

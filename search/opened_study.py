@@ -111,6 +111,7 @@ class Study:
         from search.trial_pair import trial_pair
 
         pair = self.trial(first), self.trial(second)
+        trial_pair(self.record, *pair, None)  # what cannot be compared is not evaluated either
         if evaluate:
             top1 = paired_difference(*(evaluated_answers(self.record, trial, log_progress) for trial in pair))
             return trial_pair(self.record, *pair, top1)

@@ -116,7 +116,10 @@ class Proposer:
 
     def baseline(self) -> Proposal | None:
         """The fixed schedule that the file itself names, to compare the search with; None if it names none."""
-        return fixed_schedule(self._space, self._price)
+        proposal = fixed_schedule(self._space, self._price)
+        if proposal is not None:
+            self.note(proposal)
+        return proposal
 
     def note(self, proposal: Proposal) -> None:
         """Not to be proposed again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -24,6 +25,7 @@ SETTINGS = {
 }
 
 NUM_STARTS = 3
+LISTENING_WITHIN_S = 20.0
 FROM_SERVER = "Initialization failure from server"
 """Begins what a `ray://` address sends: a whole traceback, whose last line says what was wrong."""
 MAY_SUCCEED = ("timed out during startup", "Starting Ray client server failed", "Proxy failed to Connect to backend")
@@ -48,6 +50,8 @@ def connected(address: str | None, arguments: Mapping[str, Any] | None = None) -
     import ray
 
     silence()
+    if address is not None:
+        _check_listening(address)
     _start(address, {"logging_level": logging.CRITICAL, "log_to_driver": False} | dict(arguments or {}))
     try:
         yield
@@ -68,6 +72,24 @@ def _start(address: str | None, arguments: Mapping[str, Any]) -> None:
             ray.shutdown()  # what was started of it would live as long as we do
             if not num_left or not any(sentence in str(error) for sentence in MAY_SUCCEED):
                 raise ClusterError(_refusal(address, error)) from error
+
+
+def _check_listening(address: str) -> None:
+    """Ray itself looks for a cluster for minutes, and writes its own log lines meanwhile.
+
+    Raises:
+        ClusterError: nobody listens there.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # `auto`, or what Ray knows to find
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=LISTENING_WITHIN_S).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(
+            f"the Ray cluster at {address} cannot be reached: {getattr(error, 'strerror', None) or error}. Check "
+            f"--address, and that the cluster runs"
+        ) from error
 
 
 @contextmanager

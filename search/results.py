@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.history import Moment, history
 from search.pareto import knee, pareto_front
-from search.records import StudyRecord, TrialRecord
+from search.records import Origin, StudyRecord, TrialRecord
 from search.selection import front_trials, keep_rates, trial_points
 from search.slices import SlicePoint, slices
 
@@ -92,7 +92,8 @@ def trial_row(trial: TrialRecord, study: StudyRecord) -> dict[str, Any]:
         "form": str(trial.form),
         "training_form": trial.training_form,
     }
-    rates = {f"keep{stage}": rate for stage, rate in enumerate(keep_rates(trial), start=1)}
+    own = () if trial.origin is Origin.ELASTIC else keep_rates(trial)  # which serves every schedule
+    rates = {f"keep{stage}": rate for stage, rate in enumerate(own, start=1)}
     # The schedule's own rates win over parameters of the same name, which may be relative to the stage before.
     return row | dict(trial.params) | rates | {"reason": trial.reason}
 

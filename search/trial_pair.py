@@ -8,7 +8,7 @@ from typing import Any
 
 from search.noise import Difference
 from search.pareto import ParetoPoint
-from search.records import StudyRecord, TrialRecord
+from search.records import Origin, StudyRecord, TrialRecord
 from spvit.errors import UsageError
 
 
@@ -63,10 +63,16 @@ def trial_pair(study: StudyRecord, first: TrialRecord, second: TrialRecord, top1
     """Puts two trials side by side.
 
     Raises:
-        UsageError: they are the same.
+        UsageError: they are the same, or one of them is no model of one schedule.
     """
     if first.number == second.number:
         raise UsageError(f"trial {first.number} of study {study.name!r} was given twice; name two trials to compare")
+    for trial in (first, second):
+        if trial.origin is Origin.ELASTIC:
+            raise UsageError(
+                f"trial {trial.number} of study {study.name!r} trained one set of weights for many schedules, and its "
+                f"top-1 is a mean over them: name two trials of one schedule each"
+            )
     return TrialPair(
         first=first,
         second=second,

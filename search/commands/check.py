@@ -9,7 +9,7 @@ import click
 from search.commands.options import POSITIVE, epilog, json_option
 from search.commands.output import emit
 from search.commands.progress import progress_bar
-from spvit.errors import ExitCode
+from spvit.errors import DataError, ExitCode, UsageError
 
 EPILOG = epilog("spvit-search check runs/demo/export/best", "usage", "config", "data", "broken")
 
@@ -31,6 +31,10 @@ def command(
     from search.check_request import CheckRequest
     from search.checking import check_export
 
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: there is no such folder; name one that `spvit-search export` wrote")
+    if data is not None and not data.exists():
+        raise DataError(f"--data {data}: there is no such file or folder; say where the validation images are now")
     request = CheckRequest(folder=folder, data=data, max_latency_ms=max_latency_ms, time_limit_s=time_limit_s)
     with progress_bar("checking") as progress:
         report = check_export(request, progress)

@@ -34,8 +34,8 @@ def command(
 ) -> None:
     """Compare two trials: configurations, accuracy and latency with intervals, curves.
 
-    Without --evaluate only the top-1s are compared, as if each stood on images of its own: what that tells apart
-    differs, what it does not may still.
+    Where the answers of both are not known yet, and without --evaluate, only the top-1s are compared, as if each stood
+    on images of its own: what that tells apart differs, what it does not may still.
     """
     from search.selection import find_trial
     from search.study import read_study
@@ -43,6 +43,7 @@ def command(
 
     record = read_study(existing_study(runs_dir, study))
     trials = find_trial(record, first), find_trial(record, second)
+    trial_pair(record, *trials, None)  # what cannot be compared is not evaluated either
     pair = trial_pair(record, *trials, _difference(record, *trials, evaluate=evaluate))
     emit_rows(
         _document(pair, record),

@@ -38,7 +38,7 @@ EPILOG = epilog(
 @click.option(
     "--schedules",
     type=click.IntRange(min=1),
-    help="Elastic weights with so many schedules over the range of latencies.",
+    help="Elastic weights with so many schedules over the range of latencies, as weights alone, not registered.",
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to write; runs/STUDY/export/trial_N if absent.")
 @click.option("--force", is_flag=True, help="Replace an export that is there.")
@@ -77,6 +77,10 @@ def command(
     if schedules is not None:
         if max_latency_ms is not None or max_latency_share is not None:
             raise UsageError("--schedules covers the range of latencies: a single latency cannot be given with it.")
+        if formats or no_register:
+            raise UsageError(
+                "--schedules writes weights alone and registers nothing: leave out --format, --no-register."
+            )
         _export_elastic(study, runs_dir, number, schedules, output, force=force, as_json=as_json)
         return
     from search.choosing import choose_to_take

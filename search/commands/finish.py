@@ -67,6 +67,8 @@ def command(
     """
     if numbers and max_latency_ms is not None:
         raise UsageError("--trial and --max-latency-ms were both given; one of them says which trials to finish.")
+    if numbers and top > 1:
+        raise UsageError("--top says how many are chosen: there is no choice with --trial.")
     if numbers and evaluate:
         raise UsageError("--evaluate compares what may be chosen: there is no choice with --trial.")
     from search.finish_run import run_finish

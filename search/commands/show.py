@@ -10,6 +10,7 @@ import click
 from search.commands.csv_text import emit_rows
 from search.commands.options import csv_option, epilog, existing_study, json_option, runs_dir_option, study_argument
 from search.progress_state import duration
+from search.records import Origin
 from search.trial_detail import TrialDetail
 
 TICKS = "▁▂▃▄▅▆▇█"
@@ -92,6 +93,8 @@ def _origin(detail: TrialDetail) -> str:
 def _top1(detail: TrialDetail) -> str:
     if detail.top1 is None:
         return "none yet"
+    if detail.origin is Origin.ELASTIC:
+        return f"{detail.top1:.2f} %, the mean over all budgets of the best schedule within each"
     if detail.top1_interval is None:
         return f"{detail.top1:.2f} %"
     low, high = detail.top1_interval
@@ -99,6 +102,8 @@ def _top1(detail: TrialDetail) -> str:
 
 
 def _latency(detail: TrialDetail) -> str:
+    if detail.origin is Origin.ELASTIC:
+        return f"one set of weights for every schedule up to {detail.latency.mean_ms:.3f} ms"
     within = "within" if detail.is_within_budget else "not within"
     return (
         f"{detail.latency.mean_ms:.3f} ms predicted ({detail.latency.low_ms:.3f} to {detail.latency.high_ms:.3f}), "
@@ -107,6 +112,8 @@ def _latency(detail: TrialDetail) -> str:
 
 
 def _stage_lines(detail: TrialDetail) -> list[str]:
+    if detail.origin is Origin.ELASTIC:
+        return []
     if not detail.stages:
         return ["tokens       all in every block: nothing is pruned"]
     return [

@@ -69,7 +69,8 @@ def load_table_damage(study: StudyRecord, folder: Path) -> str:
     try:
         path = table_file(Path(given) if given else None, folder)
         if not path.exists():
-            return ""
+            missing = f"{path} is missing, the table that the study was searched with; put it back from a copy"
+            return missing if study.table_sha256 else ""
         sha256 = LatencyTable.load(path).sha256
     except LatencyTableError as error:
         return str(error)

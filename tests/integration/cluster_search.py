@@ -80,7 +80,7 @@ def main() -> None:
     config = config.model_copy(update={"study": study, "data": data, "trial": trial})
     (directory / "log").mkdir(parents=True, exist_ok=True)
     (directory / SECONDS_FILE).write_text(seconds)
-    device = Device(geometry=tabulated.GEOMETRY, price=tabulated.price, table_sha256="a" * 64)
+    device = Device(geometry=tabulated.GEOMETRY, price=tabulated.price, table_sha256="")
     search(config, device, trial_factory=ClusterTrial, address=address)
 
 

@@ -54,7 +54,7 @@ def main() -> None:
     study = directory / "toy"
     study.mkdir(parents=True, exist_ok=True)
     (study / "epoch_seconds").write_text(seconds)
-    device = Device(geometry=tabulated.GEOMETRY, price=tabulated.price, table_sha256="a" * 64)
+    device = Device(geometry=tabulated.GEOMETRY, price=tabulated.price, table_sha256="")
     terms = OpeningTerms(takeover="takeover" in sys.argv)
     search(config, device, trial_factory=TabulatedTrial, address=address, terms=terms)
 

@@ -49,7 +49,7 @@ def make_driver(config: ExperimentConfig, *, terms: OpeningTerms | None = None) 
     store, space = tabulated.make_store(config, terms=terms), SearchSpace(config, tabulated.GEOMETRY)
     parts = ModeParts(
         experiment=config,
-        device=Device(geometry=tabulated.GEOMETRY, price=tabulated.price, table_sha256="a" * 64),
+        device=Device(geometry=tabulated.GEOMETRY, price=tabulated.price, table_sha256=""),
         space=space,
         budget=budget(config),
         directory=store.directory,

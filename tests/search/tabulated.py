@@ -62,7 +62,7 @@ def metrics(epoch: int, value: float) -> dict[str, Any]:
     return EpochMetrics(epoch=epoch, evaluation=evaluation, loss_terms={"ratio": 0.1}).to_dict()
 
 
-def make_store(config: ExperimentConfig, *, sha256: str = "a" * 64, terms: OpeningTerms | None = None) -> StudyStore:
+def make_store(config: ExperimentConfig, *, sha256: str = "", terms: OpeningTerms | None = None) -> StudyStore:
     budget = LatencyBudget.from_config(config.latency, dense())
     facts = StudyFacts(
         dense_latency=dense(),

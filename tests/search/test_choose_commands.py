@@ -58,6 +58,18 @@ def test_json_and_csv_together_are_refused(call):
     assert "--json and --csv were both given" in call("trials", "small", "--csv", "--json", code=ExitCode.USAGE)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("export", "small", "--schedules", "2", "--format", "onnx"), "leave out --format, --no-register"),
+        (("export", "small", "--schedules", "2", "--no-register"), "leave out --format, --no-register"),
+        (("finish", "small", "--epochs", "9", "--trial", "1", "--top", "2"), "there is no choice with --trial"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(call, arguments, told):
+    assert told in call(*arguments, code=ExitCode.USAGE)
+
+
 def test_show_says_all_that_is_known_of_a_trial(call, folder):
     trial = read_study(folder).trials[2]
     shown = json.loads(call("show", "small", 2, "--json"))

@@ -140,7 +140,7 @@ def test_a_search_that_is_taken_over_ends_with_6_and_leaves_its_trials_to_the_ne
 
     stores: list[StudyStore] = []
     monkeypatch.setattr("search.launcher.run_on_ray", play)
-    device = Device(geometry=tabulated.GEOMETRY, price=tabulated.price, table_sha256="a" * 64)
+    device = Device(geometry=tabulated.GEOMETRY, price=tabulated.price, table_sha256="")
     with pytest.raises(StudyLockedError, match="taken over") as caught:
         search(config, device)
     assert caught.value.exit_code == 6
@@ -157,7 +157,7 @@ def test_a_driver_may_take_over_from_one_that_still_holds_the_lock_of_this_machi
         assert search(config, device, terms=OpeningTerms(takeover=True)).end is not None
 
     monkeypatch.setattr("search.launcher.run_on_ray", play)
-    device = Device(geometry=tabulated.GEOMETRY, price=tabulated.price, table_sha256="a" * 64)
+    device = Device(geometry=tabulated.GEOMETRY, price=tabulated.price, table_sha256="")
     with pytest.raises(StudyLockedError):
         search(config, device)
     assert all(t.state.is_finished for t in read_study(config.study.directory / "toy").trials)

@@ -55,6 +55,10 @@ def test_what_a_study_keeps_reads_back_as_the_same_experiment():
         ("training.epoch=3", r"unknown key `training\.epoch`; did you mean `training\.epochs`\?"),
         ("epochs=3", r"did you mean `training\.epochs`\?"),
         ("latency.foo=3", r"unknown key `latency\.foo`; \[latency\] has `table`, `batch_size`, .*`on_drift`"),
+        (
+            "search.space.stage_keep_rates={lo=0.3,high=1}",
+            r"unknown key .*stage_keep_rates\.lo`; a range has `low`, `high`",
+        ),
         ("search.space.xyzzy=3", r"unknown key `search\.space\.xyzzy`; \[search\.space\] has `base_keep_rate`"),
         ("training.epochs=0", r"`training\.epochs`: 1 or more was required, but got 0\."),
         ("training.epochs=many", r"`training\.epochs`: a whole number was required, but got 'many'\."),

@@ -10,6 +10,7 @@ from finished_study import table
 
 from search.budget import price_from
 from search.choosing import binomial
+from search.commands.show import detail_text
 from search.elastic_front import best_elastic
 from search.elastic_start import elastic_start, start_within
 from search.experiment import validate
@@ -17,9 +18,12 @@ from search.finishing import FinishDriver, choices_to_finish, finished_trials
 from search.priced_candidates import PricedStudy, is_candidate, lift_points, with_priced
 from search.rank_agreement import RankAgreement
 from search.records import Origin, StudyRecord, TrialRecord, TrialState
+from search.results import trial_row
 from search.selection import choose_trial
 from search.study import read_study
+from search.trial_detail import trial_detail
 from search.trial_identity import network_identity
+from search.trial_pair import trial_pair
 from search.verify import Expected
 from search.verify.facts import Facts
 from search.verify.trials import duplicates, run_twice
@@ -161,6 +165,17 @@ def test_an_elastic_trial_is_no_model_that_could_be_named(config):
     told = r"trial 0 of study 'toy' trained one set of weights for many schedules.*export toy --schedules"
     with pytest.raises(UsageError, match=told):
         choose_trial(study, number=0)
+
+
+def test_an_elastic_trial_is_shown_and_compared_as_what_it_is(config):
+    study = read_study(config.study.directory / "toy")
+    text = detail_text(trial_detail(study, 0), with_config=False)
+    assert "the mean over all budgets of the best schedule within each" in text
+    assert "one set of weights for every schedule up to" in text
+    assert "patches" not in text
+    assert not any(key.startswith("keep") and key[4:].isdigit() for key in trial_row(study.trials[0], study))
+    with pytest.raises(UsageError, match="trial 0 of study 'toy' trained one set of weights for many schedules"):
+        trial_pair(study, study.trials[0], study.finished[0], None)
 
 
 def test_weights_are_found_where_the_study_is_now(config, tmp_path):

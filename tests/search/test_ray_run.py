@@ -1,6 +1,7 @@
 """What is decided around Ray, without starting it; `tests/integration` starts it."""
 
 import signal
+import socket
 from contextlib import contextmanager
 
 import pytest
@@ -105,3 +106,15 @@ def test_what_another_start_will_not_mend_is_not_tried_again(failing):
     with pytest.raises(ClusterError, match=r"connection timeout\. Check --address"):
         ray_session._start("ray://there:10001", {})
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_cluster_where_nobody_listens_is_said_so_at_once(monkeypatch, scheme):
+    monkeypatch.setattr(ray_session, "use_cluster_token", lambda *_, **__: None)
+    monkeypatch.setattr(ray_session, "_start", lambda *_: pytest.fail("Ray was asked"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = rf"the Ray cluster at {scheme}127\.0\.0\.1:{port} cannot be reached: Connection refused\. Check --address"
+    with pytest.raises(ClusterError, match=told), ray_session.connected(f"{scheme}127.0.0.1:{port}"):
+        pass

@@ -97,6 +97,19 @@ def test_what_is_broken_in_a_folder_is_found_there(made, capsys):
     assert "0123456789abcdef" not in printed
 
 
+def test_a_latency_table_that_is_gone_is_found_missing(made):
+    table = made / "latency_table.json"
+    kept = table.read_bytes()
+    try:
+        table.unlink()
+        told = verify_study(made)[Invariant.FILES_WHOLE].violations
+    finally:
+        table.write_bytes(kept)
+    assert [violation.what for violation in told] == [
+        f"{table} is missing, the table that the study was searched with; put it back from a copy"
+    ]
+
+
 def test_a_file_with_a_secret_is_its_owners_alone(made):
     file = made / "study.json"
     mode = stat.S_IMODE(file.stat().st_mode)
