@@ -30,10 +30,10 @@ help: ## Show this list
 demo: $(INSTALLED) ## Profile this machine, search, and export the best model under the latency budget
 	@$(BIN)/spvit-search run experiments/demo.toml
 
-test: $(INSTALLED_DEV) ## Run the tests, with whole searches on real Ray and MLflow among them (ten minutes)
+test: $(INSTALLED_DEV) ## Run the tests, with whole searches on real Ray and MLflow among them (nine minutes)
 	@$(PYTEST) $(AT_ONCE)
 
-test-large: $(INSTALLED_DEV) ## Run the tests of faults, clusters, databases and browsers (25 minutes)
+test-large: $(INSTALLED_DEV) ## Run the tests of faults, clusters, databases and browsers (half an hour)
 	@$(PYTEST) -m large
 
 faults: $(INSTALLED_DEV) ## Hundreds of kills and full disks (up to an hour; goes on where it was stopped), and docs/reliability.md

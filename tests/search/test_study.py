@@ -74,7 +74,7 @@ def test_more_trials_are_the_same_experiment(tmp_path):
 
 def test_another_latency_table_is_refused(tmp_path):
     config = tabulated.experiment(tmp_path)
-    tabulated.make_store(config)
+    tabulated.make_store(config, sha256="a" * 64)
     with pytest.raises(StudyMismatchError, match="aaaaaaaaaaaa -> bbbbbbbbbbbb"):
         tabulated.make_store(config, sha256="b" * 64)
 
