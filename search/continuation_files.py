@@ -54,7 +54,8 @@ def seed_published_trial(url: str, study_directory: Path, trial: TrialRecord) ->
     store, own, start = CheckpointStore(url), root_of(trial), trial.config.get("start")
     needed = [own, trial.continues, None if start is None else Path(start["path"]).parts[-3]]
     for name in (str(number) for number in needed if number is not None):
-        if not store.has(name):
-            store.publish(name, study_directory / "trials" / name)
+        kept = study_directory / "trials" / name
+        if kept.is_dir() and not store.has(name):  # most trials have nothing here, and need no request
+            store.publish(name, kept)
     if trial.continues is not None:
         store.seed(str(own), source=str(trial.continues), step=trial.continues_epochs)

@@ -108,10 +108,10 @@ class Study:
         """
         from search.answers import by_answers, evaluated_answers
         from search.noise import paired_difference
-        from search.trial_pair import trial_pair
+        from search.trial_pair import check_comparable, trial_pair
 
         pair = self.trial(first), self.trial(second)
-        trial_pair(self.record, *pair, None)  # what cannot be compared is not evaluated either
+        check_comparable(self.record, *pair)
         if evaluate:
             top1 = paired_difference(*(evaluated_answers(self.record, trial, log_progress) for trial in pair))
             return trial_pair(self.record, *pair, top1)

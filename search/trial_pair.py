@@ -63,16 +63,9 @@ def trial_pair(study: StudyRecord, first: TrialRecord, second: TrialRecord, top1
     """Puts two trials side by side.
 
     Raises:
-        UsageError: they are the same, or one of them is no model of one schedule.
+        UsageError: see `check_comparable`.
     """
-    if first.number == second.number:
-        raise UsageError(f"trial {first.number} of study {study.name!r} was given twice; name two trials to compare")
-    for trial in (first, second):
-        if trial.origin is Origin.ELASTIC:
-            raise UsageError(
-                f"trial {trial.number} of study {study.name!r} trained one set of weights for many schedules, and its "
-                f"top-1 is a mean over them: name two trials of one schedule each"
-            )
+    check_comparable(study, first, second)
     return TrialPair(
         first=first,
         second=second,
@@ -85,6 +78,22 @@ def trial_pair(study: StudyRecord, first: TrialRecord, second: TrialRecord, top1
         ),
         dominates=_dominating(first, second),
     )
+
+
+def check_comparable(study: StudyRecord, first: TrialRecord, second: TrialRecord) -> None:
+    """Refuses what cannot be compared, before anything is evaluated for it.
+
+    Raises:
+        UsageError: they are the same, or one of them is no model of one schedule.
+    """
+    if first.number == second.number:
+        raise UsageError(f"trial {first.number} of study {study.name!r} was given twice; name two trials to compare")
+    for trial in (first, second):
+        if trial.origin is Origin.ELASTIC:
+            raise UsageError(
+                f"trial {trial.number} of study {study.name!r} trained one set of weights for many schedules, and its "
+                f"top-1 is a mean over them: name two trials of one schedule each"
+            )
 
 
 def config_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[ConfigDifference, ...]:

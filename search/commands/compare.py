@@ -39,11 +39,11 @@ def command(
     """
     from search.selection import find_trial
     from search.study import read_study
-    from search.trial_pair import trial_pair
+    from search.trial_pair import check_comparable, trial_pair
 
     record = read_study(existing_study(runs_dir, study))
     trials = find_trial(record, first), find_trial(record, second)
-    trial_pair(record, *trials, None)  # what cannot be compared is not evaluated either
+    check_comparable(record, *trials)
     pair = trial_pair(record, *trials, _difference(record, *trials, evaluate=evaluate))
     emit_rows(
         _document(pair, record),

@@ -68,19 +68,14 @@ def command(
     schedule, and a certificate, which `spvit-search check` compares with what it measures anew. MLflow's registry gets
     the model too.
     """
-    given = {"--trial": number, "--max-latency-ms": max_latency_ms, "--max-latency-share": max_latency_share}
-    chosen = [name for name, value in given.items() if value is not None]
+    latencies = {"--max-latency-ms": max_latency_ms, "--max-latency-share": max_latency_share}
+    chosen = [name for name, value in {"--trial": number, **latencies}.items() if value is not None]
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)} were both given; one of them says which model to export.")
     if evaluate and (number is not None or schedules is not None):
         raise UsageError("--evaluate compares what may be chosen: there is no choice with --trial or --schedules.")
     if schedules is not None:
-        if max_latency_ms is not None or max_latency_share is not None:
-            raise UsageError("--schedules covers the range of latencies: a single latency cannot be given with it.")
-        if formats or no_register:
-            raise UsageError(
-                "--schedules writes weights alone and registers nothing: leave out --format, --no-register."
-            )
+        _check_elastic_options(has_latency=any(latencies.values()), has_model_options=bool(formats) or no_register)
         _export_elastic(study, runs_dir, number, schedules, output, force=force, as_json=as_json)
         return
     from search.choosing import choose_to_take
@@ -114,6 +109,13 @@ def command(
         ),
         as_json=as_json,
     )
+
+
+def _check_elastic_options(*, has_latency: bool, has_model_options: bool) -> None:
+    if has_latency:
+        raise UsageError("--schedules covers the range of latencies: a single latency cannot be given with it.")
+    if has_model_options:
+        raise UsageError("--schedules writes weights alone and registers nothing: leave out --format, --no-register.")
 
 
 def _export_elastic(

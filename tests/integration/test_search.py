@@ -80,14 +80,11 @@ def test_a_stopped_driver_says_how_to_go_on_and_leaves_nothing_running(tmp_path,
     driver = _start(tmp_path, num_trials=50, epoch_seconds=0.3)
     _wait_for(tmp_path, lambda s: any(t.curve for t in s.trials))
     driver.send_signal(number)
-    output, _ = driver.communicate(timeout=60)
+    output, _ = driver.communicate(timeout=240)
     assert driver.returncode == 75, output
-    assert "spvit-search resume" in output
-    assert len(output.splitlines()) == 1
-    if output.startswith("stopped at once"):  # the end in order takes too long where others want the same cores
-        return
     assert "StoppedError: the search was stopped after" in output
     assert "spvit-search resume toy" in output
+    assert len(output.splitlines()) == 1
     assert not [t for t in read_study(tmp_path / "toy").trials if not t.state.is_finished]
 
 

@@ -56,8 +56,6 @@ def test_sigterm_within_long_epochs_ends_in_order_with_the_states_right(story):
     assert "spvit-search resume" in output
     assert len(output.splitlines()) == 1
     assert study.finished
-    if output.startswith("stopped at once"):  # the end in order takes too long where others want the same cores
-        return
     running = [trial for trial in study.trials if trial.state is TrialState.RUNNING]
     interrupted = [trial for trial in study.trials if trial.failure is Failure.INTERRUPTED]
     assert (len(running), {trial.reason for trial in interrupted}) == (0, {INTERRUPTED})
