@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,27 @@ def write_table(table: LatencyTable, path: Path) -> None:
     """
     document = to_document(table)
     text = json.dumps({"sha256": content_sha256(document), **document}, indent=2) + "\n"
-    try:
+    with _write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace_file(path, text)
+
+
+def check_can_write(path: Path) -> None:
+    """Refuses a place for a table before minutes of measuring it; makes its folder.
+
+    Raises:
+        StorageError: the folder cannot be made or written.
+    """
+    with _write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+
+
+@contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or error
         raise StorageError(

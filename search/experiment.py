@@ -18,8 +18,8 @@ from spvit.wording import first_line, first_of
 MAX_FILE_BYTES = 1 << 20
 MAX_SHOWN_PROBLEMS = 8
 FILE_RELATIVE_PATHS = (("model", "checkpoint"), ("data", "path"), ("latency", "table"))
-UNSET_BY_EMPTY = ("checkpoint", "table")
-"""Paths that `--set model.checkpoint=` takes away again: TOML has no null."""
+ABSENT_IF_EMPTY = ("checkpoint", "table")
+"""Paths that a file may name as `""`, which is none."""
 
 
 def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> ExperimentConfig:
@@ -31,7 +31,7 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experime
     Args:
         path: the TOML file.
         overrides: `key=value` each, the key dotted, the value in TOML's syntax or else taken as text
-            (`training.epochs=5`, `study.name=second`).
+            (`training.epochs=5`, `study.name=second`); `key=` takes the key away, so that its default holds.
 
     Raises:
         ConfigError: the file is missing, unreadable, no TOML, or says something that it may not. The text names the
@@ -108,7 +108,7 @@ def _with_absolute_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]
         section = values.get(table)
         if not isinstance(section, dict) or not isinstance(section.get(key), str):
             continue
-        if not section[key] and key in UNSET_BY_EMPTY:
+        if not section[key] and key in ABSENT_IF_EMPTY:
             del section[key]
         else:
             section[key] = str(base / section[key])

@@ -17,6 +17,7 @@ from search.ray_token import INSECURE, is_insecure, use_cluster_token
 from search.secrets import redacted
 from search.submitted import ENTRYPOINT
 from spvit.errors import ClusterError, ExitCode, UsageError
+from spvit.wording import install_hint
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -106,7 +107,7 @@ class ClusterJobs:
             from ray.job_submission import JobSubmissionClient
         except ImportError as error:
             raise UsageError(
-                f"`submit` needs Ray's job client: pip install 'spvit-search[cluster]' (missing: {error.name})"
+                f"`submit` needs Ray's job client: {install_hint('cluster')} (missing: {error.name})"
             ) from None
         silence()
         for name in CHATTY:

@@ -70,7 +70,9 @@ class LatencyConfig(FrozenConfig):
     @model_validator(mode="after")
     def _one_budget(self) -> Self:
         if self.max_latency_ms is not None and self.max_latency_share is not None:
-            raise ValueError("give max_latency_ms or max_latency_share, not both")
+            raise ValueError(
+                "give max_latency_ms or max_latency_share, not both; `--set latency.max_latency_share=` takes one away"
+            )
         return self
 
     @field_validator("max_latency_ms", "max_latency_share")

@@ -6,24 +6,31 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from search.config_keys import known_keys, nearest_key
 from spvit.errors import ConfigError
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The values with each override put in; the given ones are left as they are.
+    """The values with each override put in, or its key taken away; the given ones are left as they are.
 
     Raises:
-        ConfigError: an override is not `key=value`, or leads through a key that is no table.
+        ConfigError: an override is not `key=value`, leads through a key that is no table, or takes away what nobody
+            knows.
     """
     result = _copied(values)
     for override in overrides:
         key, value = parse_override(override)
-        _put(result, key, value, override)
+        if value is None:
+            _take_away(result, key, override)
+        else:
+            _put(result, key, value, override)
     return result
 
 
 def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
-    """The key's parts and the value of `training.epochs=5`. A value that is no TOML is taken as text.
+    """The key's parts and the value of `training.epochs=5`; None where nothing follows the `=`, as TOML has no null.
+
+    A value that is no TOML is taken as text.
 
     Raises:
         ConfigError: there is no `=`, or a part of the key is empty.
@@ -32,7 +39,7 @@ def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
     parts = tuple(part.strip() for part in key.split("."))
     if not equals or not all(parts):
         raise ConfigError(f"--set: `key=value` was required, such as `training.epochs=5`, but got {text!r}.")
-    return parts, _parsed_value(value.strip())
+    return parts, _parsed_value(value.strip()) if value.strip() else None
 
 
 def _parsed_value(text: str) -> Any:
@@ -51,6 +58,20 @@ def _put(values: dict[str, Any], key: tuple[str, ...], value: object, override: 
             raise ConfigError(f"--set {override}: `{'.'.join(key[:depth])}` is a value, not a table of keys.")
         table = inner
     table[key[-1]] = value
+
+
+def _take_away(values: dict[str, Any], key: tuple[str, ...], override: str) -> None:
+    """A known key may be absent already: the same command line then serves several files."""
+    table: Any = values
+    for part in key[:-1]:
+        table = table.get(part) if isinstance(table, dict) else None
+    name = ".".join(key)
+    if isinstance(table, dict) and key[-1] in table:
+        del table[key[-1]]
+    elif all(known.name != name for known in known_keys()):
+        nearest = nearest_key(name)
+        hint = f"; did you mean `{nearest}`?" if nearest else "."
+        raise ConfigError(f"--set {override}: there is no key `{name}` that could be taken away{hint}")
 
 
 def _copied(values: Mapping[str, Any]) -> dict[str, Any]:

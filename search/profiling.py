@@ -140,8 +140,10 @@ def measure_study_table(experiment: ExperimentConfig, folder: Path, *, progress:
         )
     from latency_tables.key import DType
     from latency_tables.measure import Effort, measure_table
+    from latency_tables.table_file import check_can_write
     from spvit.factory import create_backbone
 
+    check_can_write(folder / TABLE_FILE)
     latency, model = experiment.latency, experiment.model
     backbone = create_backbone(model.name, args=model.args, checkpoint=model.checkpoint, pretrained=model.pretrained)
     table = measure_table(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +17,7 @@ from search.local_disk import is_local
 from search.outcomes import DIRECTIONS
 from search.study_storage import MemoryStorage, StudyStorage, WriteAhead
 from spvit.errors import StorageError
-from spvit.wording import first_line
+from spvit.wording import first_line, install_hint
 
 BUSY_TIMEOUT_S = 60
 CONNECT_TIMEOUT_S = 20
@@ -115,7 +117,7 @@ def _open(url: str, *, may_create: bool) -> StudyStorage:
     except ImportError as error:
         raise StorageError(
             f"a study at {shown_url(url)} needs a driver for that database, which is not installed: "
-            f"pip install 'spvit-search[postgresql]'"
+            f"{install_hint('postgresql')}"
         ) from error
 
 
@@ -143,7 +145,11 @@ def _sqlite_options(url: str, *, may_create: bool) -> dict[str, Any]:
     """Only the driver chooses how the file is written; readers go along."""
     options: dict[str, Any] = {"timeout": BUSY_TIMEOUT_S}
     file = make_url(url).database
-    if may_create and file and is_local(Path(file)):
+    if not file:
+        return options
+    if not may_create and not Path(file).exists():  # SQLite would make an empty one
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), file)
+    if may_create and is_local(Path(file)):
         options["factory"] = WriteAhead
     return options
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spvit.errors import ConfigError
+from spvit.wording import install_hint
 
 
 def require_onnx(lacking: str, *, otherwise: str) -> None:
@@ -21,7 +22,5 @@ def require_onnx(lacking: str, *, otherwise: str) -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"{lacking.format(package=error.name)}. Install it with "
-            "`pip install -c constraints.txt 'spvit-search[onnxruntime]'` (in a clone: `pip install -c constraints.txt "
-            f'-e ".[onnxruntime]"`), or {otherwise}.'
+            f"{lacking.format(package=error.name)}. Install it with {install_hint('onnxruntime')}, or {otherwise}."
         ) from error

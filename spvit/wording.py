@@ -20,3 +20,8 @@ def some_names(names: Collection[str], most: int = 3) -> str:
     """A few names in a sentence, in their order: `a, b, c and 2 more`, or `nothing`."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(sorted(names)[:most]) + more if names else "nothing"
+
+
+def install_hint(extra: str) -> str:
+    """How an extra of this product is installed; it is on no package index."""
+    return f"`pip install -c constraints.txt -e '.[{extra}]'` in the project's folder"

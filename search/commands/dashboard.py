@@ -27,6 +27,7 @@ from search.signals import as_interrupt
 from search.study_files import read_study_file, sqlite_url
 from search.tracking_database import ARTIFACTS_FOLDER, sqlite_path
 from spvit.errors import StorageError, UsageError
+from spvit.wording import install_hint
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 """What ends a server in order: it is in a process group of its own, which would outlive us."""
@@ -114,7 +115,7 @@ def optuna_server(folder: Path, port: int, *, host: str = HOST) -> Server:
         UsageError: optuna-dashboard is not installed.
     """
     if find_spec("optuna_dashboard") is None:
-        raise UsageError("--optuna needs the package optuna-dashboard: pip install 'spvit-search[dashboard]'")
+        raise UsageError(f"--optuna needs the package optuna-dashboard: {install_hint('dashboard')}")
     command = ServerCommand(
         name="optuna-dashboard",
         arguments=[sys.executable, "-m", "search.optuna_page", str(folder), host, str(port)],

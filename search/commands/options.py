@@ -70,7 +70,11 @@ def experiment_argument(function: Decorated) -> Decorated:
 def set_option(function: Decorated) -> Decorated:
     """`--set key=value`, any number of times."""
     return click.option(
-        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the experiment; repeatable."
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Change a key of the experiment, or take it away (KEY=); repeatable.",
     )(function)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from latency_tables.table import LatencyTable
 from latency_tables.table_document import content_sha256, to_document
+from latency_tables.table_file import check_can_write
 from spvit.errors import LatencyTableError, StorageError
 
 Document = dict[str, Any]
@@ -43,6 +44,13 @@ def test_a_table_that_cannot_be_written_is_a_storage_error(table: LatencyTable, 
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"Cannot write the latency table .*/file/table.json"):
         table.save(tmp_path / "file" / "table.json")
+    with pytest.raises(StorageError, match=r"Cannot write the latency table .*/file/table.json"):
+        check_can_write(tmp_path / "file" / "table.json")
+
+
+def test_asking_whether_a_table_can_be_written_leaves_its_folder_empty(tmp_path: Path) -> None:
+    check_can_write(tmp_path / "new" / "table.json")
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 NAN, INF = float("nan"), float("inf")

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from search.config import ExperimentConfig
+from search.config import ExperimentConfig, SearchConfig
 from search.config_keys import known_keys
 from search.experiment import load_experiment, validate
 from spvit.errors import ConfigError
+from trainers.training_config import TrainingConfig
 
 MINIMAL = '[study]\nname = "s"\n[model]\nname = "deit_small_patch16_224"\n[data]\npath = "images"\n'
 DEMO = Path(__file__).parents[2] / "experiments" / "demo.toml"
@@ -80,6 +81,9 @@ def test_what_a_study_keeps_reads_back_as_the_same_experiment():
         ("study.name.x=1", "`study.name` is a value, not a table"),
         ("training.epochs", "`key=value` was required"),
         (".=1", "`key=value` was required"),
+        ("training.epoch=", r"no key `training\.epoch` that could be taken away; did you mean `training\.epochs`\?"),
+        ("study.name=", r"missing key `study\.name`"),
+        ("study.name.x=", r"no key `study\.name\.x` that could be taken away"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_was_required(override, text):
@@ -161,6 +165,18 @@ def test_an_override_that_is_no_toml_is_text_and_never_a_second_key():
 
 def test_an_override_wins_over_an_earlier_one():
     assert load_experiment(DEMO, ["study.seed=1", "study.seed=2"]).study.seed == 2
+
+
+def test_an_override_without_a_value_takes_a_key_away():
+    changes = ["latency.max_latency_share=", "latency.max_latency_ms=12", "training.epochs=", "search.space="]
+    experiment = load_experiment(DEMO, changes)
+    assert (experiment.latency.max_latency_share, experiment.latency.max_latency_ms) == (None, 12.0)
+    assert experiment.training.epochs == TrainingConfig().epochs != load_experiment(DEMO).training.epochs
+    assert experiment.search.space == SearchConfig().space
+
+
+def test_a_key_that_is_absent_already_may_be_taken_away():
+    assert load_experiment(DEMO, ["latency.table=", "losses.ratio="]) == load_experiment(DEMO)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

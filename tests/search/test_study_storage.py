@@ -11,8 +11,10 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 
 from search import local_disk
+from search.attaching import attach_study
 from search.study import read_study
 from search.study_storage import StudyStorage
+from spvit.errors import StorageError
 
 DISTRIBUTIONS = {
     "rate": FloatDistribution(0.1, 0.9),
@@ -59,6 +61,13 @@ def test_what_is_written_at_once_reads_as_what_optuna_writes_piece_by_piece(tmp_
         assert (stored.datetime_start, stored.datetime_complete) == (started.datetime_start, ended_at)
     again = RDBStorage(f"sqlite:///{tmp_path}/ours.db").get_all_trials(study)
     assert [_plain(trial) for trial in again] == [_plain(trial) for trial in naive.get_all_trials(naive_study)]
+
+
+def test_looking_for_a_study_makes_no_database(tmp_path):
+    file = tmp_path / "none.db"
+    with pytest.raises(StorageError, match=r"none\.db"):
+        attach_study(tmp_path / "s", f"sqlite:///{file}")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_trial_ends_once(tmp_path):

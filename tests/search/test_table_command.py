@@ -297,6 +297,13 @@ def test_a_profile_that_no_search_would_use_or_fit_is_refused_before_it_is_measu
     assert not (folder / "runs").exists()
 
 
+def test_a_profile_that_could_not_be_written_is_not_measured(folder, capsys, monkeypatch):
+    (folder / "file").write_text("")
+    monkeypatch.setattr("latency_tables.measure.measure_table", lambda *_, **__: pytest.fail("measured"))
+    assert run(["profile", "mine.toml", "--runs-dir", "file/runs"]) == ExitCode.STORAGE
+    assert "Cannot write the latency table" in capsys.readouterr().err
+
+
 def test_a_table_that_a_profile_replaces_is_named(folder, capsys, monkeypatch, table):
     table.save(folder / "runs" / "mine" / TABLE_FILE)
     monkeypatch.setattr("search.profiling.measure_study_table", lambda *_, **__: table)
