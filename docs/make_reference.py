@@ -11,8 +11,8 @@ INTRODUCTION = """\
 # The experiment file
 
 An experiment is a TOML file. `study.name`, `model.name` and `data.path` are required; every other key has a default.
-Unknown keys are refused. `model.checkpoint`, `data.path` and `latency.table` are relative to the file's folder,
-`study.directory` to the current one. Any key can be changed on the command line: `--set training.epochs=5`.
+Unknown keys are refused. `model.checkpoint`, `start.path`, `data.path` and `latency.table` are relative to the file's
+folder, `study.directory` to the current one. Any key can be changed on the command line: `--set training.epochs=5`.
 `--set latency.max_latency_share=` takes a key away, so that its default holds.
 
 A *range* is `{ low = 0.1, high = 4.0, log = true }` (numbers), `{ type = "int", low = 1, high = 8 }` (whole numbers)

@@ -8,6 +8,8 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
+from search.elastic_search_config import SearchMode
+from search.given_start import GivenStart
 from search.latency_config import LatencyConfig
 from search.search_config import SearchConfig
 from search.secrets import has_user_info
@@ -168,6 +170,7 @@ class ExperimentConfig(FrozenConfig):
     pruning: PruningDefaults = PruningDefaults()
     losses: LossWeights = LossWeights()
     training: TrainingConfig = TrainingConfig()
+    start: GivenStart = GivenStart()
     elastic: ElasticConfig = ElasticConfig()
     trial: TrialWorkersConfig = TrialWorkersConfig()
     latency: LatencyConfig = LatencyConfig()
@@ -177,8 +180,8 @@ class ExperimentConfig(FrozenConfig):
 
     @property
     def has_elastic_trials(self) -> bool:
-        """Whether the search begins with elastic trials: `search.mode`, where they can be."""
-        return self.search.has_elastic_trials(self.training.form)
+        """Whether the search begins with elastic trials: `search.mode`, where they can be and are not there already."""
+        return self.start.path is None and self.search.has_elastic_trials(self.training.form)
 
     @property
     def selector_kinds(self) -> tuple[SelectorKind, ...]:
@@ -194,6 +197,22 @@ class ExperimentConfig(FrozenConfig):
             raise ValueError(
                 "a latency term (losses.latency, search.space.losses.latency) punishes what exceeds the budget: "
                 "set latency.max_latency_ms or latency.max_latency_share"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _start_can_be_had(self) -> Self:
+        if self.start.path is None:
+            return self
+        if self.search.mode is SearchMode.ELASTIC:
+            raise ValueError(
+                "start.path names weights to go on from, but search.mode = 'elastic' trains elastic weights from the "
+                "backbone: leave one of them out"
+            )
+        if self.study.checkpoints is not None:
+            raise ValueError(
+                "start.path is a file of this machine, but study.checkpoints is for machines that share no folder: "
+                "leave one of them out"
             )
         return self
 
@@ -229,6 +248,9 @@ class ExperimentConfig(FrozenConfig):
         Args:
             depth: number of blocks.
             latency: what a latency term aims at.
+
+        Raises:
+            CheckpointError: `[start]` names a file that cannot be read, without its hash.
         """
         pruning = PruningConfig(
             schedule=self.pruning.schedule(depth),
@@ -243,4 +265,5 @@ class ExperimentConfig(FrozenConfig):
             losses=self.losses,
             training=self.training,
             latency=latency,
+            start=self.start.weights,
         )

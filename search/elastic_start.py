@@ -37,10 +37,9 @@ def elastic_start(experiment: ExperimentConfig, trial: TrialRecord, study_direct
 
 def start_within(study_directory: Path, config: TrialConfig) -> TrialConfig:
     """A configuration whose start is in the study's folder where that is now: it may have been moved."""
-    if config.start is None:
+    if config.start is None or config.start.path.is_file():
         return config
-    *_, trials, number, checkpoint, name = config.start.path.parts
-    here = study_directory.absolute() / trials / number / checkpoint / name
-    if not here.is_file():
+    moved = study_directory.absolute().joinpath(*config.start.path.parts[-4:])  # trials/0/checkpoint-000001/FILE
+    if not moved.is_file():
         return config
-    return config.model_copy(update={"start": config.start.model_copy(update={"path": here})})
+    return config.model_copy(update={"start": config.start.model_copy(update={"path": moved})})

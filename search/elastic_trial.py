@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from search.budget import LatencyBudget
 from search.config import ExperimentConfig
 from search.corners import UnusedParametersError
 from search.default_space import default_space
+from search.elastic_search_config import SearchMode
+from search.given_start import GivenStart
 from search.shortened_training import shortened
 from search.space import SearchSpace
 from search.space_config import BlockChoice, BlockRange, SpaceConfig
@@ -39,10 +40,8 @@ def settings_space(experiment: ExperimentConfig, geometry: TokenGeometry, elasti
     schedule = elastic.pruning.schedule
     rates = {"blocks": schedule.blocks, "stage_keep_rates": schedule.keep_rates, "base_keep_rate": None}
     settled = experiment.model_copy(update={"pruning": experiment.pruning.model_copy(update=rates)})
-    return _of_used(
-        settings_of(explored(experiment, geometry)),
-        lambda space: SearchSpace(_with_space(settled, space), geometry, elastic=elastic.elastic),
-    )
+    found = _of_used(settings_of(explored(experiment, geometry)), settled, geometry, elastic.elastic)
+    return None if found is None else SearchSpace(found, geometry, elastic=elastic.elastic)
 
 
 def schedule_space(
@@ -59,6 +58,22 @@ def schedule_space(
     Raises:
         ConfigError: it explores no schedules.
     """
+    return SearchSpace(schedule_search(experiment, geometry, elastic), geometry, latency)
+
+
+def schedule_search(experiment: ExperimentConfig, geometry: TokenGeometry, elastic: TrialConfig) -> ExperimentConfig:
+    """The part of a search that goes on from an elastic trial's weights, as an experiment by itself.
+
+    Starting points of the user's own are left out: they may name what the elastic trial has settled.
+
+    Args:
+        experiment: the whole search.
+        geometry: of its backbone.
+        elastic: the trial; `start` names its weights.
+
+    Raises:
+        ConfigError: it explores no schedules.
+    """
     space, search = explored(experiment, geometry), experiment.search
     own = space.model_copy(update={"pruning": {}, "training": {}, "elastic": {}})
     losses = {key: getattr(experiment.losses, key) for key in OF_ONE_SCHEDULE}
@@ -69,26 +84,31 @@ def schedule_space(
             "pruning": experiment.pruning.model_copy(update=form),
             "losses": elastic.losses.model_copy(update=losses),
             "training": contender_training(experiment, elastic, epochs),
+            "start": GivenStart() if elastic.start is None else GivenStart.of(elastic.start),
+            "search": search.model_copy(update={"mode": SearchMode.SCHEDULE, "enqueue": ()}),
         }
     )
-    found = _of_used(
-        without(own, own.losses.keys() - OF_ONE_SCHEDULE),
-        lambda space: SearchSpace(_with_space(settled, space), geometry, latency, start=elastic.start),
-    )
+    found = _of_used(without(own, own.losses.keys() - OF_ONE_SCHEDULE), settled, geometry)
     if found is None:
         raise ConfigError("Nothing but settings is explored, so there are no schedules to train further.")
     return found
 
 
-def _of_used(space: SpaceConfig, make: Callable[[SpaceConfig], SearchSpace]) -> SearchSpace | None:
-    """The space without what the settings that are settled leave no use for; None where nothing else is explored."""
+def _of_used(
+    space: SpaceConfig, settled: ExperimentConfig, geometry: TokenGeometry, elastic: ElasticConfig | None = None
+) -> ExperimentConfig | None:
+    """A search of the space without what the settings that are settled leave no use for; None where nothing is left."""
     while not space.explores_nothing:
+        search = settled.search.model_copy(update={"space": space})
+        found = settled.model_copy(update={"search": search})
         try:
-            return make(space)
+            SearchSpace(found, geometry, elastic=elastic)
         except UnusedParametersError as error:
             before, space = space, without(space, frozenset(error.names))
             if space == before:
                 raise
+        else:
+            return found
     return None
 
 
@@ -220,7 +240,3 @@ def _block_sets(structure: Structure) -> tuple[tuple[int, ...], ...]:
         case _:
             sets = tuple(structure.usual(number) for number in structure.numbers)
     return sets if len(sets) > 1 else ()
-
-
-def _with_space(experiment: ExperimentConfig, space: SpaceConfig) -> ExperimentConfig:
-    return experiment.model_copy(update={"search": experiment.search.model_copy(update={"space": space})})

@@ -17,7 +17,7 @@ from spvit.wording import first_line, first_of
 
 MAX_FILE_BYTES = 1 << 20
 MAX_SHOWN_PROBLEMS = 8
-FILE_RELATIVE_PATHS = (("model", "checkpoint"), ("data", "path"), ("latency", "table"))
+FILE_RELATIVE_PATHS = (("model", "checkpoint"), ("data", "path"), ("latency", "table"), ("start", "path"))
 ABSENT_IF_EMPTY = ("checkpoint", "table")
 """Paths that a file may name as `""`, which is none."""
 
@@ -25,8 +25,8 @@ ABSENT_IF_EMPTY = ("checkpoint", "table")
 def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """Reads and validates an experiment file.
 
-    `model.checkpoint`, `data.path` and `latency.table` are relative to the file's folder; `study.directory` is
-    relative to the current one.
+    `model.checkpoint`, `start.path`, `data.path` and `latency.table` are relative to the file's folder;
+    `study.directory` is relative to the current one.
 
     Args:
         path: the TOML file.

@@ -68,7 +68,8 @@ def write_weights(
 def fixed_experiment(study: StudyRecord, trial: TrialRecord) -> ExperimentConfig:
     """The study's experiment with the trial's schedule, losses and training, and nothing left to explore."""
     config = trial_config(trial)
-    values = {key: value for key, value in study.experiment.items() if key != "search"}
+    # Run again it begins anew: weights that trials went on from are not with it.
+    values = {key: value for key, value in study.experiment.items() if key not in {"search", "start"}}
     schedule = config.pruning.schedule
     values |= {
         "study": _own_study(study, trial),
@@ -78,7 +79,6 @@ def fixed_experiment(study: StudyRecord, trial: TrialRecord) -> ExperimentConfig
             **_form(config.pruning),
         },
         "losses": config.losses.model_dump(mode="json"),
-        # Run again it begins anew: the checkpoint of a shorter training that this trial went on from is not with it.
         "training": config.training.model_copy(update={"continues_epochs": None}).model_dump(mode="json"),
     }
     return validate(values, source=f"trial {trial.number} of study {study.name}")

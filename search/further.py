@@ -50,11 +50,6 @@ class FurtherTrial:
     forecast: Forecast
     gain_points: float
 
-    @property
-    def is_from_elastic(self) -> bool:
-        """Whether its training goes on from elastic weights, which an experiment file cannot name."""
-        return self.proposal.config.start is not None
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Further:

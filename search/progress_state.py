@@ -99,7 +99,7 @@ def _num_left(trial: TrialRecord, study: StudyRecord, typical: float) -> float:
 def _elastic_search(study: StudyRecord) -> SearchConfig | None:
     """What a search with elastic trials was asked for; None where it has none. Studies that name no mode are older."""
     values = study.experiment.get("search", {})
-    if "mode" not in values:
+    if "mode" not in values or study.experiment.get("start", {}).get("path"):
         return None
     search, form = SearchConfig.model_validate(values), study.experiment.get("training", {}).get("form")
     return search if search.has_elastic_trials(TokenForm(form or TokenForm.GATHERED)) else None

@@ -48,7 +48,7 @@ def _device(report: DeviceReport) -> dict[str, Any]:
         "recommended_before": result.recommended_before,
         "smaller_budgets": [_within(result, limit_ms) for limit_ms in result.budget.smaller_ms],
         "further": [_further(trial) for trial in report.further.trials],
-        "further_note": "; ".join(note for note in (report.further.note, report.how_to_train) if note),
+        "further_note": report.further.note,
     }
 
 

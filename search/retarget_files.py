@@ -9,30 +9,35 @@ from pathlib import Path
 from string import ascii_lowercase
 
 from search.config import ExperimentConfig
+from search.elastic_search_config import SearchMode
 from search.further import FurtherTrial
+from search.given_start import GivenStart
 from search.records import StudyRecord, TrialRecord, TrialState
 from search.retarget import Retargeted
 from search.retargeting import DeviceReport
-from search.study_report import experiment_toml, write_study_files
+from search.study_report import experiment_toml, without_passwords, write_study_files
 from spvit.errors import StorageError, UsageError
 
 COLUMNS = (
     *("number", "label", "top1", "study_latency_ms", "latency_ms", "latency_low_ms", "latency_high_ms"),
     *("speed_up", "front", "keep_rates"),
 )
+FROM_ELASTIC = "from_elastic.toml"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
-    """The files that were written, and those among them that train a further trial each."""
+    """The files that were written; those among them that train a further trial each, or search from elastic weights."""
 
     files: tuple[Path, ...] = ()
     further: tuple[Path, ...] = ()
+    searches: tuple[Path, ...] = ()
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """The command line that trains each further trial."""
-        return tuple(f"spvit-search fine-tune {path}" for path in self.further)
+        """The command line that trains each further trial, and that of each search."""
+        trials = (f"spvit-search fine-tune {path}" for path in self.further)
+        return (*trials, *(f"spvit-search launch {path}" for path in self.searches))
 
 
 def check_output(folder: Path) -> None:
@@ -63,11 +68,12 @@ def write_retargeted(reports: Sequence[DeviceReport], folder: Path) -> Written:
     return Written(
         files=tuple(path for one in written for path in one.files),
         further=tuple(path for one in written for path in one.further),
+        searches=tuple(path for one in written for path in one.searches),
     )
 
 
 def further_experiment(study: StudyRecord, number: int, further: FurtherTrial) -> ExperimentConfig:
-    """An experiment that trains one further trial and explores nothing.
+    """An experiment that trains one further trial, from elastic weights if that one would be, and explores nothing.
 
     Args:
         study: as it is on the device.
@@ -86,8 +92,18 @@ def further_experiment(study: StudyRecord, number: int, further: FurtherTrial) -
         blocks=(),
     )
     experiment = fixed_experiment(study, trial)
-    named = experiment.study.model_copy(update={"name": f"{study.name[:80]}-further-{number}"})
-    return experiment.model_copy(update={"study": named})
+    start = further.proposal.config.start
+    if start is None:
+        return _named(experiment, f"{study.name[:80]}-further-{number}")
+    search = experiment.search.model_copy(update={"mode": SearchMode.SCHEDULE})
+    from_elastic = experiment.model_copy(update={"start": GivenStart.of(start), "search": search})
+    return _named(from_elastic, f"{study.name[:80]}-further-{number}")
+
+
+def _named(experiment: ExperimentConfig, name: str) -> ExperimentConfig:
+    """Under a name of its own. Weights in a file are reached without `study.checkpoints`."""
+    changes = {"name": name} if experiment.start.path is None else {"name": name, "checkpoints": None}
+    return experiment.model_copy(update={"study": experiment.study.model_copy(update=changes)})
 
 
 def _write(report: DeviceReport, folder: Path) -> Written:
@@ -95,12 +111,18 @@ def _write(report: DeviceReport, folder: Path) -> Written:
     files = write_study_files(study, folder)
     table = folder / "retarget.csv"
     _write_trials(report.result, table)
-    trials = [trial for trial in report.further.trials if not trial.is_from_elastic]
-    further = [folder / f"further_{number}.toml" for number in range(1, len(trials) + 1)]
-    for number, (path, trial) in enumerate(zip(further, trials, strict=True), start=1):
-        values = further_experiment(study, number, trial).model_dump(mode="json")
-        path.write_text(experiment_toml(values), encoding="utf-8")
-    return Written(files=(*files, table, *further), further=tuple(further))
+    further = [folder / f"further_{number}.toml" for number in range(1, len(report.further.trials) + 1)]
+    for number, (path, trial) in enumerate(zip(further, report.further.trials, strict=True), start=1):
+        _write_experiment(further_experiment(study, number, trial), path)
+    searches = [] if report.further_search.start.path is None else [folder / FROM_ELASTIC]
+    for path in searches:
+        _write_experiment(_named(report.further_search, f"{study.name[:80]}-from-elastic"), path)
+    return Written(files=(*files, table, *further, *searches), further=tuple(further), searches=tuple(searches))
+
+
+def _write_experiment(experiment: ExperimentConfig, path: Path) -> None:
+    values = without_passwords(experiment.model_dump(mode="json"))
+    path.write_text(experiment_toml(values), encoding="utf-8")
 
 
 def _write_trials(result: Retargeted, path: Path) -> None:

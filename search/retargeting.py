@@ -18,11 +18,12 @@ from search.budget import LatencyBudget, price_from
 from search.config import ExperimentConfig
 from search.experiment import validate
 from search.further import Further, further_trials
-from search.further_space import further_space
+from search.further_search import further_search
 from search.latency_options import TargetDevice
 from search.profiling import check_head_weighting, experiment_shape
 from search.records import StudyRecord
 from search.retarget import AskedBudget, Retargeted, retarget
+from search.space import SearchSpace
 from search.staircase import Staircase
 from spvit.errors import LatencyTableError, NothingFeasibleError
 from spvit.options import SelectorKind
@@ -43,11 +44,20 @@ class TableFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceReport:
-    """One study on one other device: the device's table, the trials there, and what else would pay."""
+    """One study on one other device: the device's table, the trials there, and what else would pay.
+
+    Attributes:
+        file: the device's latency table.
+        result: the trials there.
+        further: what else would pay.
+        further_search: the search that further trials are of, on the device; from elastic weights where the study's
+            schedules were.
+    """
 
     file: TableFile
     result: Retargeted
     further: Further
+    further_search: ExperimentConfig
 
     @property
     def device(self) -> str:
@@ -55,18 +65,6 @@ class DeviceReport:
         key = self.file.table.key
         threads = "1 thread" if key.num_threads == 1 else f"{key.num_threads} threads"
         return f"{key.device_id}, batch {key.batch_size}, {key.dtype}, {key.runtime}, {threads}"
-
-    @property
-    def how_to_train(self) -> str:
-        """What trains further trials that no file can; empty where `fine-tune` does, or where there are none."""
-        if not any(trial.is_from_elastic for trial in self.further.trials):
-            return ""
-        return (
-            f"further trials go on from the study's elastic weights, which an experiment file cannot name, so none is "
-            f"written: `spvit-search extend {self.result.before.name} --trials +N` trains more schedules from these "
-            f"weights at the study's own latencies; `spvit-search launch` with the experiment.toml of --output "
-            f"searches on this device from the start"
-        )
 
     @property
     def nothing_within(self) -> str:
@@ -172,16 +170,17 @@ def _report(
             default=there.fixed_trial(geometry.depth).pruning,
             compare=by_answers(study),
         )
+    searched = further_search(study, there, geometry)
     further = further_trials(
         result.after,
-        further_space(study, there, geometry),
+        SearchSpace(searched, geometry),
         price=price,
         budget=budget,
         search=there.search,
         num=num_further,
         staircase=Staircase.from_table(file.table),
     )
-    return DeviceReport(file=file, result=result, further=further)
+    return DeviceReport(file=file, result=result, further=further, further_search=searched)
 
 
 def _check_fits(table: LatencyTable, study: StudyRecord, experiment: ExperimentConfig, shape: BackboneShape) -> None:

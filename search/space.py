@@ -19,7 +19,7 @@ from search.trial_identity import trial_identity
 from search.warm_starts import Rates
 from spvit.options import SelectorKind
 from spvit.schedule import PackageMode, PruningSchedule, TokenGeometry, TokenPlan
-from trainers.config import ElasticConfig, LatencyTarget, StartWeights, TrialConfig
+from trainers.config import ElasticConfig, LatencyTarget, TrialConfig
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -42,7 +42,6 @@ class SearchSpace:
         config: the experiment; where its space names nothing, the backbone's default is explored.
         geometry: of its backbone.
         latency: what the latency term of a trial's loss aims at.
-        start: the weights that every trial goes on from, where it is not the backbone's.
         elastic: makes every trial elastic; without it what the space names of `elastic` is left alone.
 
     Raises:
@@ -55,13 +54,11 @@ class SearchSpace:
         geometry: TokenGeometry,
         latency: LatencyTarget | None = None,
         *,
-        start: StartWeights | None = None,
         elastic: ElasticConfig | None = None,
     ) -> None:
         self.geometry = geometry
         self._sections = SECTIONS if elastic is None else (*SECTIONS, ELASTIC)
-        further = {"start": start, "elastic": elastic}
-        self._default = config.fixed_trial(geometry.depth, latency).model_copy(update=further)
+        self._default = config.fixed_trial(geometry.depth, latency).model_copy(update={"elastic": elastic})
         self._values = self._default.to_dict()
         given = config.search.space
         self._space = default_space(config, geometry) if given.explores_nothing else given

@@ -16,6 +16,7 @@ CHANGEABLE = frozenset(
         "study.checkpoints",
         "study.scratch",
         "latency.table",
+        "start.path",
         "latency.on_drift",
         "latency.drift_tolerance",
         "latency.time_limit_s",

@@ -201,13 +201,11 @@ def opening_options(function: Decorated) -> Decorated:
 
 
 def read_experiment(path: Path, overrides: tuple[str, ...] = (), runs_dir: Path | None = None) -> ExperimentConfig:
-    """The experiment with the command line's changes, the number of classes known, `study.directory` absolute."""
-    from search.data_classes import with_num_classes
+    """The experiment with the command line's changes, and what the files tell that it names."""
     from search.experiment import load_experiment
+    from search.known_experiment import with_what_files_tell
 
-    experiment = with_num_classes(load_experiment(path, overrides))
-    directory = (runs_dir or experiment.study.directory).absolute()
-    return experiment.model_copy(update={"study": experiment.study.model_copy(update={"directory": directory})})
+    return with_what_files_tell(load_experiment(path, overrides), runs_dir)
 
 
 def study_folder(experiment: ExperimentConfig) -> Path:

@@ -120,8 +120,6 @@ def _nothing_feasible(reports: list[DeviceReport]) -> NothingFeasibleError | Non
 def _train(written: Written, reports: list[DeviceReport]) -> str:
     if written.commands:
         return "\ntrain        " + "\n             ".join(written.commands)
-    if notes := [report.how_to_train for report in reports if report.how_to_train]:
-        return f"\ntrain        {notes[0]}"
     if any(report.further.trials for report in reports):
         return "\ntrain        with --output FOLDER an experiment for each is written: spvit-search fine-tune FILE"
     return ""

@@ -1,7 +1,8 @@
-"""A search by elastic weights on one real Ray, with real trainings of a tiny model. To be run: DIRECTORY MODE [finish].
+"""A search by elastic weights on one real Ray, with real trainings of a tiny model.
 
-Checkpoints are published, so that every trial starts from weights that were fetched. `finish` trains the best schedules
-that were priced alone, after the search.
+To be run: DIRECTORY MODE [finish | WEIGHTS]. Checkpoints are published, so that every trial starts from weights that
+were fetched. `finish` trains the best schedules that were priced alone, after the search; a file of weights is what
+every trial goes on from.
 """
 
 from __future__ import annotations
@@ -65,11 +66,20 @@ def main() -> None:
     if not (directory / "data").exists():
         make_data(directory / "data")
     device = Device(geometry=tabulated.GEOMETRY, price=tabulated.price, table_sha256="")
-    config = experiment(directory, mode)
-    if "finish" in sys.argv:
-        finish(config, device)
-    else:
-        search(config, device)
+    config, *further = experiment(directory, mode), *sys.argv[3:]
+    match further:
+        case ["finish"]:
+            finish(config, device)
+        case [weights]:
+            search(from_weights(config, weights), device)
+        case _:
+            search(config, device)
+
+
+def from_weights(config: ExperimentConfig, path: str) -> ExperimentConfig:
+    values = config.model_dump(mode="json", exclude_unset=True)
+    values["study"] = {"name": "from_weights", "directory": values["study"]["directory"], "seed": 3}
+    return ExperimentConfig.model_validate(values | {"start": {"path": path}})
 
 
 def finish(config: ExperimentConfig, device: Device) -> None:

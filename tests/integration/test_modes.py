@@ -55,3 +55,14 @@ def test_schedules_that_were_priced_alone_are_finished_from_elastic_weights(fold
     model = load_trial_model(after, added[0])
     assert tuple(selection.num_kept for selection in model.plan.selections) == added[0].keep_counts
     assert violations(folder / "auto", Expected(before=before)) == ()
+
+
+def test_another_search_goes_on_from_the_elastic_weights(folder):
+    before = read_study(folder / "auto")
+    start = next(trial.config["start"] for trial in before.finished if trial.origin is Origin.CONTENDER)
+    run(folder, start["path"])
+    study = read_study(folder / "from_weights")
+    assert len(study.finished) == NUM_TRIALS + 1  # the fixed schedule beside
+    assert study.elastic == ()
+    assert {trial.config["start"]["sha256"] for trial in study.finished} == {start["sha256"]}
+    assert violations(folder / "from_weights") == ()

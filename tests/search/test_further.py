@@ -17,7 +17,7 @@ from search.candidates import Candidates
 from search.elastic_front import best_elastic
 from search.experiment import validate
 from search.further import NOTHING_FURTHER, NOTICEABLE_POINTS, further_trials
-from search.further_space import further_space
+from search.further_search import further_search
 from search.latency_options import TargetDevice
 from search.outcomes import Outcome
 from search.outlook import Outlook
@@ -263,7 +263,7 @@ def elastic_config(tmp_path_factory):
 def further_there(study, config, **changes):
     """Further trials on a device that takes twice as long for everything."""
     there = retarget(study, price=twice, geometry=tabulated.GEOMETRY, budget=AskedBudget().on(study, twice_dense()))
-    space = further_space(study, config, tabulated.GEOMETRY)
+    space = SearchSpace(further_search(study, config, tabulated.GEOMETRY), tabulated.GEOMETRY)
     asked = {"price": twice, "budget": there.budget, "search": config.search, "num": 2} | changes
     return space, further_trials(there.after, asked.pop("space", space), **asked)
 
@@ -285,7 +285,6 @@ def test_after_elastic_trials_further_ones_go_on_from_the_best_ones_weights_too(
     assert found.trials
     for trial in found.trials:
         config = trial.proposal.config
-        assert trial.is_from_elastic
         assert config.start == TrialConfig.model_validate(contender.config).start
         assert config.training == TrialConfig.model_validate(contender.config).training
         assert config.losses.distillation == best_elastic(study.trials).params["distillation"]
@@ -310,4 +309,4 @@ def test_a_search_for_elastic_weights_alone_has_no_trials_that_tell_of_further_o
 
 
 def test_without_elastic_trials_further_ones_are_of_the_whole_space(study, config, table):
-    assert further_space(study, config, table.geometry).names == SearchSpace(config, table.geometry).names
+    assert further_search(study, config, table.geometry) is config

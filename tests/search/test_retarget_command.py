@@ -15,9 +15,13 @@ from search.cli import run
 from search.config import ModelConfig
 from search.experiment import load_experiment
 from search.lock import study_lock
+from search.records import Origin
+from search.space import SearchSpace
+from search.study import read_study
 from spvit.errors import ExitCode
 from spvit.factory import create_backbone
 from spvit.options import HeadWeighting, SelectorKind
+from trainers.config import TrialConfig
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -250,7 +254,8 @@ def test_an_output_that_cannot_be_written_is_a_storage_error(runs, tables, tmp_p
     assert "cannot be written" in told.err
 
 
-def test_further_trials_from_elastic_weights_are_told_but_no_files_are_written_for_them(tmp_path, capsys):
+@pytest.mark.parametrize("is_published", [False, True])
+def test_further_trials_and_a_search_from_elastic_weights_name_these(tmp_path, capsys, is_published):
     args = finished_study.ARGS | {"img_size": 28, "depth": 6}
     costs = {share: {n: row(share * n) for n in (2, 25, 50)} for share in (0.1, 0.01)}
     table = small_table(
@@ -262,15 +267,27 @@ def test_further_trials_from_elastic_weights_are_told_but_no_files_are_written_f
     )
     table.save(tmp_path / "there.json")
     model = ModelConfig(name=finished_study.NAME, args=args)
-    elastic_study.run(elastic_study.experiment(tmp_path).model_copy(update={"model": model})).finish()
+    config = elastic_study.experiment(tmp_path)
+    study = config.study.model_copy(update={"checkpoints": str(tmp_path / "published") if is_published else None})
+    elastic_study.run(config.model_copy(update={"model": model, "study": study})).finish()
     output = ("--output", tmp_path / "out")
     found = document(capsys, tmp_path, "--table", tmp_path / "there.json", *output, study="toy")
     (device,) = found["devices"]
     assert device["further"]
     assert device["further"][0]["params"].keys() == {"keep1", "keep2_share", "keep3_share", "ratio"}
-    assert "`spvit-search extend toy --trials +N` trains more schedules" in device["further_note"]
-    assert found["commands"] == []
-    assert not list((tmp_path / "out").glob("further_*.toml"))
-    text = call(capsys, tmp_path, "--table", tmp_path / "there.json", study="toy").out
-    assert "an experiment for each is written" not in text
-    assert "train        further trials go on from the study's elastic weights" in text
+    contender = next(t for t in read_study(tmp_path / "toy").trials if t.origin is Origin.CONTENDER)
+    told = TrialConfig.model_validate(contender.config)
+    assert told.start is not None
+    assert found["commands"][-1] == f"spvit-search launch {tmp_path / 'out' / 'from_elastic.toml'}"
+    assert len(found["commands"]) == len(device["further"]) + 1
+    for number, further in enumerate(device["further"], start=1):
+        trial = load_experiment(tmp_path / "out" / f"further_{number}.toml").fixed_trial(6)
+        assert (trial.start, trial.training) == (told.start, told.training)
+        assert list(trial.pruning.schedule.keep_rates) == pytest.approx(further["keep_rates"])
+    search = load_experiment(tmp_path / "out" / "from_elastic.toml")
+    space = SearchSpace(search, table.geometry)
+    assert (space.default.start, space.default.training) == (told.start, told.training)
+    assert set(space.names) == {"keep1", "keep2_share", "keep3_share", "ratio"}
+    assert not search.has_elastic_trials
+    assert search.latency.table == tmp_path / "there.json"
+    assert search.study.checkpoints is None

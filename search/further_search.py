@@ -1,4 +1,4 @@
-"""What further trials of a study may be: all that its search explores, or schedules from its elastic weights. Pure."""
+"""The search that further trials of a study are of: its own, or that of schedules from its elastic weights. Pure."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Iterable
 
 from search.config import ExperimentConfig
 from search.elastic_front import best_elastic
-from search.elastic_trial import schedule_space
+from search.elastic_trial import schedule_search
 from search.records import Origin, StudyRecord, TrialRecord
-from search.space import SearchSpace
 from spvit.schedule import TokenGeometry
 from trainers.config import StartWeights, TrialConfig
 
 
-def further_space(study: StudyRecord, experiment: ExperimentConfig, geometry: TokenGeometry) -> SearchSpace:
-    """What the study's search would draw its next trial from.
+def further_search(study: StudyRecord, experiment: ExperimentConfig, geometry: TokenGeometry) -> ExperimentConfig:
+    """What the study's search would draw its next trial from, as an experiment.
+
+    Where schedules were trained further from elastic weights, `start` names these.
 
     Args:
         study: its trials.
@@ -23,9 +24,9 @@ def further_space(study: StudyRecord, experiment: ExperimentConfig, geometry: To
     """
     best, start = best_elastic(study.trials), _start(study.trials)
     if best is None or start is None:
-        return SearchSpace(experiment, geometry)
+        return experiment
     elastic = TrialConfig.model_validate(best.config).model_copy(update={"start": start})
-    return schedule_space(experiment, geometry, None, elastic)
+    return schedule_search(experiment, geometry, elastic)
 
 
 def _start(trials: Iterable[TrialRecord]) -> StartWeights | None:
