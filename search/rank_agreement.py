@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from math import sqrt
 
 from search.records import Origin, TrialRecord
 
@@ -18,15 +16,11 @@ def kendall_tau(left: Sequence[float], right: Sequence[float]) -> float | None:
     """
     if len(left) != len(right):
         raise ValueError(f"Two rankings of the same things are compared, but got {len(left)} and {len(right)} values.")
-    signs = [
-        (_sign(left[first] - left[second]), _sign(right[first] - right[second]))
-        for first, second in combinations(range(len(left)), 2)
-    ]
-    num_left = sum(mine != 0 for mine, _ in signs)
-    num_right = sum(other != 0 for _, other in signs)
-    if not num_left or not num_right:
+    if len(set(left)) < 2 or len(set(right)) < 2:
         return None
-    return sum(mine * other for mine, other in signs) / sqrt(num_left * num_right)
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(left, right).statistic)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +50,3 @@ class RankAgreement:
     def is_trusted(self, *, min_tau: float, min_compared: int) -> bool:
         """Whether estimates may be gone by: they rank well enough, or too few trials say that they do not."""
         return self.tau is None or self.num_compared < min_compared or self.tau >= min_tau
-
-
-def _sign(difference: float) -> int:
-    return (difference > 0) - (difference < 0)
