@@ -90,6 +90,7 @@ def read_rows(path: Path) -> CsvRows:
     if not lines:
         raise LatencyTableError("the file is empty.")
     _check_separator(*lines[0])
+    _check_names(*lines[0])
     header = _header([cell.strip() for cell in lines[0][1]])
     rows = tuple(_row(header, number, cells) for number, cells in lines[1:])
     if not rows:
@@ -119,6 +120,14 @@ def _check_separator(line: int, cells: Sequence[str]) -> None:
             raise LatencyTableError(
                 f"line {line}: columns are separated by {name}, but must be by commas; decimals have a point (1.5)."
             )
+
+
+def _check_names(line: int, cells: Sequence[str]) -> None:
+    """A first line of numbers is no header."""
+    if any(cell.strip().replace(".", "", 1).isdigit() for cell in cells):
+        raise LatencyTableError(
+            f"line {line}: the names of the columns were required, but got {','.join(cells)[:60]!r}."
+        )
 
 
 def _header(names: Sequence[str]) -> _Header:
@@ -170,6 +179,10 @@ def _time(header: _Header, line: int, values: dict[str, str]) -> Measurement:
         raise _wrong(line, header.time_column(0), "a number above 0", "")
     if (low is None) != (high is None):
         raise LatencyTableError(f"line {line}: must have both ends of the interval, low and high, or none.")
+    if low is not None and high is not None and not low <= middle <= high:
+        columns = [header.time_column(index) for index in (1, 0, 2)]
+        told = ", ".join(values[name] for name in columns)
+        raise LatencyTableError(f"line {line}: {' <= '.join(columns)} was required, but got {told}.")
     num_samples = _count(line, _NUM_SAMPLES, values[_NUM_SAMPLES]) if values.get(_NUM_SAMPLES) else 1
     try:
         return Measurement(

@@ -100,6 +100,13 @@ class PruningDefaults(FrozenConfig):
     head_weighting: HeadWeighting = HeadWeighting.SENET
     package: PackageMode = PackageMode.PER_SELECTOR
 
+    @field_validator("blocks")
+    @classmethod
+    def _rising_blocks(cls, blocks: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if blocks is not None and list(blocks) != sorted({block for block in blocks if block >= 0}):
+            raise ValueError(f"different blocks from 0 on were required, lowest first, but got {list(blocks)}")
+        return blocks
+
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.base_keep_rate is not None and self.stage_keep_rates is not None:

@@ -78,6 +78,10 @@ def test_what_a_study_keeps_reads_back_as_the_same_experiment():
         ("search.space.losses.ratio={low=3,high=2}", "low must be below high, but got 3.0 and 2.0"),
         ('search.space.losses.ratio={type="float",low=1,high=2}', "'int' was required, but got 'float'"),
         ("search.space.losses.ratios={low=1,high=2}", "unknown key 'ratios'"),
+        (
+            "pruning.blocks=[2, 1]",
+            r"`pruning\.blocks`: different blocks from 0 on were required, lowest first, but got",
+        ),
         ("study.name.x=1", "`study.name` is a value, not a table"),
         ("training.epochs", "`key=value` was required"),
         (".=1", "`key=value` was required"),
