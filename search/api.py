@@ -155,13 +155,13 @@ def finish(
 def _experiment(
     given: ExperimentConfig | Path | str, overrides: Sequence[str], runs_dir: Path | str | None
 ) -> ExperimentConfig:
+    from search.complete_experiment import complete_experiment
     from search.experiment import load_experiment
-    from search.known_experiment import with_what_files_tell
 
     if isinstance(given, ExperimentConfig) and overrides:
         raise UsageError("overrides change a file that is read; give its path, or an experiment without overrides.")
     config = given if isinstance(given, ExperimentConfig) else load_experiment(Path(given), tuple(overrides))
-    return with_what_files_tell(config, None if runs_dir is None else Path(runs_dir))
+    return complete_experiment(config, None if runs_dir is None else Path(runs_dir))
 
 
 def _checked_table(config: ExperimentConfig, *, may_measure: bool) -> LatencyTable:

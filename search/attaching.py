@@ -16,14 +16,22 @@ def attach_study(folder: Path, url: str) -> Path:
         UsageError: the database has no such study.
         StorageError: it cannot be read, or the folder cannot be written.
     """
-    try:
-        with storage_errors(folder):
-            load(folder.name, url)
-    except KeyError:
-        raise UsageError(f"no study {folder.name!r} in {shown_url(url)}") from None
+    with storage_errors(folder):
+        is_there = _has(folder.name, url)
+    if not is_there:
+        raise UsageError(f"no study {folder.name!r} in {shown_url(url)}")
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise StorageError(f"{folder}: cannot be made: {error.strerror}; give another --runs-dir") from None
     write_study_file(folder, StudyFile(name=folder.name, storage=url))
     return folder
+
+
+def _has(name: str, url: str) -> bool:
+    """Whether a database, or the file of one, holds a study of this name."""
+    try:
+        load(name, url)
+    except (KeyError, FileNotFoundError):
+        return False
+    return True

@@ -208,9 +208,14 @@ class ExperimentConfig(FrozenConfig):
         return self
 
     @model_validator(mode="after")
-    def _start_can_be_had(self) -> Self:
+    def _start_fits_the_rest(self) -> Self:
         if self.start.path is None:
             return self
+        if self.search.space.elastic:
+            raise ValueError(
+                "start.path names weights to go on from, so there are no elastic trials whose settings could be "
+                "explored: leave search.space.elastic out"
+            )
         if self.search.mode is SearchMode.ELASTIC:
             raise ValueError(
                 "start.path names weights to go on from, but search.mode = 'elastic' trains elastic weights from the "
@@ -218,8 +223,8 @@ class ExperimentConfig(FrozenConfig):
             )
         if self.study.checkpoints is not None:
             raise ValueError(
-                "start.path is a file of this machine, but study.checkpoints is for machines that share no folder: "
-                "leave one of them out"
+                "start.path is a file that every machine reads, but study.checkpoints is for machines that share no "
+                "folder: leave one of them out"
             )
         return self
 
@@ -272,5 +277,5 @@ class ExperimentConfig(FrozenConfig):
             losses=self.losses,
             training=self.training,
             latency=latency,
-            start=self.start.weights,
+            start=self.start.weights(),
         )

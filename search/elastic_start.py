@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from search.config import ExperimentConfig
+from search.given_start import GivenStart
 from search.published_trials import bring_published
 from search.records import TrialRecord
 from search.study_files import trial_directory
 from spvit.errors import CheckpointError
 from trainers.config import TrialConfig
+from trainers.start_weights import digest_of
+
+NO_START = GivenStart()
 
 
 def elastic_start(experiment: ExperimentConfig, trial: TrialRecord, study_directory: Path) -> TrialConfig:
@@ -35,11 +39,22 @@ def elastic_start(experiment: ExperimentConfig, trial: TrialRecord, study_direct
     return TrialConfig.model_validate(trial.config).model_copy(update={"start": start})
 
 
-def start_within(study_directory: Path, config: TrialConfig) -> TrialConfig:
-    """A configuration whose start is in the study's folder where that is now: it may have been moved."""
-    if config.start is None or config.start.path.is_file():
+def start_within(study_directory: Path, config: TrialConfig, given: GivenStart = NO_START) -> TrialConfig:
+    """A configuration whose start is where its file is now: the study, or what `[start]` names, may have been moved.
+
+    Args:
+        study_directory: where the study is now.
+        config: of a trial, as it was noted.
+        given: what the experiment says now.
+    """
+    start = config.start
+    if start is None:
         return config
-    moved = study_directory.absolute().joinpath(*config.start.path.parts[-4:])  # trials/0/checkpoint-000001/FILE
-    if not moved.is_file():
+    own = study_directory.absolute().joinpath(*start.path.parts[-4:])  # trials/0/checkpoint-000001/FILE
+    if own == start.path:
         return config
-    return config.model_copy(update={"start": config.start.model_copy(update={"path": moved})})
+    if own.is_file() and digest_of(own) == start.sha256:
+        return config.model_copy(update={"start": start.model_copy(update={"path": own})})
+    if given.path is not None and given.sha256 == start.sha256:
+        return config.model_copy(update={"start": start.model_copy(update={"path": given.path})})
+    return config

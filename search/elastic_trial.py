@@ -200,6 +200,15 @@ def elastic_trial(
     )
 
 
+def everywhere_trial(space: SearchSpace) -> TrialConfig | None:
+    """The trial that the file describes, with a selector before every block that may have one; None without any."""
+    rates = space.stage_rates or space.base_rates
+    if rates is None:
+        return None
+    schedule = _everywhere(_blocks(space.structure), rates.low, space.geometry)
+    return space.default.model_copy(update={"pruning": space.default.pruning.model_copy(update={"schedule": schedule})})
+
+
 def _filled(given: ElasticConfig, derived: dict[str, Any]) -> ElasticConfig:
     """What the file says, and for the rest what follows from the search.
 

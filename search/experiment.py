@@ -18,7 +18,7 @@ from spvit.wording import first_line, first_of
 MAX_FILE_BYTES = 1 << 20
 MAX_SHOWN_PROBLEMS = 8
 FILE_RELATIVE_PATHS = (("model", "checkpoint"), ("data", "path"), ("latency", "table"), ("start", "path"))
-ABSENT_IF_EMPTY = ("checkpoint", "table")
+ABSENT_IF_EMPTY = (("model", "checkpoint"), ("latency", "table"), ("start", "path"))
 """Paths that a file may name as `""`, which is none."""
 
 
@@ -108,7 +108,7 @@ def _with_absolute_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]
         section = values.get(table)
         if not isinstance(section, dict) or not isinstance(section.get(key), str):
             continue
-        if not section[key] and key in ABSENT_IF_EMPTY:
+        if not section[key] and (table, key) in ABSENT_IF_EMPTY:
             del section[key]
         else:
             section[key] = str(base / section[key])

@@ -68,7 +68,7 @@ def write_weights(
 def fixed_experiment(study: StudyRecord, trial: TrialRecord) -> ExperimentConfig:
     """The study's experiment with the trial's schedule, losses and training, and nothing left to explore."""
     config = trial_config(trial)
-    # Run again it begins anew: weights that trials went on from are not with it.
+    # Run again it begins anew: neither the weights nor the shorter training that a trial went on from are with it.
     values = {key: value for key, value in study.experiment.items() if key not in {"search", "start"}}
     schedule = config.pruning.schedule
     values |= {
@@ -95,7 +95,7 @@ def elastic_experiment(study: StudyRecord, trial: TrialRecord) -> ExperimentConf
     elastic = {**given["search"].get("elastic", {}), "num_trials": 1, "epochs": config.training.epochs}
     space = {**given["search"].get("space", {}), "elastic": {}}
     values = {
-        **given,
+        **{key: value for key, value in given.items() if key != "start"},
         "study": _own_study(study, trial),
         "pruning": {**given["pruning"], **_form(config.pruning)},
         "losses": config.losses.model_dump(mode="json") | of_one_schedule,

@@ -41,9 +41,8 @@ class GivenStart(FrozenConfig):
         """As a trial names it."""
         return cls(path=weights.path, sha256=weights.sha256, backbone_share=weights.backbone_share)
 
-    @property
     def weights(self) -> StartWeights | None:
-        """As a trial names it; None without a path. Reads the file where its hash is not known.
+        """As a trial names it; None without a path. Reads the file where its hash is not noted.
 
         Raises:
             CheckpointError: it cannot be read.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from search.config import ExperimentConfig
+from search.given_start import GivenStart
 from spvit.errors import CheckpointError, ConfigError
 
 
@@ -43,7 +44,7 @@ def check_space(experiment: ExperimentConfig) -> None:
             f"pruning.blocks: 0 to {geometry.depth - 1} were required for the {geometry.depth} blocks of "
             f"{experiment.model.name}, but got {last}"
         )
-    SearchSpace(experiment, geometry)
+    SearchSpace(experiment.model_copy(update={"start": GivenStart()}), geometry)
 
 
 def check_search_inputs(experiment: ExperimentConfig) -> None:
@@ -51,10 +52,11 @@ def check_search_inputs(experiment: ExperimentConfig) -> None:
 
     Raises:
         ConfigError: see `check_inputs`; or a kind of selector that may be chosen does not fit the model.
-        CheckpointError: see `check_inputs`; or the selectors in the weights are not of every kind that may be chosen.
+        CheckpointError: see `check_inputs`; or the selectors in the weights are not of every kind, or those of
+            `[start]` not before every block, that may be chosen.
         DataError: see `check_inputs`.
     """
-    from search.elastic_trial import check_elastic_spaces
+    from search.elastic_trial import check_elastic_spaces, everywhere_trial
     from search.model_facts import geometry_of_experiment
     from search.space import SearchSpace
     from search.starts import enqueued_starts
@@ -68,6 +70,8 @@ def check_search_inputs(experiment: ExperimentConfig) -> None:
     if experiment.has_elastic_trials:
         named = f"elastic trials (search.mode = '{experiment.search.mode}'), with a selector before each block,"
         built[named] = check_elastic_spaces(experiment, space)
+    if experiment.start.path is not None and (trial := everywhere_trial(space)):
+        built["trials with a selector before any of the blocks that the search may choose"] = trial
     for named, trial in built.items():
         try:
             build_model(trial)

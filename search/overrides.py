@@ -68,10 +68,20 @@ def _take_away(values: dict[str, Any], key: tuple[str, ...], override: str) -> N
     name = ".".join(key)
     if isinstance(table, dict) and key[-1] in table:
         del table[key[-1]]
-    elif all(known.name != name for known in known_keys()):
+    elif not _is_key(name):
         nearest = nearest_key(name)
         hint = f"; did you mean `{nearest}`?" if nearest else "."
         raise ConfigError(f"--set {override}: there is no key `{name}` that could be taken away{hint}")
+
+
+def _is_key(name: str) -> bool:
+    """Whether a file may have it: known by name, or of a table of free keys, or of a range."""
+    for known in known_keys():
+        if known.name == name:
+            return True
+        if name.startswith(f"{known.name}.") and (known.type.startswith("table of") or "{" in known.type):
+            return True
+    return False
 
 
 def _copied(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,12 +8,17 @@ from trainers.config import ModelConfig
 
 
 def check_progressive_inputs(experiment: ExperimentConfig) -> None:
-    """Refuses a model whose accuracy is unknown, and weights that bring selectors of their own.
+    """Refuses a model whose accuracy is unknown, and weights that bring selectors, or a training, of their own.
 
     Raises:
-        ConfigError: the model has no trained weights, or a fresh classifier.
+        ConfigError: the model has no trained weights, or a fresh classifier; or trainings go on from other weights.
         CheckpointError: its weights are missing, damaged, or hold selectors.
     """
+    if experiment.start.path is not None:
+        raise ConfigError(
+            "start.path names weights to go on from, but every step of progressive insertion is fine-tuned from the "
+            "backbone: leave it out (--set start=)."
+        )
     model = experiment.model
     if model.checkpoint is None and not model.pretrained:
         raise ConfigError(

@@ -75,7 +75,9 @@ def _fit(driver: SearchDriver, experiment: ExperimentConfig, factory: TrialFacto
         tuner_here(
             tune.with_resources(trainable, needs),
             tune_config=tune.TuneConfig(
-                search_alg=DriverSearcher(driver, scratch_directory(experiment), study_url(experiment)),
+                search_alg=DriverSearcher(
+                    driver, scratch_directory(experiment), study_url(experiment), experiment.start
+                ),
                 scheduler=DriverScheduler(driver),
                 num_samples=-1,
                 reuse_actors=True,

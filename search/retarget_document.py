@@ -49,6 +49,7 @@ def _device(report: DeviceReport) -> dict[str, Any]:
         "smaller_budgets": [_within(result, limit_ms) for limit_ms in result.budget.smaller_ms],
         "further": [_further(trial) for trial in report.further.trials],
         "further_note": report.further.note,
+        "lost_weights": report.lost_weights,
     }
 
 

@@ -91,19 +91,21 @@ def further_experiment(study: StudyRecord, number: int, further: FurtherTrial) -
         keep_counts=(),
         blocks=(),
     )
-    experiment = fixed_experiment(study, trial)
+    experiment = _named(fixed_experiment(study, trial), f"{study.name[:80]}-further-{number}")
     start = further.proposal.config.start
     if start is None:
-        return _named(experiment, f"{study.name[:80]}-further-{number}")
+        return experiment
     search = experiment.search.model_copy(update={"mode": SearchMode.SCHEDULE})
-    from_elastic = experiment.model_copy(update={"start": GivenStart.of(start), "search": search})
-    return _named(from_elastic, f"{study.name[:80]}-further-{number}")
+    return _reaching_a_file(experiment.model_copy(update={"start": GivenStart.of(start), "search": search}))
 
 
 def _named(experiment: ExperimentConfig, name: str) -> ExperimentConfig:
-    """Under a name of its own. Weights in a file are reached without `study.checkpoints`."""
-    changes = {"name": name} if experiment.start.path is None else {"name": name, "checkpoints": None}
-    return experiment.model_copy(update={"study": experiment.study.model_copy(update=changes)})
+    return experiment.model_copy(update={"study": experiment.study.model_copy(update={"name": name})})
+
+
+def _reaching_a_file(experiment: ExperimentConfig) -> ExperimentConfig:
+    """Without `study.checkpoints`, which is for machines that share no folder."""
+    return experiment.model_copy(update={"study": experiment.study.model_copy(update={"checkpoints": None})})
 
 
 def _write(report: DeviceReport, folder: Path) -> Written:
@@ -114,10 +116,11 @@ def _write(report: DeviceReport, folder: Path) -> Written:
     further = [folder / f"further_{number}.toml" for number in range(1, len(report.further.trials) + 1)]
     for number, (path, trial) in enumerate(zip(further, report.further.trials, strict=True), start=1):
         _write_experiment(further_experiment(study, number, trial), path)
-    searches = [] if report.further_search.start.path is None else [folder / FROM_ELASTIC]
-    for path in searches:
-        _write_experiment(_named(report.further_search, f"{study.name[:80]}-from-elastic"), path)
-    return Written(files=(*files, table, *further, *searches), further=tuple(further), searches=tuple(searches))
+    if report.from_elastic is None:
+        return Written(files=(*files, table, *further), further=tuple(further))
+    search = folder / FROM_ELASTIC
+    _write_experiment(_reaching_a_file(_named(report.from_elastic, f"{study.name[:80]}-from-elastic")), search)
+    return Written(files=(*files, table, *further, search), further=tuple(further), searches=(search,))
 
 
 def _write_experiment(experiment: ExperimentConfig, path: Path) -> None:

@@ -50,14 +50,14 @@ class DeviceReport:
         file: the device's latency table.
         result: the trials there.
         further: what else would pay.
-        further_search: the search that further trials are of, on the device; from elastic weights where the study's
-            schedules were.
+        from_elastic: the search on the device of schedules from the study's elastic weights; None where its schedules
+            were not trained from any.
     """
 
     file: TableFile
     result: Retargeted
     further: Further
-    further_search: ExperimentConfig
+    from_elastic: ExperimentConfig | None = None
 
     @property
     def device(self) -> str:
@@ -65,6 +65,17 @@ class DeviceReport:
         key = self.file.table.key
         threads = "1 thread" if key.num_threads == 1 else f"{key.num_threads} threads"
         return f"{key.device_id}, batch {key.batch_size}, {key.dtype}, {key.runtime}, {threads}"
+
+    @property
+    def lost_weights(self) -> str:
+        """What to say where the elastic weights that further trials go on from are not here; empty where they are."""
+        path = None if self.from_elastic is None else self.from_elastic.start.path
+        if path is None or path.is_file():
+            return ""
+        return (
+            f"{path}, the elastic weights that further trials go on from, is not there: bring it, and say where it is "
+            f"with --set start.path=FILE"
+        )
 
     @property
     def nothing_within(self) -> str:
@@ -180,7 +191,8 @@ def _report(
         num=num_further,
         staircase=Staircase.from_table(file.table),
     )
-    return DeviceReport(file=file, result=result, further=further, further_search=searched)
+    from_elastic = None if searched is there else searched
+    return DeviceReport(file=file, result=result, further=further, from_elastic=from_elastic)
 
 
 def _check_fits(table: LatencyTable, study: StudyRecord, experiment: ExperimentConfig, shape: BackboneShape) -> None:

@@ -10,7 +10,8 @@ from ray.tune.search.searcher import Searcher
 from search.attempts import claim_folder
 from search.continuation_files import seed_published_trial, seed_trial_folder
 from search.driver import Idle, SearchDriver
-from search.elastic_start import start_within
+from search.elastic_start import NO_START, start_within
+from search.given_start import GivenStart
 from search.ray_border import OfTheDriver, TrialTask
 from search.records import TrialRecord
 from search.signals import end_tune
@@ -23,14 +24,21 @@ class DriverSearcher(OfTheDriver, Searcher):  # type: ignore[misc]  # Ray has no
     """A thin adapter; the driver bounds concurrency and number of trials itself.
 
     `directory` is where workers keep a study's trials, the study's folder if absent; `url` is where they publish
-    checkpoints, if they do.
+    checkpoints, if they do; `start` is what the experiment has trials go on from.
     """
 
-    def __init__(self, driver: SearchDriver, directory: Path | None = None, url: str | None = None) -> None:
+    def __init__(
+        self,
+        driver: SearchDriver,
+        directory: Path | None = None,
+        url: str | None = None,
+        start: GivenStart = NO_START,
+    ) -> None:
         super().__init__()
         self._driver = driver
         self._directory = directory or driver.directory
         self._url = url
+        self._start = start
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -47,7 +55,7 @@ class DriverSearcher(OfTheDriver, Searcher):  # type: ignore[misc]  # Ray has no
         self._numbers[trial_id] = trial.number
         task = TrialTask(
             number=trial.number,
-            config=start_within(self._driver.directory, TrialConfig.model_validate(trial.config)),
+            config=start_within(self._driver.directory, TrialConfig.model_validate(trial.config), self._start),
             directory=trial_directory(self._directory, trial),
             num_known_epochs=trial.num_epochs,
         )

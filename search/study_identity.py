@@ -77,7 +77,7 @@ def changes_between(old: Made, new: Made) -> Changes:
     """
     changes = {
         key: (_shown(before), _shown(after))
-        for key, before, after in _differences(old.experiment, new.experiment)
+        for key, before, after in _differences(_told(old.experiment), _told(new.experiment))
         if key not in CHANGEABLE and key.partition(".")[0] not in CHANGEABLE_TABLES
     }
     if old.table_sha256 != new.table_sha256:
@@ -114,6 +114,13 @@ def check_accepted(name: str, changes: Changes, *, accepted: Collection[str] = (
             ]
         )
     )
+
+
+def _told(experiment: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Without a start that names no file: a study is older than the table."""
+    if experiment.get("start", {}).get("path"):
+        return experiment
+    return {key: value for key, value in experiment.items() if key != "start"}
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -25,6 +25,8 @@ def trial_identity(values: Mapping[str, Any], plan: TokenPlan) -> str:
         plan: its network in integer tokens.
     """
     told = {section: dict(table) if isinstance(table, Mapping) else table for section, table in values.items()}
+    if told.get("start"):
+        told["start"].pop("path")  # what the file holds counts, not where it lies
     for section, key in without_effect(values, has_selectors=bool(plan.selections)):
         told[section].pop(key, None)
     pruning = told.pop("pruning")

@@ -17,7 +17,7 @@ def checkpoint_bytes(config: TrialConfig) -> int:
         ConfigError: the model cannot be made.
     """
     own = config.model.model_copy(update={"checkpoint": None, "pretrained": False})  # other values, as many of them
-    model = build_model(config.model_copy(update={"model": own}))
+    model = build_model(config.model_copy(update={"model": own, "start": None}))
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
     groups = make_optimizer(model, config.training).param_groups
     trained = sum(parameter.nbytes for group in groups for parameter in group["params"])

@@ -202,10 +202,10 @@ def opening_options(function: Decorated) -> Decorated:
 
 def read_experiment(path: Path, overrides: tuple[str, ...] = (), runs_dir: Path | None = None) -> ExperimentConfig:
     """The experiment with the command line's changes, and what the files tell that it names."""
+    from search.complete_experiment import complete_experiment
     from search.experiment import load_experiment
-    from search.known_experiment import with_what_files_tell
 
-    return with_what_files_tell(load_experiment(path, overrides), runs_dir)
+    return complete_experiment(load_experiment(path, overrides), runs_dir)
 
 
 def study_folder(experiment: ExperimentConfig) -> Path:

@@ -103,6 +103,8 @@ def _tell(study: StudyRecord, reports: list[DeviceReport], output: Path | None, 
 
     written = Written() if output is None else write_retargeted(reports, output)
     document = retarget_document(study, reports) | {"files": written.files, "commands": written.commands}
+    for lost in dict.fromkeys(report.lost_weights for report in reports if output is not None and report.lost_weights):
+        click.echo(f"warning: {lost}", err=True)
     error = _nothing_feasible(reports)
     if error is not None:
         document["error"] = {"type": type(error).__name__, "message": str(error), "exit_code": int(error.exit_code)}

@@ -46,6 +46,8 @@ def test_a_table_that_cannot_be_written_is_a_storage_error(table: LatencyTable, 
         table.save(tmp_path / "file" / "table.json")
     with pytest.raises(StorageError, match=r"Cannot write the latency table .*/file/table.json"):
         check_can_write(tmp_path / "file" / "table.json")
+    with pytest.raises(StorageError, match="Is a directory"):
+        check_can_write(tmp_path)
 
 
 def test_asking_whether_a_table_can_be_written_leaves_its_folder_empty(tmp_path: Path) -> None:

@@ -180,7 +180,13 @@ def test_an_override_without_a_value_takes_a_key_away():
 
 
 def test_a_key_that_is_absent_already_may_be_taken_away():
-    assert load_experiment(DEMO, ["latency.table=", "losses.ratio="]) == load_experiment(DEMO)
+    known = ["latency.table=", "losses.latency=", "start.path="]
+    of_free_tables = ["model.args.drop_rate=", "search.space.losses.latency=", "search.space.losses.latency.when="]
+    assert load_experiment(DEMO, [*known, *of_free_tables]) == load_experiment(DEMO)
+
+
+def test_a_file_may_name_nothing_where_it_could_name_a_path(write):
+    assert load_experiment(write(f'{MINIMAL}[start]\npath = ""\n')).start.path is None
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

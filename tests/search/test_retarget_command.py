@@ -254,28 +254,34 @@ def test_an_output_that_cannot_be_written_is_a_storage_error(runs, tables, tmp_p
     assert "cannot be written" in told.err
 
 
-@pytest.mark.parametrize("is_published", [False, True])
-def test_further_trials_and_a_search_from_elastic_weights_name_these(tmp_path, capsys, is_published):
+def elastic_table():
+    """A device's table for the model of `elastic_runs`."""
     args = finished_study.ARGS | {"img_size": 28, "depth": 6}
     costs = {share: {n: row(share * n) for n in (2, 25, 50)} for share in (0.1, 0.01)}
-    table = small_table(
-        create_backbone(finished_study.NAME, args=args),
-        finished_study.NAME,
-        blocks=costs[0.1],
-        selections=costs[0.01],
-        dense=row(30.5),
-    )
+    backbone = create_backbone(finished_study.NAME, args=args)
+    return args, small_table(backbone, finished_study.NAME, blocks=costs[0.1], selections=costs[0.01], dense=row(30.5))
+
+
+@pytest.fixture(params=[False, True], ids=["in its folder", "published"])
+def elastic_runs(tmp_path, request):
+    """A folder with one study, `toy`, whose schedules were trained from elastic weights, and the table `there.json`."""
+    args, table = elastic_table()
     table.save(tmp_path / "there.json")
+    config = elastic_study.experiment(tmp_path / "runs")
+    study = config.study.model_copy(update={"checkpoints": str(tmp_path / "published") if request.param else None})
     model = ModelConfig(name=finished_study.NAME, args=args)
-    config = elastic_study.experiment(tmp_path)
-    study = config.study.model_copy(update={"checkpoints": str(tmp_path / "published") if is_published else None})
     elastic_study.run(config.model_copy(update={"model": model, "study": study})).finish()
+    return tmp_path / "runs"
+
+
+def test_further_trials_and_a_search_from_elastic_weights_name_these(elastic_runs, tmp_path, capsys):
     output = ("--output", tmp_path / "out")
-    found = document(capsys, tmp_path, "--table", tmp_path / "there.json", *output, study="toy")
+    found = document(capsys, elastic_runs, "--table", tmp_path / "there.json", *output, study="toy")
     (device,) = found["devices"]
     assert device["further"]
     assert device["further"][0]["params"].keys() == {"keep1", "keep2_share", "keep3_share", "ratio"}
-    contender = next(t for t in read_study(tmp_path / "toy").trials if t.origin is Origin.CONTENDER)
+    assert device["lost_weights"] == ""
+    contender = next(t for t in read_study(elastic_runs / "toy").trials if t.origin is Origin.CONTENDER)
     told = TrialConfig.model_validate(contender.config)
     assert told.start is not None
     assert found["commands"][-1] == f"spvit-search launch {tmp_path / 'out' / 'from_elastic.toml'}"
@@ -285,9 +291,33 @@ def test_further_trials_and_a_search_from_elastic_weights_name_these(tmp_path, c
         assert (trial.start, trial.training) == (told.start, told.training)
         assert list(trial.pruning.schedule.keep_rates) == pytest.approx(further["keep_rates"])
     search = load_experiment(tmp_path / "out" / "from_elastic.toml")
+    _, table = elastic_table()
     space = SearchSpace(search, table.geometry)
     assert (space.default.start, space.default.training) == (told.start, told.training)
     assert set(space.names) == {"keep1", "keep2_share", "keep3_share", "ratio"}
     assert not search.has_elastic_trials
     assert search.latency.table == tmp_path / "there.json"
     assert search.study.checkpoints is None
+
+
+def test_elastic_weights_are_named_where_the_study_is_now_and_missed_where_they_are_gone(
+    elastic_runs, tmp_path, capsys
+):
+    runs = elastic_runs.rename(tmp_path / "moved")
+    call(capsys, runs, "--table", tmp_path / "there.json", "--output", tmp_path / "out", study="toy")
+    path = load_experiment(tmp_path / "out" / "from_elastic.toml").start.path
+    assert path.is_relative_to(runs)
+    path.unlink()
+    told = call(capsys, runs, "--table", tmp_path / "there.json", "--output", tmp_path / "again", study="toy")
+    assert "elastic weights that further trials go on from, is not there: bring it" in told.err
+
+
+def test_a_study_that_went_on_from_given_weights_has_no_elastic_ones_to_search_from(tables, tmp_path, capsys):
+    (tmp_path / "weights").write_bytes(b"weights")
+    config = finished_study.experiment(tmp_path, start={"path": str(tmp_path / "weights")})
+    finished_study.make_study(config, finished_study.table(), num_trials=7)
+    output = ("--output", tmp_path / "out")
+    found = document(capsys, tmp_path, "--table", tables["flat"], "--max-latency-share", 0.95, *output)
+    assert not (tmp_path / "out" / "from_elastic.toml").exists()
+    assert found["devices"][0]["further"]
+    assert load_experiment(tmp_path / "out" / "further_1.toml").start.path == tmp_path / "weights"

@@ -14,7 +14,7 @@ from search import local_disk
 from search.attaching import attach_study
 from search.study import read_study
 from search.study_storage import StudyStorage
-from spvit.errors import StorageError
+from spvit.errors import UsageError
 
 DISTRIBUTIONS = {
     "rate": FloatDistribution(0.1, 0.9),
@@ -65,7 +65,7 @@ def test_what_is_written_at_once_reads_as_what_optuna_writes_piece_by_piece(tmp_
 
 def test_looking_for_a_study_makes_no_database(tmp_path):
     file = tmp_path / "none.db"
-    with pytest.raises(StorageError, match=r"none\.db"):
+    with pytest.raises(UsageError, match=r"no study 's' in sqlite://.*none\.db"):
         attach_study(tmp_path / "s", f"sqlite:///{file}")
     assert list(tmp_path.iterdir()) == []
 
