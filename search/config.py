@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from search.elastic_search_config import SearchMode
 from search.given_start import GivenStart
 from search.latency_config import LatencyConfig
+from search.progressive_config import ProgressiveConfig
+from search.pruning_defaults import PruningDefaults
 from search.search_config import SearchConfig
-from search.secrets import has_user_info
-from search.storage_url import check_storage_url
+from search.study_config import StudyConfig
 from search.trial_resources import TrialResources, TrialWorkersConfig
-from spvit.options import HeadWeighting, SelectorKind
-from spvit.schedule import PackageMode, PruningSchedule, default_blocks
+from spvit.options import SelectorKind
 from trainers.config import (
     DataConfig,
     ElasticConfig,
@@ -24,141 +22,10 @@ from trainers.config import (
     LatencyTarget,
     LossWeights,
     ModelConfig,
-    Positive,
     PruningConfig,
     TrainingConfig,
     TrialConfig,
 )
-from trainers.frozen_config import OpenShare
-
-STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-class StudyConfig(FrozenConfig):
-    """Where a study is kept and what makes it repeatable."""
-
-    name: str
-    directory: Path = Field(default=Path("runs"), description="Studies, checkpoints, tracking and exports go here.")
-    storage: str | None = Field(
-        default=None,
-        description="Where the study is kept: `postgresql://USER@HOST/DATABASE`, with its password in PGPASSWORD or "
-        "~/.pgpass; SQLite in the study's folder if absent.",
-    )
-    checkpoints: str | None = Field(
-        default=None,
-        description="Folder or URL (`s3://bucket/folder`, ...) that every machine of a cluster can reach: trials "
-        "publish their checkpoints there (docs/cluster.md). In the study's folder if absent.",
-    )
-    scratch: Path = Field(
-        default=Path("~/.cache/spvit-search"),
-        description="Where a machine trains whose checkpoints are published; `~` is the home there.",
-    )
-    seed: int = Field(default=0, ge=0)
-
-    @field_validator("checkpoints")
-    @classmethod
-    def _reached_from_everywhere(cls, checkpoints: str | None) -> str | None:
-        if checkpoints is not None and has_user_info(checkpoints):
-            raise ValueError(
-                "a URL without user and password was required, since trials are told it: give each machine its own "
-                "access (environment, instance role)"
-            )
-        is_url = checkpoints is not None and "://" in checkpoints
-        if checkpoints is not None and (
-            checkpoints.startswith("memory:") or not (is_url or checkpoints.startswith("/"))
-        ):
-            raise ValueError(
-                f"an absolute path or a URL that means the same on every machine was required, but got {checkpoints!r}"
-            )
-        return checkpoints
-
-    @field_validator("storage")
-    @classmethod
-    def _storage_without_password(cls, storage: str | None) -> str | None:
-        if storage is not None:
-            check_storage_url(storage)
-        return storage
-
-    @field_validator("name")
-    @classmethod
-    def _safe_name(cls, name: str) -> str:
-        if not STUDY_NAME.fullmatch(name):
-            raise ValueError(
-                f"a study's name is a folder's name: letters, digits, `.`, `_`, `-`, "
-                f"at most 100, the first a letter or digit, but got {name!r}"
-            )
-        return name
-
-
-class PruningDefaults(FrozenConfig):
-    """The schedule that trials start from: a base rate or stage keep rates, at given blocks or at depth/4 steps."""
-
-    blocks: tuple[int, ...] | None = None
-    base_keep_rate: Positive | None = None
-    stage_keep_rates: tuple[float, ...] | None = None
-    selector: SelectorKind = SelectorKind.MULTI_HEAD
-    head_weighting: HeadWeighting = HeadWeighting.SENET
-    package: PackageMode = PackageMode.PER_SELECTOR
-
-    @field_validator("blocks")
-    @classmethod
-    def _rising_blocks(cls, blocks: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if blocks is not None and list(blocks) != sorted({block for block in blocks if block >= 0}):
-            raise ValueError(f"different blocks from 0 on were required, lowest first, but got {list(blocks)}")
-        return blocks
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if self.base_keep_rate is not None and self.stage_keep_rates is not None:
-            raise ValueError("give base_keep_rate or stage_keep_rates, not both")
-        if self.base_keep_rate is not None or self.stage_keep_rates is not None:
-            self.schedule(depth=1000)
-        return self
-
-    def resolved_blocks(self, depth: int) -> tuple[int, ...]:
-        """The blocks given, or those that cut a model of this depth into equal parts."""
-        return self.blocks if self.blocks is not None else default_blocks(depth)
-
-    def schedule(self, depth: int) -> PruningSchedule:
-        """The schedule these settings name on a model of this depth; dense if they name none."""
-        blocks = self.resolved_blocks(depth)
-        if self.stage_keep_rates is not None:
-            return PruningSchedule.from_keep_rates(self.stage_keep_rates, blocks)
-        if self.base_keep_rate is not None:
-            return PruningSchedule.from_base_rate(self.base_keep_rate, blocks)
-        return PruningSchedule()
-
-
-class ProgressiveConfig(FrozenConfig):
-    """The paper's progressive insertion of selectors, which `spvit-search progressive` runs to compare the search with.
-
-    A step fine-tunes one schedule for a few epochs.
-    """
-
-    max_top1_drop: Positive = Field(
-        default=0.5, description="Percentage points below the dense model that a step may reach."
-    )
-    keep_rate_step: OpenShare = Field(default=0.1, description="How much lower each next keep rate is.")
-    lowest_keep_rate: OpenShare = 0.3
-    first_block: int | None = Field(
-        default=None, ge=0, description="The first block that may get a selector; a quarter of the depth if absent."
-    )
-    epochs_per_step: int = Field(default=1, ge=1)
-    merge_below: OpenShare = Field(
-        default=0.085, description="Neighbours whose keep rates differ by less become one stage at the end."
-    )
-    final_epochs: int | None = Field(
-        default=None, ge=1, description="Epochs of the final training; training.epochs if absent."
-    )
-
-    @model_validator(mode="after")
-    def _some_rate(self) -> Self:
-        if self.keep_rate_step > 1.0 - self.lowest_keep_rate + 1e-9:
-            raise ValueError(
-                f"keep_rate_step must not exceed 1 - lowest_keep_rate, else no rate can be tried, but got "
-                f"{self.keep_rate_step} with lowest_keep_rate {self.lowest_keep_rate}"
-            )
-        return self
 
 
 class TrackingConfig(FrozenConfig):

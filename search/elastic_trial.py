@@ -10,17 +10,17 @@ from search.corners import UnusedParametersError
 from search.default_space import default_space
 from search.elastic_search_config import SearchMode
 from search.given_start import GivenStart
+from search.selector_places import all_blocks, block_sets, everywhere
 from search.shortened_training import shortened
 from search.space import SearchSpace
-from search.space_config import BlockChoice, BlockRange, SpaceConfig
+from search.space_config import SpaceConfig
 from search.space_parts import OF_ONE_SCHEDULE, settings_of, without
-from search.structure import Structure
 from spvit.errors import ConfigError
 from spvit.options import TokenForm
-from spvit.schedule import PruningSchedule, TokenGeometry
+from spvit.schedule import TokenGeometry
 from trainers.config import ElasticConfig, LatencyTarget, TrainingConfig, TrialConfig
 from trainers.further_training import further_training
-from trainers.schedule_sampler import ScheduleSpace, sets_of_blocks
+from trainers.schedule_sampler import ScheduleSpace
 
 
 def explored(experiment: ExperimentConfig, geometry: TokenGeometry) -> SpaceConfig:
@@ -173,12 +173,12 @@ def elastic_trial(
             f"search.mode = {experiment.search.mode} trains one set of weights for many schedules, but the search "
             "explores no keep rates: explore search.space.stage_keep_rates, or set search.mode = 'schedule'."
         )
-    numbers, blocks, is_geometric = space.structure.numbers, _blocks(space.structure), space.stage_rates is None
+    numbers, blocks, is_geometric = space.structure.numbers, all_blocks(space.structure), space.stage_rates is None
     lowest = rates.low ** max(numbers) if is_geometric else rates.low
     derived = {
         "lowest_keep_rate": rates.low,
         "is_geometric": is_geometric,
-        "block_sets": _block_sets(space.structure),
+        "block_sets": block_sets(space.structure),
         "highest_keep_rate": rates.high,
         "min_selectors": min(numbers),
         "max_selectors": max(numbers),
@@ -192,21 +192,12 @@ def elastic_trial(
         config.to_dict()
         | {
             "pruning": config.pruning.model_copy(
-                update={"schedule": _everywhere(blocks, lowest, space.geometry)}
+                update={"schedule": everywhere(blocks, lowest, space.geometry)}
             ).model_dump(),
             "training": shortened(training, experiment.search.elastic.elastic_epochs(training.epochs)).model_dump(),
             "elastic": _filled(experiment.elastic, derived).model_dump(),
         }
     )
-
-
-def everywhere_trial(space: SearchSpace) -> TrialConfig | None:
-    """The trial that the file describes, with a selector before every block that may have one; None without any."""
-    rates = space.stage_rates or space.base_rates
-    if rates is None:
-        return None
-    schedule = _everywhere(_blocks(space.structure), rates.low, space.geometry)
-    return space.default.model_copy(update={"pruning": space.default.pruning.model_copy(update={"schedule": schedule})})
 
 
 def _filled(given: ElasticConfig, derived: dict[str, Any]) -> ElasticConfig:
@@ -217,35 +208,3 @@ def _filled(given: ElasticConfig, derived: dict[str, Any]) -> ElasticConfig:
     fields = type(given).model_fields
     own = {key: getattr(given, key) for key in fields if getattr(given, key) != fields[key].default}
     return ElasticConfig.model_validate(derived | own)
-
-
-def _everywhere(blocks: tuple[int, ...], lowest: float, geometry: TokenGeometry) -> PruningSchedule:
-    """A selector before each block, evenly down to the lowest rate, or lower where not every one would drop a token."""
-    least_step = 1.5 / geometry.num_patches
-    step = max((1.0 - lowest) / len(blocks), min(least_step, 1.0 / (len(blocks) + 1)))
-    return PruningSchedule.from_keep_rates([1.0 - step * number for number in range(1, len(blocks) + 1)], blocks)
-
-
-def _blocks(structure: Structure) -> tuple[int, ...]:
-    """Every block that a selector may stand before."""
-    match structure.positions:
-        case BlockChoice(choices=choices):
-            return tuple(sorted({block for blocks in choices for block in blocks}))
-        case BlockRange(low=low, high=int(high)):
-            return tuple(range(low, high + 1))
-        case _:
-            return tuple(sorted({block for number in structure.numbers for block in structure.usual(number)}))
-
-
-def _block_sets(structure: Structure) -> tuple[tuple[int, ...], ...]:
-    """The sets of blocks that are explored, where these are not all of some sizes."""
-    match structure.positions:
-        case BlockChoice(choices=choices):
-            sets = tuple(dict.fromkeys(choices))
-        case BlockRange(low=low, high=int(high)):
-            sizes = structure.numbers
-            is_any_size = sizes == tuple(range(sizes[0], sizes[-1] + 1))
-            sets = () if is_any_size else sets_of_blocks(range(low, high + 1), sizes)
-        case _:
-            sets = tuple(structure.usual(number) for number in structure.numbers)
-    return sets if len(sets) > 1 else ()

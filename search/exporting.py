@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latency_tables.table import LatencyTable
-from search.config import STUDY_NAME
 from search.export import export
 from search.export_report import ExportReport
 from search.formats import ALL_FORMATS, ExportFormat
 from search.records import StudyRecord, TrialRecord
+from search.study_config import STUDY_NAME
 from search.table_files import table_file
 from spvit.errors import UsageError
 

@@ -56,8 +56,9 @@ def check_search_inputs(experiment: ExperimentConfig) -> None:
             `[start]` not before every block, that may be chosen.
         DataError: see `check_inputs`.
     """
-    from search.elastic_trial import check_elastic_spaces, everywhere_trial
+    from search.elastic_trial import check_elastic_spaces
     from search.model_facts import geometry_of_experiment
+    from search.selector_places import everywhere_trial
     from search.space import SearchSpace
     from search.starts import enqueued_starts
     from trainers.build import build_model

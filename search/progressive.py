@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
 
-from search.config import ProgressiveConfig
+from search.progressive_config import ProgressiveConfig
 from search.progressive_stages import falling_rates, lowered, merge_stages, rate_at
 from search.progressive_target import Target, first_block
 from search.records import Latency

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from search.budget import LatencyBudget
-from search.config import ProgressiveConfig
 from search.progressive import Conclusion, Step
+from search.progressive_config import ProgressiveConfig
 from search.records import Latency
 from spvit.schedule import PruningSchedule
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from latency_tables.table import LatencyTable
 from search.budget import LatencyBudget, Price, price_from
-from search.config import ExperimentConfig, ProgressiveConfig
+from search.config import ExperimentConfig
+from search.progressive_config import ProgressiveConfig
 from search.progressive_stages import falling_rates, lowered
 from search.records import Latency
 from spvit.errors import ConfigError, NothingFeasibleError, UnsupportedModelError

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 import click
 
-from search.config import STUDY_NAME, ExperimentConfig
+from search.config import ExperimentConfig
 from search.formats import ExportFormat, available_formats, formats_named
 from search.ray_token import INSECURE
 from search.storage_url import check_storage_url
+from search.study_config import STUDY_NAME
 from search.study_files import STUDY_FILE
 from spvit.errors import UsageError
 

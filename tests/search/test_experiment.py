@@ -5,9 +5,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from search.config import ExperimentConfig, SearchConfig
+from search.config import ExperimentConfig
 from search.config_keys import known_keys
 from search.experiment import load_experiment, validate
+from search.search_config import SearchConfig
 from spvit.errors import ConfigError
 from trainers.training_config import TrainingConfig
 

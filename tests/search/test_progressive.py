@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from search.budget import LatencyBudget
-from search.config import ProgressiveConfig
 from search.progressive import Phase, ProgressiveInsertion, Verdict
+from search.progressive_config import ProgressiveConfig
 from search.progressive_stages import rate_at
 from search.progressive_target import Target
 from search.records import Latency

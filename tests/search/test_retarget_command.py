@@ -12,7 +12,6 @@ from small_table import row, small_table
 
 from latency_tables.key import Runtime, SelectorOptions
 from search.cli import run
-from search.config import ModelConfig
 from search.experiment import load_experiment
 from search.lock import study_lock
 from search.records import Origin
@@ -21,7 +20,7 @@ from search.study import read_study
 from spvit.errors import ExitCode
 from spvit.factory import create_backbone
 from spvit.options import HeadWeighting, SelectorKind
-from trainers.config import TrialConfig
+from trainers.config import ModelConfig, TrialConfig
 
 
 @pytest.fixture(scope="module", autouse=True)
