@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from search.budget import LatencyBudget, Price
 from search.config import ExperimentConfig
+from search.contender_choice import ContenderChoice
+from search.elastic_estimate import ElasticEstimate
 from search.elastic_front import best_elastic
 from search.elastic_start import start_within
 from search.elastic_trial import schedule_search
 from search.records import Origin, StudyRecord, TrialRecord
+from search.space import SearchSpace
+from search.start_config import StartConfig
 from spvit.schedule import TokenGeometry
 from trainers.config import TrialConfig
 
@@ -30,6 +35,43 @@ def further_search(study: StudyRecord, experiment: ExperimentConfig, geometry: T
     start = start_within(Path(study.directory), schedule).start
     elastic = TrialConfig.model_validate(best.config).model_copy(update={"start": start})
     return schedule_search(experiment, geometry, elastic)
+
+
+def search_from_elastic(
+    study: StudyRecord, found: ExperimentConfig, geometry: TokenGeometry, *, price: Price, budget: LatencyBudget
+) -> ExperimentConfig:
+    """A search of schedules from elastic weights that begins with those which the weights' estimates find best there.
+
+    They are what a search of mode `auto` would train first on that device; its usual warm starts guess what they know.
+
+    Args:
+        study: with the elastic weights.
+        found: what `further_search` made of it.
+        geometry: of the backbone.
+        price: what networks cost on the device.
+        budget: what a trial may take there.
+    """
+    best, space = best_elastic(study.trials), SearchSpace(found, geometry)
+    pruning = space.default.pruning
+    priced = () if best is None else best.priced
+    estimate = ElasticEstimate.of(priced, lambda it: it.plan(geometry, pruning.package, pruning.selector))
+    if estimate is None:
+        return found
+    choice = ContenderChoice(
+        space=space,
+        price=price,
+        budget=budget,
+        estimate=estimate,
+        num_bands=found.search.elastic.num_bands,
+        seed=found.study.seed,
+    )
+    trials = ((start.label, space.trial_config(start.params)) for start in choice.starts())
+    enqueue = tuple(
+        StartConfig(label=label, keep_rates=schedule.keep_rates, blocks=schedule.blocks)
+        for label, trial in trials
+        if (schedule := trial.pruning.schedule).stages and budget.admits(price(space.network_of(trial)))
+    )
+    return found.model_copy(update={"search": found.search.model_copy(update={"enqueue": enqueue, "warm_starts": ()})})
 
 
 def _trained_further(trials: Iterable[TrialRecord]) -> TrialConfig | None:

@@ -18,7 +18,7 @@ from search.budget import LatencyBudget, price_from
 from search.config import ExperimentConfig
 from search.experiment import validate
 from search.further import Further, further_trials
-from search.further_search import further_search
+from search.further_search import further_search, search_from_elastic
 from search.latency_options import TargetDevice
 from search.profiling import check_head_weighting, experiment_shape
 from search.records import StudyRecord
@@ -191,7 +191,9 @@ def _report(
         num=num_further,
         staircase=Staircase.from_table(file.table),
     )
-    from_elastic = None if searched is there else searched
+    from_elastic = (
+        None if searched is there else search_from_elastic(study, searched, geometry, price=price, budget=budget)
+    )
     return DeviceReport(file=file, result=result, further=further, from_elastic=from_elastic)
 
 

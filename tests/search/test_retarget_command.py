@@ -11,11 +11,13 @@ import pytest
 from small_table import row, small_table
 
 from latency_tables.key import Runtime, SelectorOptions
+from search.budget import price_from
 from search.cli import run
 from search.experiment import load_experiment
 from search.lock import study_lock
 from search.records import Origin
 from search.space import SearchSpace
+from search.starts import enqueued_starts
 from search.study import read_study
 from spvit.errors import ExitCode
 from spvit.factory import create_backbone
@@ -297,6 +299,14 @@ def test_further_trials_and_a_search_from_elastic_weights_name_these(elastic_run
     assert not search.has_elastic_trials
     assert search.latency.table == tmp_path / "there.json"
     assert search.study.checkpoints is None
+    starts = enqueued_starts(search.search.enqueue, space)
+    assert len(starts) > elastic_study.NUM_BANDS
+    assert all("best by elastic weights up to" in start.label for start in starts)
+    price = price_from(table)
+    networks = [space.network_of(space.trial_config(start.params)) for start in starts]
+    assert all(price(network).high_ms <= device["max_latency_ms"] for network in networks)
+    assert len({network.block_tokens for network in networks}) == len(networks)
+    assert search.search.warm_starts == ()
 
 
 def test_elastic_weights_are_named_where_the_study_is_now_and_missed_where_they_are_gone(
