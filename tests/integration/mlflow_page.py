@@ -47,6 +47,8 @@ def browser_page() -> Iterator[Page]:
         page = browser.new_page(viewport=SIZE)
         page.set_default_timeout(TIMEOUT_MS)
         page.on("pageerror", lambda error: print(f"page error: {error}"))
+        # MLflow's tour of what we do not use, which opens some seconds after a page and covers it.
+        page.add_locator_handler(page.get_by_role("button", name="Got it", exact=True), lambda button: button.click())
         try:
             yield page
         finally:
