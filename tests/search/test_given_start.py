@@ -3,8 +3,10 @@
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import elastic_study
 import pytest
 import tabulated
 import torch
@@ -15,8 +17,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 import auto_search
 
 from search.complete_experiment import complete_experiment
+from search.elastic_front import best_elastic
+from search.elastic_search_config import SearchMode
 from search.elastic_start import start_within
 from search.experiment import load_experiment, validate
+from search.export_files import elastic_experiment
 from search.given_start import GivenStart
 from search.inputs import check_inputs, check_search_inputs, check_space
 from search.progress_state import planned_epochs
@@ -27,6 +32,7 @@ from search.study import read_study
 from search.study_identity import Made, changes_between
 from spvit.errors import CheckpointError, ConfigError, StudyMismatchError
 from trainers.build import build_model
+from trainers.checkpoint_size import checkpoint_bytes
 from trainers.config import StartWeights, TrialConfig
 from trainers.start_weights import ShareRule
 
@@ -204,3 +210,19 @@ def test_a_search_of_blocks_without_a_selector_in_the_weights_is_refused(real, b
 def test_progressive_insertion_has_no_use_for_them(real):
     with pytest.raises(ConfigError, match=r"start\.path names weights .* fine-tuned from the backbone"):
         check_progressive_inputs(validate(real, source="test"))
+
+
+def test_an_export_of_elastic_weights_names_no_others(tmp_path, weights):
+    elastic_study.run(elastic_study.experiment(tmp_path)).finish()
+    study = read_study(tmp_path / "toy")
+    given = GivenStart.of(StartWeights.of(weights)).model_dump(mode="json")
+    later = replace(study, experiment={**study.experiment, "start": given})
+    found = elastic_experiment(later, best_elastic(study.trials))
+    assert found.start == GivenStart()
+    assert found.search.mode is SearchMode.ELASTIC
+
+
+def test_a_checkpoint_is_measured_without_the_weights(real):
+    config = validate(real, source="test").fixed_trial(6)
+    lost = config.start.model_copy(update={"path": Path("/gone/weights")})
+    assert checkpoint_bytes(config.model_copy(update={"start": lost})) == checkpoint_bytes(config)
