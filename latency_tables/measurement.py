@@ -23,6 +23,9 @@ class Measurement:
         if not all(math.isfinite(ms) and ms > 0.0 for ms in (self.low_ms, self.median_ms, self.high_ms)):
             raise ValueError(f"A measurement needs finite times above 0 ms, but got {self}.")
         if not self.low_ms <= self.median_ms <= self.high_ms:
-            raise ValueError(f"A measurement needs low_ms <= median_ms <= high_ms, but got {self}.")
+            raise ValueError(
+                f"A measurement needs low_ms <= median_ms <= high_ms, but got {self.low_ms:g}, {self.median_ms:g} and "
+                f"{self.high_ms:g}."
+            )
         if self.num_samples < 1:
             raise ValueError(f"A measurement needs at least one sample, but got {self}.")

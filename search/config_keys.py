@@ -29,6 +29,11 @@ class Key:
     description: str
     is_table: bool
 
+    @property
+    def is_open(self) -> bool:
+        """Whether keys may follow that are no keys by themselves: of a table with names of its own, or of a range."""
+        return self.type.startswith("table of") or "{" in self.type
+
 
 @cache
 def known_keys() -> tuple[Key, ...]:

@@ -26,7 +26,15 @@ class ContenderProposer(Proposer):
     def __init__(self, *arguments: Any, estimate: ElasticEstimate, num_bands: int, **named: Any) -> None:
         """Arguments of `Proposer`, the estimate, and the number of parts of the latencies."""
         super().__init__(*arguments, **named)
-        self._estimate, self._num_bands = estimate, num_bands
+        self._estimate = estimate
+        self._contenders = ContenderChoice(
+            space=self._space,
+            price=self._price,
+            budget=self._budget,
+            estimate=estimate,
+            num_bands=num_bands,
+            seed=self._seed,
+        )
         self._informed = replace(self._knowledge, prior_mean=self._guess)
         self._uninformed = self._knowledge
         self.is_trusted = True
@@ -53,15 +61,7 @@ class ContenderProposer(Proposer):
     def _find_starts(self) -> list[Start]:
         """The usual warm starts guess what estimates know; the user's choice is trained all the same."""
         named = () if self._config.warm_starts == USUAL else self._feasible_starts.named()
-        contenders = ContenderChoice(
-            space=self._space,
-            price=self._price,
-            budget=self._budget,
-            estimate=self._estimate,
-            num_bands=self._num_bands,
-            seed=self._seed,
-        )
-        return [*self._own_starts(), *named, *contenders.starts()]
+        return [*self._own_starts(), *named, *self._contenders.starts()]
 
     def _guess(self, params: Mapping[str, Any]) -> float:
         return self._estimate(self._space.network_of_params(params))

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.gp import GaussianProcess, Inputs, fit
-from spvit.schedule import PruningSchedule, TokenPlan
+from search.records import TrialRecord
+from spvit.schedule import PruningSchedule, TokenGeometry, TokenPlan
+from trainers.config import PruningConfig
 from trainers.metrics import PricedSchedule
 
 Array = NDArray[np.float64]
@@ -52,6 +54,12 @@ class ElasticEstimate:
         inputs = _inputs([network for network, _ in found], num_dense)
         process = fit(inputs, (top1 - top1.mean()) / spread)
         return cls(process=process, mean=float(top1.mean()), spread=spread, num_dense=num_dense)
+
+    @classmethod
+    def of_trial(cls, trial: TrialRecord, geometry: TokenGeometry) -> ElasticEstimate | None:
+        """What an elastic trial says of any schedule of the backbone; None where it evaluated too few."""
+        pruning = PruningConfig.model_validate(trial.config["pruning"])
+        return cls.of(trial.priced, lambda schedule: schedule.plan(geometry, pruning.package, pruning.selector))
 
     def __call__(self, plan: TokenPlan) -> float:
         """Estimated top-1 of a network, in percent."""

@@ -77,8 +77,7 @@ class ElasticPhase:
 
     def estimate(self, trial: TrialRecord) -> ElasticEstimate | None:
         """What an elastic trial says of any schedule; None where it evaluated too few."""
-        config = TrialConfig.model_validate(trial.config)
-        return ElasticEstimate.of(trial.priced, lambda schedule: self._plan(schedule, config))
+        return ElasticEstimate.of_trial(trial, self.space.geometry)
 
     @cached_property
     def config(self) -> TrialConfig:

@@ -40,8 +40,7 @@ def settings_space(experiment: ExperimentConfig, geometry: TokenGeometry, elasti
     schedule = elastic.pruning.schedule
     rates = {"blocks": schedule.blocks, "stage_keep_rates": schedule.keep_rates, "base_keep_rate": None}
     settled = experiment.model_copy(update={"pruning": experiment.pruning.model_copy(update=rates)})
-    found = _of_used(settings_of(explored(experiment, geometry)), settled, geometry, elastic.elastic)
-    return None if found is None else SearchSpace(found, geometry, elastic=elastic.elastic)
+    return _of_used(settings_of(explored(experiment, geometry)), settled, geometry, elastic=elastic.elastic)
 
 
 def schedule_space(
@@ -49,26 +48,13 @@ def schedule_space(
 ) -> SearchSpace:
     """What the trials explore that go on from an elastic one's weights: schedules, with that trial's settings.
 
+    Its experiment is a search of these alone. Starting points of the user's own are left out of that: they may name
+    what the elastic trial has settled.
+
     Args:
         experiment: the whole search.
         geometry: of its backbone.
         latency: what a latency term aims at.
-        elastic: the trial; `start` names its weights.
-
-    Raises:
-        ConfigError: it explores no schedules.
-    """
-    return SearchSpace(schedule_search(experiment, geometry, elastic), geometry, latency)
-
-
-def schedule_search(experiment: ExperimentConfig, geometry: TokenGeometry, elastic: TrialConfig) -> ExperimentConfig:
-    """The part of a search that goes on from an elastic trial's weights, as an experiment by itself.
-
-    Starting points of the user's own are left out: they may name what the elastic trial has settled.
-
-    Args:
-        experiment: the whole search.
-        geometry: of its backbone.
         elastic: the trial; `start` names its weights.
 
     Raises:
@@ -88,27 +74,29 @@ def schedule_search(experiment: ExperimentConfig, geometry: TokenGeometry, elast
             "search": search.model_copy(update={"mode": SearchMode.SCHEDULE, "enqueue": ()}),
         }
     )
-    found = _of_used(without(own, own.losses.keys() - OF_ONE_SCHEDULE), settled, geometry)
+    found = _of_used(without(own, own.losses.keys() - OF_ONE_SCHEDULE), settled, geometry, latency)
     if found is None:
         raise ConfigError("Nothing but settings is explored, so there are no schedules to train further.")
     return found
 
 
 def _of_used(
-    space: SpaceConfig, settled: ExperimentConfig, geometry: TokenGeometry, elastic: ElasticConfig | None = None
-) -> ExperimentConfig | None:
-    """A search of the space without what the settings that are settled leave no use for; None where nothing is left."""
+    space: SpaceConfig,
+    settled: ExperimentConfig,
+    geometry: TokenGeometry,
+    latency: LatencyTarget | None = None,
+    *,
+    elastic: ElasticConfig | None = None,
+) -> SearchSpace | None:
+    """The space without what the settings that are settled leave no use for; None where nothing else is explored."""
     while not space.explores_nothing:
         search = settled.search.model_copy(update={"space": space})
-        found = settled.model_copy(update={"search": search})
         try:
-            SearchSpace(found, geometry, elastic=elastic)
+            return SearchSpace(settled.model_copy(update={"search": search}), geometry, latency, elastic=elastic)
         except UnusedParametersError as error:
             before, space = space, without(space, frozenset(error.names))
             if space == before:
                 raise
-        else:
-            return found
     return None
 
 

@@ -16,7 +16,7 @@ from search.certificate import Progress, check_runtime
 from search.elastic_front import best_elastic, complete_elastic
 from search.experiment import validate
 from search.export import check_free, publish, staging_folder
-from search.export_files import elastic_experiment, write_experiment, write_weights
+from search.export_files import EXPERIMENT, elastic_experiment, write_experiment, write_weights
 from search.export_hashes import code_sha256, environment, file_hashes
 from search.export_report import CERTIFICATE, FORMAT
 from search.latency_config import LatencyConfig
@@ -190,7 +190,7 @@ def _written(job: ElasticJob, staging: Path) -> ElasticExport:
     study, trial, latency = job.study, job.trial, job.latency
     dense_ms = study.dense_latency.mean_ms
     write_weights(study, trial, staging)
-    write_experiment(elastic_experiment(study, trial), staging)
+    write_experiment(elastic_experiment(study, trial), staging / EXPERIMENT)
     certificates, data_sha256 = _measured(job, staging)
     write_weights(study, trial, staging, schedules=[each.exported(dense_ms) for each in certificates])
     return ElasticExport(

@@ -24,12 +24,11 @@ EXPERIMENT, LABELS = "config.toml", "labels.txt"
 def write_model(study: StudyRecord, trial: TrialRecord, staging: Path) -> None:
     """Write the trial's model, its description and its experiment into an existing folder."""
     write_weights(study, trial, staging)
-    write_experiment(fixed_experiment(study, trial), staging)
+    write_experiment(fixed_experiment(study, trial), staging / EXPERIMENT)
 
 
-def write_experiment(experiment: ExperimentConfig, staging: Path) -> None:
-    """Write an experiment into an existing folder, without passwords, and see that it can be read again."""
-    path = staging / EXPERIMENT
+def write_experiment(experiment: ExperimentConfig, path: Path) -> None:
+    """Write an experiment's file into an existing folder, without passwords, and see that it can be read again."""
     path.write_text(experiment_toml(without_passwords(experiment.model_dump(mode="json"))), encoding="utf-8")
     load_experiment(path)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -64,3 +65,8 @@ class GivenStart(FrozenConfig):
             return self.model_copy(update={"sha256": digest_of(self.path)})
         except CheckpointError as error:
             raise CheckpointError(f"start.path: {error}") from None
+
+
+def names_weights(experiment: Mapping[str, Any]) -> bool:
+    """Whether an experiment, in plain values, names weights to go on from; older ones have no such table."""
+    return bool(experiment.get("start", {}).get("path"))

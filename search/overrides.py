@@ -76,12 +76,7 @@ def _take_away(values: dict[str, Any], key: tuple[str, ...], override: str) -> N
 
 def _is_key(name: str) -> bool:
     """Whether a file may have it: known by name, or of a table of free keys, or of a range."""
-    for known in known_keys():
-        if known.name == name:
-            return True
-        if name.startswith(f"{known.name}.") and (known.type.startswith("table of") or "{" in known.type):
-            return True
-    return False
+    return any(known.name == name or (known.is_open and name.startswith(f"{known.name}.")) for known in known_keys())
 
 
 def _copied(values: Mapping[str, Any]) -> dict[str, Any]:

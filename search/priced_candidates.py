@@ -115,7 +115,7 @@ class PricedStudy:
         def plan(schedule: PruningSchedule) -> TokenPlan:
             return schedule.plan(self.geometry, elastic.pruning.package, elastic.pruning.selector)
 
-        estimate, lift = ElasticEstimate.of(best.priced, plan), lift_points(self.study.trials)
+        estimate, lift = ElasticEstimate.of_trial(best, self.geometry), lift_points(self.study.trials)
         number = max(trial.number for trial in self.study.trials) + 1
         for priced, network in _untrained(best, self.study.trials, plan):
             guess = (priced.top1 or 0.0) if estimate is None else estimate(network)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from search.given_start import names_weights
 from search.history import num_epochs_trained
 from search.records import Origin, Rejection, StudyRecord, TrialRecord, TrialState
 from search.search_config import SearchConfig
@@ -99,7 +100,7 @@ def _num_left(trial: TrialRecord, study: StudyRecord, typical: float) -> float:
 def _elastic_search(study: StudyRecord) -> SearchConfig | None:
     """What a search with elastic trials was asked for; None where it has none. Studies that name no mode are older."""
     values = study.experiment.get("search", {})
-    if "mode" not in values or study.experiment.get("start", {}).get("path"):
+    if "mode" not in values or names_weights(study.experiment):
         return None
     search, form = SearchConfig.model_validate(values), study.experiment.get("training", {}).get("form")
     return search if search.has_elastic_trials(TokenForm(form or TokenForm.GATHERED)) else None

@@ -15,7 +15,7 @@ from search.given_start import GivenStart
 from search.records import StudyRecord, TrialRecord, TrialState
 from search.retarget import Retargeted
 from search.retargeting import DeviceReport
-from search.study_report import experiment_toml, without_passwords, write_study_files
+from search.study_report import write_study_files
 from spvit.errors import StorageError, UsageError
 
 COLUMNS = (
@@ -109,23 +109,20 @@ def _reaching_a_file(experiment: ExperimentConfig) -> ExperimentConfig:
 
 
 def _write(report: DeviceReport, folder: Path) -> Written:
+    from search.export_files import write_experiment
+
     study = report.result.after
     files = write_study_files(study, folder)
     table = folder / "retarget.csv"
     _write_trials(report.result, table)
     further = [folder / f"further_{number}.toml" for number in range(1, len(report.further.trials) + 1)]
     for number, (path, trial) in enumerate(zip(further, report.further.trials, strict=True), start=1):
-        _write_experiment(further_experiment(study, number, trial), path)
+        write_experiment(further_experiment(study, number, trial), path)
     if report.from_elastic is None:
         return Written(files=(*files, table, *further), further=tuple(further))
     search = folder / FROM_ELASTIC
-    _write_experiment(_reaching_a_file(_named(report.from_elastic, f"{study.name[:80]}-from-elastic")), search)
+    write_experiment(_reaching_a_file(_named(report.from_elastic, f"{study.name[:80]}-from-elastic")), search)
     return Written(files=(*files, table, *further, search), further=tuple(further), searches=(search,))
-
-
-def _write_experiment(experiment: ExperimentConfig, path: Path) -> None:
-    values = without_passwords(experiment.model_dump(mode="json"))
-    path.write_text(experiment_toml(values), encoding="utf-8")
 
 
 def _write_trials(result: Retargeted, path: Path) -> None:

@@ -18,12 +18,11 @@ from search.budget import LatencyBudget, price_from
 from search.config import ExperimentConfig
 from search.experiment import validate
 from search.further import Further, further_trials
-from search.further_search import further_search, search_from_elastic
+from search.further_space import further_space, search_from_elastic
 from search.latency_options import TargetDevice
 from search.profiling import check_head_weighting, experiment_shape
 from search.records import StudyRecord
 from search.retarget import AskedBudget, Retargeted, retarget
-from search.space import SearchSpace
 from search.staircase import Staircase
 from spvit.errors import LatencyTableError, NothingFeasibleError
 from spvit.options import SelectorKind
@@ -181,19 +180,18 @@ def _report(
             default=there.fixed_trial(geometry.depth).pruning,
             compare=by_answers(study),
         )
-    searched = further_search(study, there, geometry)
+    space = further_space(study, there, geometry)
     further = further_trials(
         result.after,
-        SearchSpace(searched, geometry),
+        space,
         price=price,
         budget=budget,
         search=there.search,
         num=num_further,
         staircase=Staircase.from_table(file.table),
     )
-    from_elastic = (
-        None if searched is there else search_from_elastic(study, searched, geometry, price=price, budget=budget)
-    )
+    is_own = space.experiment is there
+    from_elastic = None if is_own else search_from_elastic(study, space, price=price, budget=budget)
     return DeviceReport(file=file, result=result, further=further, from_elastic=from_elastic)
 
 

@@ -56,7 +56,7 @@ class SearchSpace:
         *,
         elastic: ElasticConfig | None = None,
     ) -> None:
-        self.geometry = geometry
+        self.experiment, self.geometry = config, geometry
         self._sections = SECTIONS if elastic is None else (*SECTIONS, ELASTIC)
         self._default = config.fixed_trial(geometry.depth, latency).model_copy(update={"elastic": elastic})
         self._values = self._default.to_dict()

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from search.given_start import names_weights
 from spvit.errors import StudyMismatchError
 from spvit.wording import first_of
 
@@ -118,7 +119,7 @@ def check_accepted(name: str, changes: Changes, *, accepted: Collection[str] = (
 
 def _told(experiment: Mapping[str, Any]) -> Mapping[str, Any]:
     """Without a start that names no file: a study is older than the table."""
-    if experiment.get("start", {}).get("path"):
+    if names_weights(experiment):
         return experiment
     return {key: value for key, value in experiment.items() if key != "start"}
 

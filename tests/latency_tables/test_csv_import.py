@@ -189,7 +189,7 @@ REFUSED = [
     (BLOCKS.replace("block,50,", "block,45,"), "there is no row of a block at 50 tokens, as in the dense model"),
     (BLOCKS + "block,40,9\n", "blocks: num_tokens=50 .* cannot be faster than num_tokens=40"),
     (BLOCKS + "dense,,6\n", "the dense model takes 6 ms, but its 6 blocks alone 12 ms"),
-    (PARTS.replace("block,26,1.0,0.9", "block,26,1.0,1.05"), "line 8: low_ms <= median_ms <= high_ms was required"),
+    (PARTS.replace("block,26,1.0,0.9", "block,26,1.0,1.05"), "line 8: A measurement needs low_ms <= median_ms"),
     ("part,num_tokens,median_ms\nstem,,1\n", "there is no row of part block"),
     (RATIOS + "1.2,3\n", "line 8, column keep_ratio: must be above 0 and at most 1, but is '1.2'"),
     (RATIOS + "0.49,1.0\n", "line 8: keep_ratio 0.49 means 25 tokens, which is there twice"),

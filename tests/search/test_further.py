@@ -17,7 +17,7 @@ from search.candidates import Candidates
 from search.elastic_front import best_elastic
 from search.experiment import validate
 from search.further import NOTHING_FURTHER, NOTICEABLE_POINTS, further_trials
-from search.further_search import further_search
+from search.further_space import further_space
 from search.latency_options import TargetDevice
 from search.outcomes import Outcome
 from search.outlook import Outlook
@@ -263,7 +263,7 @@ def elastic_config(tmp_path_factory):
 def further_there(study, config, **changes):
     """Further trials on a device that takes twice as long for everything."""
     there = retarget(study, price=twice, geometry=tabulated.GEOMETRY, budget=AskedBudget().on(study, twice_dense()))
-    space = SearchSpace(further_search(study, config, tabulated.GEOMETRY), tabulated.GEOMETRY)
+    space = further_space(study, config, tabulated.GEOMETRY)
     asked = {"price": twice, "budget": there.budget, "search": config.search, "num": 2} | changes
     return space, further_trials(there.after, asked.pop("space", space), **asked)
 
@@ -309,4 +309,4 @@ def test_a_search_for_elastic_weights_alone_has_no_trials_that_tell_of_further_o
 
 
 def test_without_elastic_trials_further_ones_are_of_the_whole_space(study, config, table):
-    assert further_search(study, config, table.geometry) is config
+    assert further_space(study, config, table.geometry).experiment is config

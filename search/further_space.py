@@ -1,4 +1,4 @@
-"""The search that further trials of a study are of: its own, or that of schedules from its elastic weights."""
+"""What further trials of a study may be: all that its search explores, or schedules from its elastic weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search.contender_choice import ContenderChoice
 from search.elastic_estimate import ElasticEstimate
 from search.elastic_front import best_elastic
 from search.elastic_start import start_within
-from search.elastic_trial import schedule_search
+from search.elastic_trial import schedule_space
 from search.records import Origin, StudyRecord, TrialRecord
 from search.space import SearchSpace
 from search.start_config import StartConfig
@@ -19,10 +19,10 @@ from spvit.schedule import TokenGeometry
 from trainers.config import TrialConfig
 
 
-def further_search(study: StudyRecord, experiment: ExperimentConfig, geometry: TokenGeometry) -> ExperimentConfig:
-    """What the study's search would draw its next trial from, as an experiment.
+def further_space(study: StudyRecord, experiment: ExperimentConfig, geometry: TokenGeometry) -> SearchSpace:
+    """What the study's search would draw its next trial from; `experiment` of it is a search of that.
 
-    Where schedules were trained further from elastic weights, `start` names these.
+    Where schedules were trained further from elastic weights, `start` there names these.
 
     Args:
         study: its trials.
@@ -31,14 +31,14 @@ def further_search(study: StudyRecord, experiment: ExperimentConfig, geometry: T
     """
     best, schedule = best_elastic(study.trials), _trained_further(study.trials)
     if best is None or schedule is None:
-        return experiment
+        return SearchSpace(experiment, geometry)
     start = start_within(Path(study.directory), schedule).start
     elastic = TrialConfig.model_validate(best.config).model_copy(update={"start": start})
-    return schedule_search(experiment, geometry, elastic)
+    return schedule_space(experiment, geometry, None, elastic)
 
 
 def search_from_elastic(
-    study: StudyRecord, found: ExperimentConfig, geometry: TokenGeometry, *, price: Price, budget: LatencyBudget
+    study: StudyRecord, space: SearchSpace, *, price: Price, budget: LatencyBudget
 ) -> ExperimentConfig:
     """A search of schedules from elastic weights that begins with those which the weights' estimates find best there.
 
@@ -46,15 +46,12 @@ def search_from_elastic(
 
     Args:
         study: with the elastic weights.
-        found: what `further_search` made of it.
-        geometry: of the backbone.
+        space: what `further_space` made of it.
         price: what networks cost on the device.
         budget: what a trial may take there.
     """
-    best, space = best_elastic(study.trials), SearchSpace(found, geometry)
-    pruning = space.default.pruning
-    priced = () if best is None else best.priced
-    estimate = ElasticEstimate.of(priced, lambda it: it.plan(geometry, pruning.package, pruning.selector))
+    found, best = space.experiment, best_elastic(study.trials)
+    estimate = None if best is None else ElasticEstimate.of_trial(best, space.geometry)
     if estimate is None:
         return found
     choice = ContenderChoice(
